@@ -1,0 +1,1 @@
+"""From ONNX to target code: graph, passes, tensor IR, schedules and targets."""

@@ -1,0 +1,1 @@
+"""FPGA flows, boards and the driver."""

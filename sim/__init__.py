@@ -1,0 +1,1 @@
+"""Four ways to run a program, behind one interface."""

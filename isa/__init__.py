@@ -1,1 +1,4 @@
-"""The ground floor: the accelerator's configuration, its instruction table and what is derived from them."""
+"""The instruction set: configuration, instruction table, and what is derived from them.
+
+The ground floor of the house: imports nothing else of Tilewright.
+"""

@@ -1,0 +1,35 @@
+"""Errors that a user can cause; each message names the subject, the constraint and the value."""
+
+from __future__ import annotations
+
+
+class TilewrightError(Exception):
+    """Base of every error that is reported to the user as one line, without a traceback."""
+
+
+class ConfigError(TilewrightError):
+    """An accelerator configuration is impossible."""
+
+
+class ProgramError(TilewrightError):
+    """A program, an instruction or an assembly text is invalid for its configuration."""
+
+
+class ModelError(TilewrightError):
+    """A model cannot be read or holds something invalid."""
+
+
+class InputError(TilewrightError):
+    """The inputs given to a run do not match the model."""
+
+
+class CapacityError(TilewrightError):
+    """Something does not fit into a memory of the accelerator."""
+
+
+class ToolchainError(TilewrightError):
+    """A tool that is needed (C++ compiler, Verilator, Yosys) is missing or failed."""
+
+
+class DeviceError(TilewrightError):
+    """A run on a device or simulator ended in an error status."""

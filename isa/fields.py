@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 from tilewright.isa.errors import ProgramError
 
@@ -38,8 +39,10 @@ class Field:
         Whether values are two's complement.
     space : str
         For addresses and strides: the memory.
-    choices : type[Enum] or None
-        For `CHOICE`: the enumeration of its values.
+    choices : mapping of str to int or None
+        For `CHOICE`: its values by name.
+    align : int
+        For DRAM addresses and strides: values are multiples of this.
     """
 
     name: str
@@ -48,7 +51,8 @@ class Field:
     doc: str
     signed: bool = False
     space: str = ""
-    choices: type[Enum] | None = None
+    choices: Mapping[str, int] | None = None
+    align: int = 1
 
     @property
     def values(self) -> range:
@@ -67,9 +71,13 @@ class Field:
         Raises
         ------
         ProgramError
-            If it does not fit into the bits; strides wrap instead.
+            If it does not fit into the bits (strides wrap instead), is misaligned, or is none of the choices.
         """
         result = self.normalise(value)
+        if value % self.align:
+            raise ProgramError(f"{owner}.{self.name} must be a multiple of {self.align}, not {value}")
+        if self.choices is not None and value not in self.choices.values():
+            raise ProgramError(f"{owner}.{self.name} must be one of {sorted(self.choices.values())}, not {value}")
         if result not in self.values:
             raise ProgramError(f"{owner}.{self.name} must be in {self.values.start}..{self.values.stop - 1}, not {value}")
         return result

@@ -58,6 +58,8 @@ class Instruction:
     doc : str
     meaning : Callable
         Builds the body of the meaning from the memories (see `semantics.memories`).
+    exclusive : tuple of tuples of str
+        Groups of flags of which at most one may be set.
     """
 
     opcode: Opcode
@@ -65,6 +67,7 @@ class Instruction:
     fields: tuple[Field, ...]
     doc: str
     meaning: Callable[[Mapping[str, Buffer]], Stmt]
+    exclusive: tuple[tuple[str, ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -87,11 +90,14 @@ class Instruction:
         Raises
         ------
         ProgramError
-            For an unknown operand or a value that does not fit.
+            For an unknown operand, a value that does not fit, or flags that exclude each other.
         """
         for name in values:
             if name not in self.operands:
                 raise ProgramError(f"{self.name} has no operand `{name}`; it has {', '.join(self.operands)}")
+        for group in self.exclusive:
+            if sum(values.get(name, 0) != 0 for name in group) > 1:
+                raise ProgramError(f"{self.name} cannot set {' and '.join(group)} together")
         return {name: f.check(self.name, values.get(name, 0)) for name, f in self.operands.items()}
 
     def encode(self, values: Mapping[str, int]) -> int:
@@ -261,26 +267,35 @@ def _gemm_fields(config: Config) -> tuple[Field, ...]:
     return _compute_fields(config, weights, _bits(config.act_depth))
 
 
-def _vector_fields(config: Config) -> tuple[Field, ...]:
+def _vector_fields(config: Config, ops: Sequence[VectorOp]) -> tuple[Field, ...]:
+    names = {op.name: op.code for op in ops}
     specific = (
-        Field("op", OP_BITS, FieldKind.CHOICE, "vector operation"),
+        Field("op", OP_BITS, FieldKind.CHOICE, "vector operation", choices=names),
         _flag("from_acc", "operand a is in acc instead of act"),
     )
     return _compute_fields(config, specific, max(_bits(config.act_depth), _bits(config.acc_depth)))
+
+
+def _dram_base(config: Config, entry_bytes: int) -> Field:
+    align = min(entry_bytes, config.bus_bytes)
+    return Field("dram_base", config.bus.address_bits, FieldKind.DRAM_ADDRESS, "first byte in DRAM", align=align)
+
+
+def _dram_stride(config: Config, loop: int, entry_bytes: int) -> Field:
+    doc = f"bytes between iterations of loop {loop}"
+    align = min(entry_bytes, config.bus_bytes)
+    return Field(f"dram_stride{loop}", config.bus.address_bits, FieldKind.DRAM_STRIDE, doc, align=align)
 
 
 def _box_fields(config: Config, engine: Engine) -> tuple[Field, ...]:
     rows = _bits(config.act_rows)
     return (
         *_header(engine),
-        Field("dram_base", config.bus.address_bits, FieldKind.DRAM_ADDRESS, "first byte in DRAM, a multiple of the row or the beat"),
+        _dram_base(config, config.row_bytes),
         Field("base", rows, FieldKind.ADDRESS, "first row in act", space="act_row"),
         _extent(config, "extent_run", "contiguous rows"),
         *(_extent(config, f"extent{i}", f"iterations of loop {i}") for i in range(3)),
-        *(
-            Field(f"dram_stride{i}", config.bus.address_bits, FieldKind.DRAM_STRIDE, f"bytes between iterations of loop {i}")
-            for i in range(3)
-        ),
+        *(_dram_stride(config, i, config.row_bytes) for i in range(3)),
         *(Field(f"stride{i}", rows, FieldKind.STRIDE, f"rows between iterations of loop {i}", space="act_row") for i in range(3)),
     )
 
@@ -296,14 +311,14 @@ def _load_act_fields(config: Config) -> tuple[Field, ...]:
     )
 
 
-def _plain_fields(config: Config, space: str, depth: int) -> tuple[Field, ...]:
+def _plain_fields(config: Config, space: str, depth: int, entry_bytes: int) -> tuple[Field, ...]:
     return (
         *_header(Engine.LOAD),
-        Field("dram_base", config.bus.address_bits, FieldKind.DRAM_ADDRESS, "first byte in DRAM, a multiple of the entry or the beat"),
+        _dram_base(config, entry_bytes),
         Field("base", _bits(depth), FieldKind.ADDRESS, f"first entry in {space}", space=space),
         _extent(config, "extent_run", "contiguous entries"),
         _extent(config, "extent0", "iterations of loop 0"),
-        Field("dram_stride0", config.bus.address_bits, FieldKind.DRAM_STRIDE, "bytes between iterations of loop 0"),
+        _dram_stride(config, 0, entry_bytes),
         Field("stride0", _bits(depth), FieldKind.STRIDE, "entries between iterations of loop 0", space=space),
     )
 
@@ -320,7 +335,7 @@ def instruction_set(config: Config, vector_ops: Sequence[VectorOp] = VECTOR_OPS)
     ops = tuple(op for op in vector_ops if config.vector.multiply or not op.needs_multiply)
 
     def plain(opcode: Opcode, space: str, depth: int, doc: str) -> Instruction:
-        fields = _plain_fields(config, space, depth)
+        fields = _plain_fields(config, space, depth, semantics.memories(config)[space].shape[1])
         return Instruction(opcode, Engine.LOAD, fields, doc, lambda mem: semantics.load_plain(config, mem, space))
 
     tables = plain(Opcode.LOAD_TBL, "tbl", config.epilogue.tables, "load lookup tables")
@@ -338,8 +353,8 @@ def instruction_set(config: Config, vector_ops: Sequence[VectorOp] = VECTOR_OPS)
             lambda mem: semantics.gemm(config, mem),
         ),
         Instruction(
-            Opcode.VECTOR, Engine.COMPUTE, _vector_fields(config), "reduce elementwise, then the epilogue",
-            lambda mem: semantics.vector(config, mem, ops),
+            Opcode.VECTOR, Engine.COMPUTE, _vector_fields(config, ops), "reduce elementwise, then the epilogue",
+            lambda mem: semantics.vector(config, mem, ops), exclusive=(("from_acc", "accumulate"),),
         ),
         Instruction(
             Opcode.STORE_ACT, Engine.STORE, _box_fields(config, Engine.STORE),

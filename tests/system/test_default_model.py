@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 DATA = files("tilewright") / "data"
-# Each convolution of MLPerf Tiny's ResNet-8, here with one input channel: channels out and in, kernel, stride.
+# Each convolution of MLPerf Tiny's ResNet-8, with one input channel: channels out and in, kernel, stride.
 CONVOLUTIONS = Counter(
     [
         (16, 1, 3, 1),

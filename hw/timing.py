@@ -1,0 +1,88 @@
+"""Timing facts of the hardware, in clock cycles: the RTL is built by them, the cycle model reads them.
+
+Cycles of a compute step are counted from the cycle in which the sequencer issues it (0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilewright.isa.config import Config
+
+#: Block RAM with its output register: data are there this many cycles after the address.
+MEMORY_READ_CYCLES = 2
+
+#: From the cycle in which a compute instruction starts (takes its tokens) to that of its first step.
+COMPUTE_START_CYCLES = 1
+
+#: From the start of a compute instruction to the earliest start of the next one, if that waits in the
+#: queue already: the head of the queue is decoded in between.
+COMPUTE_DECODE_CYCLES = 2
+
+#: Levels of two-input adders between two registers of the adder tree.
+TREE_LEVELS_PER_STAGE = 2
+
+#: Multiply, add halves, shift coarsely, shift finely, add the zero point, saturate.
+REQUANTIZE_CYCLES = 6
+
+#: Subtract zero points, multiply, add, shift coarsely, shift finely, add the zero point, saturate.
+RESIDUAL_CYCLES = 7
+
+#: Read the table's word, pick the byte.
+LOOKUP_CYCLES = 2
+
+#: Fold the addends, add them to the sum.
+ADDEND_CYCLES = 2
+
+
+def act_read_cycles(config: Config) -> int:
+    """Return the cycles from an activation address to its data; choosing an atom of a row takes one more."""
+    return MEMORY_READ_CYCLES + (config.ratio > 1)
+
+
+@dataclass(frozen=True)
+class ComputeTiming:
+    """When things happen in the compute pipeline, in cycles after the issue of a step.
+
+    Attributes
+    ----------
+    operands : int
+        Operands `a`, `w` and `b` are there.
+    tree : int
+        Register stages between products and accumulators.
+    reduced : int
+        The accumulators hold the sum that includes this step.
+    summed : int
+        Bias and addend are added; a result for `acc` is written in this cycle.
+    requantized : int
+        The requantized int8 is there.
+    blended : int
+        The residual is added, where the configuration has it.
+    clamped : int
+        The clamped int8 is there.
+    latency : int
+        The result is written to `act`, and the instruction completes if it was its last.
+    """
+
+    operands: int
+    tree: int
+    reduced: int
+    summed: int
+    requantized: int
+    blended: int
+    clamped: int
+    latency: int
+
+
+def compute_timing(config: Config) -> ComputeTiming:
+    """Return the depths of the compute pipeline of a configuration."""
+    levels = config.gemm.block_in.bit_length() - 1
+    tree = max(2, -(-levels // TREE_LEVELS_PER_STAGE))  # at least as deep as the vector unit's operations
+    operands = act_read_cycles(config)
+    reduced = operands + 1 + tree + 1
+    summed = reduced + ADDEND_CYCLES
+    requantized = summed + REQUANTIZE_CYCLES
+    blended = requantized + (RESIDUAL_CYCLES if config.epilogue.residual else 0)
+    clamped = blended + 1
+    latency = clamped + (LOOKUP_CYCLES if config.epilogue.tables else 0)
+    return ComputeTiming(operands, tree, reduced, summed, requantized, blended, clamped, latency)

@@ -1,8 +1,8 @@
 """Assembler and disassembler, both read off the instruction table.
 
-One instruction a line: mnemonic, then `operand=value` for what is not zero; `;` starts a comment. `wait` and `signal` take
-engine names joined by `+`, choices their name, everything else an integer in Python's notation. A line `.config HASH` binds the text to a
-configuration.
+One instruction a line: mnemonic, then `operand=value` for what is not zero; `;` starts a comment. `wait` and
+`signal` take engine names joined by `+`, choices their name, everything else an integer in Python's notation. A
+line `.config HASH` binds the text to a configuration.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def decode_program(data: bytes, isa: InstructionSet) -> Iterator[tuple[Instructi
 
 def format_instruction(instruction: Instruction, values: Mapping[str, int]) -> str:
     """Return one instruction as a line of assembly."""
-    shown = [f"{f.name}={_format_value(instruction, f, values[f.name])}" for f in instruction.operands.values() if values.get(f.name)]
+    shown = [
+        f"{f.name}={_format_value(instruction, f, values[f.name])}"
+        for f in instruction.operands.values()
+        if values.get(f.name)
+    ]
     if "op" in instruction.operands and not values.get("op"):
         shown.insert(0, f"op={_format_value(instruction, instruction.operands['op'], 0)}")
     return " ".join([instruction.name, *shown])
@@ -91,7 +95,9 @@ def _assemble_line(words: list[str], isa: InstructionSet) -> bytes:
 
 def _check_config(operands: list[str], isa: InstructionSet) -> None:
     if len(operands) != 1 or operands[0] != isa.config.hash:
-        raise ProgramError(f"the text is for configuration {' '.join(operands) or '(none)'}, not {isa.config.hash} ({isa.config.name})")
+        raise ProgramError(
+            f"the text is for configuration {' '.join(operands) or '(none)'}, not {isa.config.hash} ({isa.config.name})"
+        )
 
 
 def _parse_operands(instruction: Instruction, words: list[str]) -> dict[str, int]:

@@ -70,7 +70,9 @@ class Memory:
     act_kib: int = _parameter(128, 1, 4096, "activation scratchpad in KiB", power_of_two=True)
     wgt_kib: int = _parameter(128, 1, 8192, "weight scratchpad in KiB", power_of_two=True)
     acc_kib: int = _parameter(32, 1, 2048, "accumulator scratchpad in KiB (32 bits a lane)", power_of_two=True)
-    prm_entries: int = _parameter(128, 8, 4096, "epilogue parameter entries (block_out channels each)", power_of_two=True)
+    prm_entries: int = _parameter(
+        128, 8, 4096, "epilogue parameter entries (block_out channels each)", power_of_two=True
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,9 @@ class Config:
             if depth < least:
                 section, key = path.split(".")
                 value = getattr(getattr(self, section), key)
-                raise ConfigError(f"`{path}` must hold at least {least} entries of this array, not {depth} ({value} KiB)")
+                raise ConfigError(
+                    f"`{path}` must hold at least {least} entries of this array, not {depth} ({value} KiB)"
+                )
 
     def describe_fields(self) -> Iterator[tuple[str, Limits, int | bool]]:
         """Yield (`section.field`, limits, value) for every field, in order."""
@@ -307,7 +311,8 @@ class Config:
 
     def with_values(self, name: str | None = None, **sections: Mapping[str, int | bool]) -> Config:
         """Return a copy with some fields changed: `config.with_values(gemm={"batch": 2})`."""
-        changes: dict[str, Any] = {key: _replaced(key, getattr(self, key), values) for key, values in sections.items()}
+        checked = {section: _check_keys(section, values) for section, values in sections.items()}
+        changes: dict[str, Any] = {s: replace(getattr(self, s), **values) for s, values in checked.items()}
         return replace(self, name=name or self.name, **changes)
 
 
@@ -345,22 +350,18 @@ def _section_from(section: str, values: object) -> Any:
     return _SECTIONS[section](**_check_keys(section, values))
 
 
-def _replaced(section: str, current: Any, values: Mapping[str, int | bool]) -> Any:
-    return replace(current, **_check_keys(section, values))
-
-
-def _square(size: int, name: str, **sections: Mapping[str, int | bool]) -> Config:
-    base = Config(name=name, gemm=Gemm(block_in=size, block_out=size), bus=Bus(data_bits=max(64, 8 * size)))
-    return base.with_values(**sections)
+def _square(size: int, name: str, memory: Memory, queue: Queue = Queue()) -> Config:
+    gemm, bus = Gemm(block_in=size, block_out=size), Bus(data_bits=max(64, 8 * size))
+    return Config(name=name, gemm=gemm, memory=memory, bus=bus, queue=queue)
 
 
 #: Named configurations; boards' presets are added by the FPGA part.
 PRESETS: Mapping[str, Config] = {
     c.name: c
     for c in (
-        _square(4, "tiny", memory={"act_kib": 4, "wgt_kib": 4, "acc_kib": 2, "prm_entries": 16}, queue={"load": 4, "compute": 4, "store": 4}),
-        _square(8, "8x8", memory={"act_kib": 64, "wgt_kib": 64, "acc_kib": 16, "prm_entries": 128}),
-        _square(16, "16x16"),
-        _square(32, "32x32", memory={"act_kib": 256, "wgt_kib": 512, "acc_kib": 64, "prm_entries": 128}),
+        _square(4, "tiny", Memory(act_kib=4, wgt_kib=4, acc_kib=2, prm_entries=16), Queue(4, 4, 4)),
+        _square(8, "8x8", Memory(act_kib=64, wgt_kib=64, acc_kib=16)),
+        _square(16, "16x16", Memory(act_kib=128, wgt_kib=128, acc_kib=32)),
+        _square(32, "32x32", Memory(act_kib=256, wgt_kib=512, acc_kib=64)),
     )
 }

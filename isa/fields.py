@@ -79,7 +79,9 @@ class Field:
         if self.choices is not None and value not in self.choices.values():
             raise ProgramError(f"{owner}.{self.name} must be one of {sorted(self.choices.values())}, not {value}")
         if result not in self.values:
-            raise ProgramError(f"{owner}.{self.name} must be in {self.values.start}..{self.values.stop - 1}, not {value}")
+            raise ProgramError(
+                f"{owner}.{self.name} must be in {self.values.start}..{self.values.stop - 1}, not {value}"
+            )
         return result
 
     def pack(self, value: int) -> int:

@@ -1,8 +1,8 @@
 """Random legal instructions, from the field kinds of the instruction table; biased to the corners.
 
-Legal means that every implementation must give one result: a bounded number of steps, operands that the table allows, DRAM
-accesses inside the arena, and no entry that an instruction both reads and writes. Programs of them, with tokens and fences, are made
-in `tilewright.sim.random_programs`.
+Legal means that every implementation must give one result: a bounded number of steps, operands that the table
+allows, DRAM accesses inside the arena, and no entry that an instruction both reads and writes. Programs of them,
+with tokens and fences, are made in `tilewright.sim.random_programs`.
 """
 
 from __future__ import annotations

@@ -296,7 +296,10 @@ def _box_fields(config: Config, engine: Engine) -> tuple[Field, ...]:
         _extent(config, "extent_run", "contiguous rows"),
         *(_extent(config, f"extent{i}", f"iterations of loop {i}") for i in range(3)),
         *(_dram_stride(config, i, config.row_bytes) for i in range(3)),
-        *(Field(f"stride{i}", rows, FieldKind.STRIDE, f"rows between iterations of loop {i}", space="act_row") for i in range(3)),
+        *(
+            Field(f"stride{i}", rows, FieldKind.STRIDE, f"rows between iterations of loop {i}", space="act_row")
+            for i in range(3)
+        ),
     )
 
 

@@ -63,7 +63,7 @@ class BinaryOp(StrEnum):
 
 
 class Expr:
-    """Base of scalar expressions; Python's operators build `Binary` nodes, integers become constants of the same type."""
+    """Base of scalar expressions; Python's operators build `Binary` nodes, integers become constants."""
 
     __slots__ = ()
 
@@ -141,6 +141,7 @@ class Const(Expr):
 
     @property
     def dtype(self) -> DType:
+        """Type of the value."""
         return self.type
 
 
@@ -153,6 +154,7 @@ class Var(Expr):
 
     @property
     def dtype(self) -> DType:
+        """Type of the value."""
         return self.type
 
 
@@ -166,6 +168,7 @@ class Binary(Expr):
 
     @property
     def dtype(self) -> DType:
+        """Type of the value."""
         return DType.BOOL if self.op.is_comparison else self.left.dtype
 
 
@@ -179,6 +182,7 @@ class Select(Expr):
 
     @property
     def dtype(self) -> DType:
+        """Type of the value."""
         return self.if_true.dtype
 
 
@@ -191,6 +195,7 @@ class Cast(Expr):
 
     @property
     def dtype(self) -> DType:
+        """Type of the value."""
         return self.type
 
 
@@ -213,6 +218,7 @@ class Load(Expr):
 
     @property
     def dtype(self) -> DType:
+        """Type of the value."""
         return self.buffer.dtype
 
 
@@ -226,7 +232,7 @@ class Stmt:
 class For(Stmt):
     """`body` for every value of `var` in `range(extent)`.
 
-    `kind` is `serial`, or an annotation that a code generator uses: `unrolled`, `vectorized`, `parallel`, `bound:<axis>`.
+    `kind` is `serial`, or an annotation for code generators: `unrolled`, `vectorized`, `parallel`, `bound:<axis>`.
     """
 
     var: Var

@@ -5,8 +5,21 @@ from __future__ import annotations
 from tilewright.isa.ir import Binary, BinaryOp, Cast, Const, Expr, Load, Select, Var
 
 _PRECEDENCE = {
-    "<": 1, "<=": 1, "==": 1, "!=": 1, "|": 2, "^": 3, "&": 4, "<<": 5, ">>": 5, "+": 6, "-": 6, "*": 7, "//": 7, "%": 7,
-}  # fmt: skip
+    "<": 1,
+    "<=": 1,
+    "==": 1,
+    "!=": 1,
+    "|": 2,
+    "^": 3,
+    "&": 4,
+    "<<": 5,
+    ">>": 5,
+    "+": 6,
+    "-": 6,
+    "*": 7,
+    "//": 7,
+    "%": 7,
+}
 _ATOM = 9
 
 

@@ -84,25 +84,42 @@ REGISTERS: tuple[Register, ...] = (
     Register("HASH_LOW", 0x08, Access.READ, "configuration hash, low half"),
     Register("HASH_HIGH", 0x0C, Access.READ, "configuration hash, high half"),
     Register(
-        "CONTROL", 0x10, Access.WRITE, "commands",
-        (RegisterField("start", 0, 1, "start the program"), RegisterField("reset", 1, 1, "abandon everything, return to idle")),
+        "CONTROL",
+        0x10,
+        Access.WRITE,
+        "commands",
+        (
+            RegisterField("start", 0, 1, "start the program"),
+            RegisterField("reset", 1, 1, "abandon everything, return to idle"),
+        ),
     ),
     Register(
-        "STATUS", 0x14, Access.READ, "state",
+        "STATUS",
+        0x14,
+        Access.READ,
+        "state",
         (
             RegisterField("busy", 0, 1, "a program runs"),
             RegisterField("done", 1, 1, "a program has finished since the last start"),
             RegisterField("error", 8, 8, "why the program stopped; see Error"),
         ),
     ),
-    Register("IRQ_ENABLE", 0x18, Access.READ_WRITE, "interrupts", (RegisterField("done", 0, 1, "raise the interrupt line when done or stopped"),)),
-    Register("IRQ_PENDING", 0x1C, Access.CLEAR, "interrupts pending", (RegisterField("done", 0, 1, "done or stopped"),)),
-    Register("BASE_LOW", 0x20, Access.READ_WRITE, "address that is added to every DRAM address, a multiple of 4096; low half"),
+    Register(
+        "IRQ_ENABLE",
+        0x18,
+        Access.READ_WRITE,
+        "interrupts",
+        (RegisterField("done", 0, 1, "raise the interrupt line when done or stopped"),),
+    ),
+    Register(
+        "IRQ_PENDING", 0x1C, Access.CLEAR, "interrupts pending", (RegisterField("done", 0, 1, "done or stopped"),)
+    ),
+    Register("BASE_LOW", 0x20, Access.READ_WRITE, "added to every DRAM address, a multiple of 4096; low half"),
     Register("BASE_HIGH", 0x24, Access.READ_WRITE, "high half of BASE"),
     Register("PROGRAM", 0x28, Access.READ_WRITE, "byte offset of the first instruction from BASE, a multiple of 64"),
     Register("COUNT", 0x2C, Access.READ_WRITE, "number of instructions"),
     *_counter_registers(),
-)  # fmt: skip
+)
 
 #: Width of a register's byte offset.
 ADDRESS_BITS = 10

@@ -1,7 +1,7 @@
 """What instructions mean, as loop nests over the memories.
 
-Every function returns a body over the buffers of `memories` and the instruction's fields as 64-bit variables of the fields'
-names. Operands are affine: a base and a stride for each loop. Scratchpad addresses wrap modulo the depth.
+Every function returns a body over the buffers of `memories` and the instruction's fields as 64-bit variables of the
+fields' names. Operands are affine: a base and a stride for each loop. Scratchpad addresses wrap modulo the depth.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ _REDUCE = {"add": BinaryOp.ADD, "max": BinaryOp.MAX, "min": BinaryOp.MIN}
 def memories(config: Config, dram_bytes: int = 0) -> dict[str, Buffer]:
     """Return the architectural memories as buffers, by space.
 
-    `act` is `[act_depth, batch * atom]` int8; `wgt` `[wgt_depth, block_out * block_in]` int8; `acc` `[acc_depth, batch * block_out]`
-    int32; `prm` `[prm_depth, 8 * block_out]` bytes; `tbl` `[tables, 256]` int8; `dram` `[dram_bytes]` bytes.
+    `act` is `[act_depth, batch * atom]` int8; `wgt` `[wgt_depth, block_out * block_in]` int8; `acc` `[acc_depth,
+    batch * block_out]` int32; `prm` `[prm_depth, 8 * block_out]` bytes; `tbl` `[tables, 256]` int8; `dram`
+    `[dram_bytes]` bytes.
     """
     return {
         "act": Buffer("act", DType.I8, (config.act_depth, config.atom_bytes), "act"),
@@ -70,7 +71,11 @@ def _act_element(config: Config, act: Buffer, address: Expr, width: int, b: Expr
     """Element (`b`, `channel`) of an access `width` channels wide, aligned to its width."""
     atoms = width // config.atom
     aligned = address & -atoms if atoms > 1 else address
-    atom = _wrapped(aligned + channel // config.atom, config.act_depth) if atoms > 1 else _wrapped(aligned, config.act_depth)
+    atom = (
+        _wrapped(aligned + channel // config.atom, config.act_depth)
+        if atoms > 1
+        else _wrapped(aligned, config.act_depth)
+    )
     lane = channel % config.atom if atoms > 1 else channel
     return Load(act, (atom, b * config.atom + lane))
 
@@ -108,7 +113,9 @@ def _requantized(config: Config, mem: Mapping[str, Buffer], x: Expr, channel: Ex
 
 def _residual(y: Expr, b: Expr) -> Expr:
     """Step 4: add a second operand with its own scale."""
-    scaled = (y - field("zero_a")) * field("residual_multiplier_a") + (b - field("zero_b")) * field("residual_multiplier_b")
+    scaled = (y - field("zero_a")) * field("residual_multiplier_a") + (b - field("zero_b")) * field(
+        "residual_multiplier_b"
+    )
     shifted = rounding_shift(scaled, field("residual_shift")) + field("residual_zero_out")
     return Select(field("residual").differs(0), saturate(shifted, -128, 127), y)
 
@@ -116,7 +123,9 @@ def _residual(y: Expr, b: Expr) -> Expr:
 def _epilogue(config: Config, mem: Mapping[str, Buffer], x: Buffer, b: Expr, lane: Expr, channel: Expr) -> Stmt:
     """From the reduced value `x[lane]` to its destination, for one batch row `b` and output channel."""
     width = config.gemm.block_out
-    bias = _little_endian(mem["prm"], _wrapped(affine("p", OUT_LOOPS), config.prm_depth), channel * 8, 4).cast(DType.I32)
+    bias = _little_endian(mem["prm"], _wrapped(affine("p", OUT_LOOPS), config.prm_depth), channel * 8, 4).cast(
+        DType.I32
+    )
     addend = Load(mem["acc"], (_wrapped(affine("b", OUT_LOOPS), config.acc_depth), lane))
     zero = Const(0, DType.I32)
     summed = wrap_acc(
@@ -214,7 +223,7 @@ def _vector_operation(config: Config, mem: Mapping[str, Buffer], op: VectorOp) -
 
 
 def vector(config: Config, mem: Mapping[str, Buffer], ops: Sequence[VectorOp]) -> Stmt:
-    """Return the meaning of VECTOR: by `op`, one of the vector operations; an unknown `op` is an illegal instruction."""
+    """Return the meaning of VECTOR: by `op`, one of the vector operations; an unknown `op` is illegal."""
     body: Stmt = Block(())
     for op in ops:
         body = If(field("op").equals(op.code), _vector_operation(config, mem, op), body)

@@ -1,6 +1,7 @@
 """The vector operations: one entry each, its meaning an expression.
 
-To add one: an entry here, and its expression in hardware in `tilewright.hw.vector_alu`. Nothing else knows the operations.
+To add one: an entry here, and its expression in hardware in `tilewright.hw.vector_alu`. Nothing else knows the
+operations.
 """
 
 from __future__ import annotations
@@ -46,5 +47,12 @@ VECTOR_OPS: tuple[VectorOp, ...] = (
     VectorOp("sum", 0, A, "add", "sum of a; with one step, a itself"),
     VectorOp("max", 1, A, "max", "largest a"),
     VectorOp("min", 2, A, "min", "smallest a"),
-    VectorOp("mul", 3, (A - ZERO_A) * (B - ZERO_B), "add", "sum of products of a and b, zero points removed", needs_multiply=True),
+    VectorOp(
+        "mul",
+        3,
+        (A - ZERO_A) * (B - ZERO_B),
+        "add",
+        "sum of products of a and b, zero points removed",
+        needs_multiply=True,
+    ),
 )

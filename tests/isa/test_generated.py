@@ -38,7 +38,7 @@ def c_program(isa: InstructionSet, cases: list[tuple[str, dict[str, int]]]) -> s
     for name, values in cases:
         shown = ", ".join(f".{k} = {v}" for k, v in values.items() if isa.by_name[name].operands[k].bits)
         lines += [f"{{ struct tw_{name.lower()} f = {{ {shown} }};", f"tw_encode_{name.lower()}(word, &f);"]
-        lines += ['for (unsigned i = 0; i < sizeof word; i++) printf("%02x", word[i]); puts(""); }']
+        lines += ['for (unsigned i = 0; i < sizeof word; i++)\n    printf("%02x", word[i]);', 'puts(""); }']
     return "\n".join([*lines, "return 0; }"])
 
 

@@ -1,0 +1,52 @@
+"""Gives every dimension of a model's inputs a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnx import ModelProto, TensorShapeProto
+
+from tilewright.isa.errors import ModelError
+
+BATCH_AXIS = 0
+
+
+def bind_dimensions(model: ModelProto, dims: Mapping[str, int] | None, name: str) -> None:
+    """Replace the dynamic dimensions of the inputs, in place, and forget the shapes that depended on them.
+
+    A named dimension takes its value from `dims`; the first dimension of an input defaults to 1.
+
+    Raises
+    ------
+    ModelError
+        When a dimension has neither, or `dims` names or sizes something impossible.
+    """
+    wanted = dict(dims or {})
+    constants = {tensor.name for tensor in model.graph.initializer}
+    used: set[str] = set()
+    for given in model.graph.input:
+        if given.name in constants:
+            continue
+        for axis, dim in enumerate(given.type.tensor_type.shape.dim):
+            used.add(dim.dim_param)
+            _bind(dim, axis, given.name, wanted, name)
+    for unknown in sorted(set(wanted) - used):
+        known = ", ".join(sorted(used - {""})) or "none"
+        raise ModelError(f"{name}: no input has a dimension named {unknown!r}; named dimensions: {known}")
+    del model.graph.value_info[:]
+    for result in model.graph.output:
+        result.type.tensor_type.ClearField("shape")
+
+
+def _bind(dim: TensorShapeProto.Dimension, axis: int, input_name: str, dims: Mapping[str, int], model: str) -> None:
+    if dim.HasField("dim_value") and dim.dim_value > 0:
+        return
+    extent = dims.get(dim.dim_param) if dim.dim_param else None
+    if extent is None and axis == BATCH_AXIS:
+        extent = 1
+    if extent is None:
+        what = f"dimension {dim.dim_param!r}" if dim.dim_param else f"dimension {axis}"
+        raise ModelError(f"{model}: {what} of input {input_name!r} is not fixed; give its value in `dims`")
+    if extent < 1:
+        raise ModelError(f"{model}: dimension {dim.dim_param!r} must be at least 1, not {extent}")
+    dim.dim_value = extent

@@ -1,0 +1,142 @@
+"""Imports an ONNX model as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper, inliner, numpy_helper, shape_inference, version_converter
+
+from tilewright.compiler.frontend.decompose import decompose_qoperators
+from tilewright.compiler.frontend.dimensions import bind_dimensions
+from tilewright.compiler.frontend.model_file import read_model
+from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.graph.onnx_nodes import from_proto, value_from_proto
+from tilewright.compiler.graph.types import Array, Value
+from tilewright.compiler.passes.fold_constants import FoldConstants
+from tilewright.isa.errors import ModelError
+
+_OLDEST_OPSET = 13  # DequantizeLinear has an axis from here on
+_ONNX_DOMAINS = ("", "ai.onnx")
+
+
+def import_onnx(source: str | Path | ModelProto, *, dims: Mapping[str, int] | None = None) -> Graph:
+    """Import a model: checked, its dimensions bound, types inferred, constants folded.
+
+    QOperator nodes become DequantizeLinear, a float operator and QuantizeLinear, under the node's name; all other
+    nodes stay as they are.
+
+    Parameters
+    ----------
+    source
+        Path of a `.onnx` file, or a model in memory.
+    dims
+        Extents of named dynamic dimensions. The first dimension of an input defaults to 1.
+
+    Raises
+    ------
+    ModelError
+        When the file cannot be read, the model is invalid, a dimension is not bound, or there is control flow.
+    """
+    model, name = read_model(source)
+    _refuse_unsupported(model, name)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    bind_dimensions(model, dims, name)
+    _name_nodes(model)
+    _hoist_constants(model)
+    decompose_qoperators(model)
+    model = _with_inferred_types(_with_recent_opset(model), name)
+    return FoldConstants().apply(_graph_of(model, name))
+
+
+def _refuse_unsupported(model: ModelProto, name: str) -> None:
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    if graph.sparse_initializer:
+        raise ModelError(f"{name}: sparse initializers are not supported")
+    for value in (*graph.input, *graph.output):
+        if value.name not in constants and not value.type.HasField("tensor_type"):
+            kind = value.type.WhichOneof("value")
+            raise ModelError(f"{name}: {value.name!r} is a {kind}; only tensors are supported")
+    for node in graph.node:
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise ModelError(f"{name}: control flow is not supported: {node.op_type} node {node.name!r}")
+
+
+def _name_nodes(model: ModelProto) -> None:
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+
+
+def _hoist_constants(model: ModelProto) -> None:
+    """Turn Constant nodes into initializers."""
+    kept = []
+    for node in model.graph.node:
+        array = _constant_of(node)
+        if array is None:
+            kept.append(NodeProto.FromString(node.SerializeToString()))
+        else:
+            model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _constant_of(node: NodeProto) -> Array | None:
+    if node.op_type != "Constant" or node.domain not in _ONNX_DOMAINS:
+        return None
+    attribute = node.attribute[0]
+    value = helper.get_attribute_value(attribute)
+    match attribute.name:
+        case "value":
+            return numpy_helper.to_array(value)
+        case "value_float" | "value_floats":
+            return np.array(value, np.float32)
+        case "value_int" | "value_ints":
+            return np.array(value, np.int64)
+    return None
+
+
+def _with_recent_opset(model: ModelProto) -> ModelProto:
+    """Convert models of an old opset; those that ONNX cannot convert stay as they are."""
+    version = next(entry.version for entry in model.opset_import if entry.domain in _ONNX_DOMAINS)
+    if version >= _OLDEST_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, _OLDEST_OPSET)
+    except Exception:  # the converter raises RuntimeError, and others for what it does not know
+        return model
+
+
+def _with_inferred_types(model: ModelProto, name: str) -> ModelProto:
+    try:
+        return shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
+    except Exception as error:  # InferenceError, and RuntimeError from the C++ side
+        raise ModelError(f"{name}: shapes cannot be inferred: {error}") from error
+
+
+def _graph_of(model: ModelProto, name: str) -> Graph:
+    proto = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
+    values = {key: Value(key, array.dtype.name, array.shape) for key, array in constants.items()}
+    for info in (*proto.input, *proto.value_info, *proto.output):
+        if info.name not in constants:
+            values[info.name] = value_from_proto(info.name, info.type)
+    nodes = tuple(from_proto(node) for node in proto.node)
+    for node in nodes:
+        for output in filter(None, node.outputs):
+            values.setdefault(output, Value(output, "other", None))
+    used = {used for node in nodes for used in node.inputs} | {info.name for info in proto.output}
+    inputs = tuple(info.name for info in proto.input if info.name not in constants)
+    kept = {key: array for key, array in constants.items() if key in used}
+    defined = {*inputs, *kept, *(output for node in nodes for output in node.outputs)}
+    return Graph(
+        name=proto.name or name,
+        values={key: value for key, value in values.items() if key in defined},
+        nodes=nodes,
+        constants=kept,
+        inputs=inputs,
+        outputs=tuple(info.name for info in proto.output),
+        opsets={("" if e.domain in _ONNX_DOMAINS else e.domain): e.version for e in model.opset_import},
+    )

@@ -1,0 +1,85 @@
+"""Turns constant padding of quantized tensors into qpad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilewright.compiler.graph.editor import GraphEditor
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
+from tilewright.compiler.passes.quantization import Source, Unsuitable, required_source
+from tilewright.compiler.passes.recognise_requantize import rescaled
+
+
+@dataclass(frozen=True)
+class RecognisePad:
+    """Replace DequantizeLinear, Pad with a constant, QuantizeLinear; and Pad of int8 values.
+
+    Before: `%f = onnx.Pad(dequantized x)`, `%y: int8 = onnx.QuantizeLinear(%f)`.
+    After: `%y: int8 = qpad(x)`, and a qrequantize behind it when the scales differ.
+    """
+
+    multiplier_bits: int = 16
+    name: str = "recognise-pad"
+
+    def apply(self, graph: Graph) -> Graph:
+        """Give the graph with every suitable Pad as qpad."""
+        return _integer_pads(rewrite_quantized(graph, {"onnx.Pad": self._pad}))
+
+    def _pad(self, editor: GraphEditor, result: QuantizedResult) -> str:
+        graph, node = editor.graph, result.core
+        assert node is not None
+        source = required_source(graph, node.inputs[0])
+        attributes = {"pads": _pads(graph, node), "value": source.quantization.quantized(_value(graph, node))}
+        output = (f"{result.name}/pad", "int8", graph.shape(result.name))
+        padded = editor.emit("qpad", [source.name], output, attributes, result.origin)
+        moved = Source(padded, source.quantization)
+        return rescaled(editor, moved, result, self.multiplier_bits, graph.shape(result.name))
+
+
+def _integer_pads(graph: Graph) -> Graph:
+    editor = GraphEditor(graph)
+    for node in graph.nodes:
+        if node.op != "onnx.Pad" or graph.dtype(node.output) != "int8":
+            continue
+        try:
+            attributes = {"pads": _pads(graph, node), "value": int(_value(graph, node))}
+        except Unsuitable as reason:
+            editor.replace(node, reason=str(reason))
+            continue
+        editor.replace(node, op="qpad", inputs=node.inputs[:1], attributes=attributes, reason="")
+    return editor.finish()
+
+
+def _pads(graph: Graph, node: Node) -> tuple[int, ...]:
+    """The pads of every dimension: all begins, then all ends."""
+    if node.get("mode", "constant") != "constant":
+        raise Unsuitable(f"it pads with mode {node['mode']}")
+    rank = len(graph.shape(node.inputs[0]))
+    pads, axes = list(_integers(graph, node, 1, "pads")), list(_integers(graph, node, 3, "axes"))
+    axes = [axis % rank for axis in axes] or list(range(rank))
+    spread = [0] * (2 * rank)
+    for position, axis in enumerate(axes):
+        spread[axis], spread[axis + rank] = pads[position], pads[position + len(axes)]
+    if min(spread) < 0:
+        raise Unsuitable("it has negative pads")
+    return tuple(spread)
+
+
+def _value(graph: Graph, node: Node) -> float:
+    if len(node.inputs) > 2 and node.inputs[2]:
+        array = graph.constant(node.inputs[2])
+        if array is None:
+            raise Unsuitable("its padding value is not constant")
+        return float(array.reshape(()))
+    return float(node.get("value", 0.0))
+
+
+def _integers(graph: Graph, node: Node, position: int, attribute: str) -> tuple[int, ...]:
+    """Integers that an input gives, or in older opsets an attribute; none when there is neither."""
+    if len(node.inputs) > position and node.inputs[position]:
+        array = graph.constant(node.inputs[position])
+        if array is None:
+            raise Unsuitable(f"its {attribute} are not constant")
+        return tuple(int(entry) for entry in array.reshape(-1))
+    return tuple(node.get(attribute, ()))

@@ -1,0 +1,69 @@
+"""Builds the constants of the epilogue: bias, multipliers and shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tilewright.compiler.fixed_point import to_fixed_point, to_shared_fixed_point
+from tilewright.compiler.graph.editor import GraphEditor
+from tilewright.compiler.graph.types import Array
+from tilewright.compiler.passes.quantization import Scale, Unsuitable, Weights
+from tilewright.compiler.qops import Residual
+
+_INT32 = np.iinfo(np.int32)
+
+
+def scaling_constants(
+    editor: GraphEditor, hint: str, bias: Array, factors: Sequence[float] | Array, bits: int
+) -> tuple[str, str, str]:
+    """Add the constants `bias`, `multiplier` and `shift` of an operator; give their names."""
+    fixed = [to_fixed_point(float(factor), bits) for factor in factors]
+    return (
+        editor.constant(f"{hint}/bias", np.asarray(bias).astype(np.int32)),
+        editor.constant(f"{hint}/multiplier", np.array([f.multiplier for f in fixed], np.int32)),
+        editor.constant(f"{hint}/shift", np.array([f.shift for f in fixed], np.int32)),
+    )
+
+
+def folded_bias(weights: Weights, axis: int, x: Scale, bias: Array | None) -> Array:
+    """The int64 bias of each output channel, with the input's zero point folded in.
+
+    Parameters
+    ----------
+    weights
+        With output channels on `axis`.
+    x
+        The input's quantization.
+    bias
+        Real bias of each channel, or None.
+
+    Raises
+    ------
+    Unsuitable
+        When the bias, or the sum for some input, may exceed 32 bits.
+    """
+    array = weights.array.astype(np.int64)
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    total = array.sum(axis=others)
+    positive = np.maximum(array, 0).sum(axis=others)
+    negative = np.minimum(array, 0).sum(axis=others)
+    folded = -x.zero * total
+    if bias is not None:
+        real = np.rint(np.broadcast_to(bias, total.shape) / (x.scale * weights.scales))
+        if np.abs(real).max(initial=0) > _INT32.max:
+            raise Unsuitable("its bias exceeds 32 bits")
+        folded = folded + real.astype(np.int64)
+    highest = folded + 127 * positive - 128 * negative
+    lowest = folded - 128 * positive + 127 * negative
+    extremes = (highest.max(initial=0), folded.max(initial=0), -lowest.min(initial=0), -folded.min(initial=0))
+    if max(extremes) > _INT32.max:
+        raise Unsuitable("its sums may exceed 32 bits")
+    return np.asarray(folded)
+
+
+def residual_stage(a: Scale, b: Scale, out: Scale, bits: int) -> Residual:
+    """The residual stage that adds `a` and `b` at the scale of `out`."""
+    multiplier_a, multiplier_b, shift = to_shared_fixed_point(a.scale / out.scale, b.scale / out.scale, bits)
+    return Residual(a.zero, multiplier_a, b.zero, multiplier_b, shift, out.zero)

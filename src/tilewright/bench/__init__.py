@@ -1,0 +1,1 @@
+"""Measurements: suites of cases, each giving records that stand beside published figures."""

@@ -1,0 +1,46 @@
+"""One measured figure, in the form in which all benchmarks speak."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """One figure of one case.
+
+    Attributes
+    ----------
+    suite, case, config, metric : str
+        What was measured; `config` is `-` where no accelerator takes part.
+    value : float or None
+        The figure; None when it cannot be measured here, and `reason` says why.
+    unit : str
+    better : str
+        `lower` or `higher`.
+    ideal : float, optional
+        What no design of this size can beat.
+    peer, peer_value : optional
+        Somebody else's published or measured figure; the words of its source are in `peers.toml`.
+    bound : str, optional
+        What limits the figure.
+    reason : str, optional
+    """
+
+    suite: str
+    case: str
+    config: str
+    metric: str
+    value: float | None
+    unit: str
+    better: str
+    ideal: float | None = None
+    peer: str | None = None
+    peer_value: float | None = None
+    bound: str | None = None
+    reason: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """Give the record for JSON: what is not known is left out, but `value` is always there."""
+        return {key: value for key, value in asdict(self).items() if value is not None or key == "value"}

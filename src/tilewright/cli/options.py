@@ -1,0 +1,87 @@
+"""Options that several commands share; each means the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tilewright.isa.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tilewright.isa.config import Config
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def quiet_option(command: Command) -> Command:
+    """Add `--quiet`."""
+    return click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors and data asked for.")(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option(
+        "--json", "json_file", metavar="FILE|-", help="Write the figures as JSON; - is standard output."
+    )(command)
+
+
+def config_options(default: str) -> Callable[[Command], Command]:
+    """Add `--config` and `--set`; `read_config` makes a Config of them."""
+
+    def decorate(command: Command) -> Command:
+        described = "Preset (see `tilewright config --list`) or TOML file."
+        command = set_option(command)
+        return click.option(
+            "-c", "--config", "config_name", metavar="NAME|FILE", default=default, show_default=True, help=described
+        )(command)
+
+    return decorate
+
+
+def set_option(command: Command) -> Command:
+    """Add `--set`."""
+    text = "Change a field of the configuration; may be repeated."
+    return click.option("--set", "changes", metavar="SECTION.FIELD=VALUE", multiple=True, help=text)(command)
+
+
+def memory_options(command: Command) -> Command:
+    """Add `--latency`, `--bandwidth` and `--outstanding`: the simulated DRAM."""
+    options = (
+        click.option("--latency", type=click.IntRange(0, 100_000), help="Simulated DRAM: cycles from address to data."),
+        click.option(
+            "--bandwidth", type=click.IntRange(1, 1024), metavar="BYTES", help="Simulated DRAM: bytes a cycle."
+        ),
+        click.option("--outstanding", type=click.IntRange(1, 256), help="Simulated DRAM: bursts at once."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_config(name: str, changes: Iterable[str] = ()) -> Config:
+    """Read a preset or file and change the fields that `SECTION.FIELD=VALUE` texts name."""
+    from tilewright.isa.config import Config
+
+    config = Config.load(name)
+    sections: dict[str, dict[str, int | bool]] = {}
+    for text in changes:
+        path, value = _parse_change(text)
+        section, _, field = path.partition(".")
+        sections.setdefault(section, {})[field] = value
+    if not sections:
+        return config
+    return config.with_values(name=f"{config.name}*", **sections)
+
+
+def _parse_change(text: str) -> tuple[str, int | bool]:
+    path, equals, value = text.partition("=")
+    if not equals or path.count(".") != 1:
+        raise ConfigError(f"a change is written SECTION.FIELD=VALUE, such as gemm.block_in=8, not `{text}`")
+    if value.lower() in ("true", "false"):
+        return path.strip(), value.lower() == "true"
+    try:
+        return path.strip(), int(value, 0)
+    except ValueError:
+        raise ConfigError(f"`{path}` must be an integer, true or false, not `{value}`") from None

@@ -7,8 +7,14 @@ from collections.abc import Sequence
 from amaranth.hdl import Const, Shape, Value, signed, unsigned
 from amaranth.lib import data
 
+from tilewright.hw.signatures import address_bits
+from tilewright.isa.config import Config
 from tilewright.isa.fields import Field
 from tilewright.isa.instructions import Engine, Instruction, InstructionSet
+from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
+
+#: The loops of a compute instruction, outermost first.
+LOOPS = OUT_LOOPS + RED_LOOPS
 
 
 def field_shape(field: Field) -> Shape:
@@ -53,3 +59,34 @@ def merged_field_shape(instructions: Sequence[Instruction], name: str) -> Shape:
         return unsigned(0)
     bits = max(f.bits for f in found)
     return signed(bits) if any(f.signed for f in found) else unsigned(bits)
+
+
+def command_layout(isa: InstructionSet) -> data.StructLayout:
+    """Return what the compute decoder makes of a word: every operand of GEMM or VECTOR, and facts about them.
+
+    Besides the fields by name: `vector` (not GEMM), `empty` (some extent is zero), `single` (a bit per loop, outermost
+    lowest: its extent is one), `legal` (the vector operation exists).
+    """
+    instructions = isa.of_engine(Engine.COMPUTE)
+    names = list(dict.fromkeys(name for i in instructions for name in i.operands))
+    shapes = {name: merged_field_shape(instructions, name) for name in names}
+    members = {name: shape for name, shape in shapes.items() if shape.width}
+    return data.StructLayout({**members, "vector": 1, "empty": 1, "single": len(LOOPS), "legal": 1})
+
+
+def step_layout(config: Config) -> data.StructLayout:
+    """Return what the sequencer issues: the address of every operand, and where in the loops the step stands.
+
+    `valid`: this is a step; `first`, `last`: of its reduction; `end`: the instruction issues nothing after this cycle
+    (an empty instruction has one such cycle without a step).
+    """
+    act, acc, prm = address_bits(config.act_depth), address_bits(config.acc_depth), address_bits(config.prm_depth)
+    either = max(act, acc)
+    addresses = {"a": either, "w": address_bits(config.wgt_depth), "b": either, "p": prm, "d": either}
+    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "end": 1, **addresses})
+
+
+def member(view: data.View, name: str) -> Value:
+    """Return a member of a view, or 0 where its layout lacks it."""
+    layout = view.shape()
+    return Value.cast(view[name]) if name in layout.members else Const(0, 1)

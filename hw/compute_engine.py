@@ -1,0 +1,213 @@
+"""The compute engine: GEMM and VECTOR instructions, from the queue's head to the tokens they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from tilewright.hw.accumulator_scratchpad import AccumulatorScratchpad
+from tilewright.hw.compute_decoder import ComputeDecoder
+from tilewright.hw.epilogue import Epilogue
+from tilewright.hw.gemm_core import GemmCore
+from tilewright.hw.layouts import engine_word_bits, member
+from tilewright.hw.parameter_memory import ParameterMemory
+from tilewright.hw.pipeline import ControlPipe
+from tilewright.hw.sequencer import Sequencer
+from tilewright.hw.signatures import (
+    ActReadSignature,
+    ActWriteSignature,
+    TokenSignature,
+    prm_write_signature,
+    tbl_write_signature,
+    wgt_write_signature,
+)
+from tilewright.hw.timing import MEMORY_READ_CYCLES, compute_timing
+from tilewright.hw.vector_alu import VECTOR_DATAPATH, Combine, VectorAlu, uses_b
+from tilewright.hw.weight_scratchpad import WeightScratchpad
+from tilewright.isa.instructions import Engine, InstructionSet
+
+
+class ComputeEngine(wiring.Component):
+    """Decoder, sequencer, operand memories, array, vector unit and epilogue: a pipeline that never stalls.
+
+    Parameters
+    ----------
+    isa : InstructionSet
+    datapath : mapping of str to Combine
+        The hardware of each vector operation.
+
+    Members
+    -------
+    instruction : In(stream of raw words)
+        Taken when the instruction starts.
+    tokens : Out(TokenSignature)
+        `signal_valid` is the finish strobe, too.
+    act_a, act_b : Out(ActReadSignature)
+    act_d : Out(ActWriteSignature)
+    wgt_write, prm_write, tbl_write : In(EntryWriteSignature)
+        The load engine's writes; `tbl_write` only with tables.
+    start : Out(1)
+        An instruction starts.
+    busy : Out(1)
+        Something is in flight, or being decoded.
+    step : Out(1)
+        A step is issued.
+    gemm_step : Out(1)
+        It is GEMM's.
+    fence_wait : Out(1)
+        The next instruction waits for its fence and nothing else before it asks for its tokens.
+    illegal : Out(1)
+        An unknown vector operation was started; stays until reset, and nothing starts after it.
+    halt : In(1)
+        Issue nothing new.
+    """
+
+    def __init__(self, isa: InstructionSet, datapath: Mapping[str, Combine] = VECTOR_DATAPATH):
+        self._isa = isa
+        self._config = config = isa.config
+        ports = {
+            "instruction": In(stream.Signature(engine_word_bits(isa, Engine.COMPUTE))),
+            "tokens": Out(TokenSignature()),
+            "act_a": Out(ActReadSignature(config)),
+            "act_b": Out(ActReadSignature(config)),
+            "act_d": Out(ActWriteSignature(config)),
+            "wgt_write": In(wgt_write_signature(config)),
+            "prm_write": In(prm_write_signature(config)),
+            "start": Out(1),
+            "busy": Out(1),
+            "step": Out(1),
+            "gemm_step": Out(1),
+            "fence_wait": Out(1),
+            "illegal": Out(1),
+            "halt": In(1),
+        }
+        if config.epilogue.tables:
+            ports["tbl_write"] = In(tbl_write_signature(config))
+        super().__init__(ports)
+        self.decoder = ComputeDecoder(isa)
+        self.sequencer = Sequencer(isa)
+        self.weights = WeightScratchpad(config)
+        self.parameters = ParameterMemory(config)
+        self.accumulators = AccumulatorScratchpad(config)
+        self.gemm_core = GemmCore(config)
+        self.vector_alu = VectorAlu(isa, datapath)
+        self.epilogue = Epilogue(isa)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.decoder = self.decoder
+        m.submodules.sequencer = self.sequencer
+        m.submodules.weights = self.weights
+        m.submodules.parameters = self.parameters
+        m.submodules.accumulators = self.accumulators
+        m.submodules.gemm_core = self.gemm_core
+        m.submodules.vector_alu = self.vector_alu
+        m.submodules.epilogue = self.epilogue
+
+        wiring.connect(m, wiring.flipped(self.instruction), self.decoder.instruction)
+        wiring.connect(m, wiring.flipped(self.wgt_write), self.weights.write)
+        wiring.connect(m, wiring.flipped(self.prm_write), self.parameters.write)
+        if self._config.epilogue.tables:
+            wiring.connect(m, wiring.flipped(self.tbl_write), self.epilogue.tbl_write)
+        wiring.connect(m, self.epilogue.addend, self.accumulators.addend)
+        wiring.connect(m, self.epilogue.acc, self.accumulators.write)
+        wiring.connect(m, self.epilogue.bias, self.parameters.bias)
+        wiring.connect(m, self.epilogue.scale, self.parameters.scale)
+        wiring.connect(m, self.epilogue.act, wiring.flipped(self.act_d))
+
+        self._elaborate_start(m)
+        self._elaborate_operands(m)
+        return m
+
+    def _elaborate_start(self, m: Module) -> None:
+        """Start the next instruction when the sequencer is free, its fence has passed and its tokens are there."""
+        command, sequencer = self.decoder.command, self.sequencer
+        most_in_flight = compute_timing(self._config).latency + 2
+        in_flight = Signal(range(most_in_flight + 1))
+        ready, fenced = Signal(), Signal()
+        m.d.comb += [
+            ready.eq(self.decoder.valid & sequencer.free & ~self.illegal),
+            fenced.eq(command.fence & (in_flight != 0)),
+            self.fence_wait.eq(ready & fenced),
+            self.tokens.wait_mask.eq(command.wait),
+            self.tokens.wait_request.eq(ready & ~fenced),
+            self.start.eq(self.tokens.wait_request & self.tokens.wait_grant),
+            self.decoder.take.eq(self.start),
+            sequencer.load.eq(self.start & command.legal),
+            sequencer.command.eq(command),
+            sequencer.halt.eq(self.halt),
+            self.tokens.signal_valid.eq(self.epilogue.finish),
+            self.tokens.signal_mask.eq(self.epilogue.finish_signal),
+            self.busy.eq((in_flight != 0) | (self.instruction.valid & ~self.decoder.valid)),
+        ]
+        m.d.sync += in_flight.eq(in_flight + sequencer.load - self.epilogue.finish)
+        with m.If(self.start & ~command.legal):
+            m.d.sync += self.illegal.eq(1)
+
+    def _elaborate_operands(self, m: Module) -> None:
+        """Read the operands of each step and hand them to the array or the vector unit, both to the epilogue."""
+        config, step, active = self._config, self.sequencer.step, self.sequencer.active
+        timing = compute_timing(config)
+        is_wide = config.gemm.block_out == config.lanes
+        takes_acc = active.vector & active.from_acc
+        takes_b = Cat(active.op == op.code for op in self._isa.vector_ops if uses_b(op)).any()
+        blends = member(active, "residual") & step.last
+        m.d.comb += [
+            self.step.eq(step.valid),
+            self.gemm_step.eq(step.valid & ~active.vector),
+            self.act_a.addr.eq(step.a),
+            self.act_a.en.eq(step.valid & ~takes_acc),
+            self.act_a.wide.eq((active.vector & is_wide) | (~active.vector & (config.gemm.block_in == config.lanes))),
+            self.act_b.addr.eq(step.b),
+            self.act_b.en.eq(step.valid & (blends | (active.vector & takes_b))),
+            self.act_b.wide.eq(is_wide),
+            self.epilogue.step.eq(step),
+            self.epilogue.command.eq(active),
+        ]
+
+        pipe = ControlPipe(m, "operand")
+        pipe.add("is_gemm", step.valid & ~active.vector, resettable=True)
+        pipe.add("is_vector", step.valid & active.vector, resettable=True)
+        pipe.add("takes_acc", step.valid & takes_acc, resettable=True)
+        for name in ("first", "a", "w"):
+            pipe.add(name, step[name])
+        for name in ("op", "from_acc", "zero_a", "zero_b"):
+            pipe.add(name, member(active, name))
+
+        read = timing.operands - MEMORY_READ_CYCLES
+        gemm, vector = self.gemm_core, self.vector_alu
+        m.d.comb += [
+            self.weights.read.addr.eq(pipe.at("w", read)),
+            self.weights.read.en.eq(pipe.at("is_gemm", read)),
+            self.accumulators.operand.addr.eq(pipe.at("a", read)),
+            self.accumulators.operand.en.eq(pipe.at("takes_acc", read)),
+            gemm.valid.eq(pipe.at("is_gemm", timing.operands)),
+            gemm.first.eq(pipe.at("first", timing.operands)),
+            vector.valid.eq(pipe.at("is_vector", timing.operands)),
+        ]
+        for name in ("first", "op", "from_acc", "zero_a", "zero_b"):
+            m.d.comb += getattr(vector, name).eq(pipe.at(name, timing.operands))
+        for row in range(config.gemm.batch):
+            channels = range(config.gemm.block_in)
+            m.d.comb += gemm.a[row].eq(Cat(self._channel(self.act_a.data, row, c) for c in channels))
+        for channel in range(config.gemm.block_out):
+            m.d.comb += gemm.w[channel].eq(self.weights.read.rows[channel])
+        for lane in range(config.acc_lanes):
+            row, channel = divmod(lane, config.gemm.block_out)
+            b = self._channel(self.act_b.data, row, channel)
+            m.d.comb += [
+                vector.a_act[lane].eq(self._channel(self.act_a.data, row, channel)),
+                vector.b[lane].eq(b),
+                vector.a_acc[lane].eq(self.accumulators.operand.lanes[lane]),
+                self.epilogue.b[lane].eq(b),
+                self.epilogue.gemm[lane].eq(gemm.x[lane]),
+                self.epilogue.vector[lane].eq(vector.x[lane]),
+            ]
+
+    def _channel(self, row, batch_row: int, channel: int) -> Value:
+        """Return a channel of an access that starts with the first atom of `row`."""
+        atom, lane = divmod(channel, self._config.atom)
+        return row[atom].word_select(batch_row * self._config.atom + lane, 8)

@@ -1,0 +1,68 @@
+"""The memory that all scratchpads are made of."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from tilewright.hw.signatures import address_bits
+
+
+class BankReadSignature(wiring.Signature):
+    """A read port: `data` follow `timing.MEMORY_READ_CYCLES` after `addr` with `en`, and stay without `en`."""
+
+    def __init__(self, depth: int, width: int):
+        super().__init__({"addr": Out(address_bits(depth)), "en": Out(1), "data": In(width)})
+
+
+class BankWriteSignature(wiring.Signature):
+    """A write port: written in the cycle of `en`, readable from the next one on."""
+
+    def __init__(self, depth: int, width: int):
+        super().__init__({"addr": Out(address_bits(depth)), "en": Out(1), "data": Out(width)})
+
+
+class MemoryBank(wiring.Component):
+    """A block RAM with registered outputs: one write port, any number of read ports (a copy of the RAM for each).
+
+    Parameters
+    ----------
+    width : int
+        Bits of a word.
+    depth : int
+        Words.
+    read_ports : int
+
+    Members
+    -------
+    write : In(BankWriteSignature)
+    read : In(BankReadSignature).array(read_ports)
+    """
+
+    def __init__(self, width: int, depth: int, read_ports: int = 1):
+        self._width = width
+        self._depth = depth
+        super().__init__(
+            {
+                "write": In(BankWriteSignature(depth, width)),
+                "read": In(BankReadSignature(depth, width)).array(read_ports),
+            }
+        )
+        self.memory = Memory(shape=width, depth=depth, init=[])
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = self.memory
+        write = self.memory.write_port()
+        m.d.comb += [write.addr.eq(self.write.addr), write.en.eq(self.write.en), write.data.eq(self.write.data)]
+        for port in self.read:
+            inner = self.memory.read_port()
+            fetched = Signal()
+            output = Signal(self._width, reset_less=True)
+            m.d.comb += [inner.addr.eq(port.addr), inner.en.eq(port.en), port.data.eq(output)]
+            m.d.sync += fetched.eq(port.en)
+            with m.If(fetched):
+                m.d.sync += output.eq(inner.data)
+        return m

@@ -1,0 +1,91 @@
+"""The memory of the epilogue's per-channel parameters."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from tilewright.hw.memory_bank import MemoryBank
+from tilewright.hw.signatures import address_bits, prm_write_signature
+from tilewright.isa.config import Config
+
+RECORD_BITS = 64
+SHIFT_BITS = 6
+
+
+class ParameterRecord(data.StructLayout):
+    """A channel's parameters as they lie in memory."""
+
+    def __init__(self):
+        super().__init__({"bias": signed(32), "multiplier": unsigned(24), "shift": unsigned(8)})
+
+
+class ScaleLayout(data.StructLayout):
+    """A channel's fixed-point scale as the hardware keeps it: `multiplier` and `shift`."""
+
+    def __init__(self, config: Config):
+        super().__init__({"multiplier": unsigned(config.epilogue.multiplier_bits), "shift": unsigned(SHIFT_BITS)})
+
+
+class ParameterReadSignature(wiring.Signature):
+    """A read port; `channels` follow `timing.MEMORY_READ_CYCLES` after the address."""
+
+    def __init__(self, config: Config, shape):
+        channels = In(shape).array(config.gemm.block_out)
+        super().__init__({"addr": Out(address_bits(config.prm_depth)), "en": Out(1), "channels": channels})
+
+
+class ParameterMemory(wiring.Component):
+    """Biases and scales of `block_out` channels an entry; apart, as the epilogue reads them in different cycles.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    bias : In(ParameterReadSignature)
+        Biases, `acc_bits` wide (sums wrap).
+    scale : In(ParameterReadSignature)
+        `ScaleLayout` each.
+    write : In(EntryWriteSignature)
+    """
+
+    def __init__(self, config: Config):
+        self._write = prm_write_signature(config)
+        self._scale = ScaleLayout(config)
+        super().__init__(
+            {
+                "bias": In(ParameterReadSignature(config, signed(config.gemm.acc_bits))),
+                "scale": In(ParameterReadSignature(config, self._scale)),
+                "write": In(self._write),
+            }
+        )
+        depth, channels = config.prm_depth, range(config.gemm.block_out)
+        self.bias_banks = [MemoryBank(config.gemm.acc_bits, depth) for _ in channels]
+        self.scale_banks = [MemoryBank(self._scale.size, depth) for _ in channels]
+
+    def elaborate(self, platform):
+        m = Module()
+        per_chunk = self._write.chunk_bits // RECORD_BITS
+        for channel, (bias, scale) in enumerate(zip(self.bias_banks, self.scale_banks, strict=True)):
+            m.submodules[f"bias{channel}"] = bias
+            m.submodules[f"scale{channel}"] = scale
+            chunk, place = divmod(channel, per_chunk)
+            record = data.View(ParameterRecord(), self.write.data.word_select(place, RECORD_BITS))
+            kept = data.View(self._scale, scale.write.data)
+            m.d.comb += [
+                bias.write.data.eq(record.bias),
+                kept.multiplier.eq(record.multiplier),
+                kept.shift.eq(record.shift),
+            ]
+            for bank, port in ((bias, self.bias), (scale, self.scale)):
+                m.d.comb += [
+                    bank.write.addr.eq(self.write.entry),
+                    bank.write.en.eq(self.write.valid & (self.write.chunk == chunk)),
+                    bank.read[0].addr.eq(port.addr),
+                    bank.read[0].en.eq(port.en),
+                    port.channels[channel].eq(bank.read[0].data),
+                ]
+        return m

@@ -1,0 +1,109 @@
+"""The activation scratchpad."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from tilewright.hw.memory_bank import MemoryBank
+from tilewright.hw.pipeline import ControlPipe
+from tilewright.hw.signatures import (
+    ActReadSignature,
+    ActStoreSignature,
+    ActWriteSignature,
+    act_load_signature,
+    address_bits,
+    row_layout,
+)
+from tilewright.hw.timing import MEMORY_READ_CYCLES, act_read_cycles
+from tilewright.isa.config import Config
+
+
+class ActScratchpad(wiring.Component):
+    """`act_rows` rows of `ratio` atoms, one bank an atom; two reads and a write a cycle.
+
+    Compute goes first: read port `b` serves the store engine, and the write port the load engine, in the cycles in
+    which compute does not use them. A read sees the writes of earlier cycles.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    a, b : In(ActReadSignature)
+        Compute's reads.
+    d : In(ActWriteSignature)
+        Compute's results.
+    load : In(stream of rows)
+    store : In(ActStoreSignature)
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__(
+            {
+                "a": In(ActReadSignature(config)),
+                "b": In(ActReadSignature(config)),
+                "d": In(ActWriteSignature(config)),
+                "load": In(act_load_signature(config)),
+                "store": In(ActStoreSignature(config)),
+            }
+        )
+        self.banks = [MemoryBank(8 * config.atom_bytes, config.act_rows, read_ports=2) for _ in range(config.ratio)]
+
+    def elaborate(self, platform):
+        m = Module()
+        for i, bank in enumerate(self.banks):
+            m.submodules[f"bank{i}"] = bank
+
+        second = ActReadSignature(self._config).create(path=("second",))
+        from_store = Cat(Const(0, address_bits(self._config.ratio)), self.store.request.payload)
+        m.d.comb += [
+            second.addr.eq(Mux(self.b.en, self.b.addr, from_store)),
+            second.en.eq(self.b.en | self.store.request.valid),
+            second.wide.eq(self.b.wide | ~self.b.en),
+            self.store.request.ready.eq(~self.b.en),
+            self.b.data.eq(second.data),
+            self.store.response.eq(second.data),
+        ]
+        accepted = ControlPipe(m, "store")
+        accepted.add("response", self.store.request.valid & ~self.b.en, resettable=True)
+        m.d.comb += self.store.response_valid.eq(accepted.at("response", act_read_cycles(self._config)))
+
+        self._elaborate_read(m, 0, self.a)
+        self._elaborate_read(m, 1, second)
+        self._elaborate_write(m)
+        return m
+
+    def _elaborate_read(self, m, index, port):
+        ratio = self._config.ratio
+        atom_bits = address_bits(ratio)
+        chosen = port.addr[:atom_bits]
+        for i, bank in enumerate(self.banks):
+            wanted = port.wide | (chosen == i) if ratio > 1 else 1
+            m.d.comb += [bank.read[index].addr.eq(port.addr[atom_bits:]), bank.read[index].en.eq(port.en & wanted)]
+        words = [bank.read[index].data for bank in self.banks]
+        if ratio == 1:
+            m.d.comb += port.data[0].eq(words[0])
+            return
+        pipe = ControlPipe(m, f"read{index}")
+        pipe.add("chosen", chosen)
+        pipe.add("wide", port.wide)
+        pipe.add("en", port.en, resettable=True)
+        row = Signal(row_layout(self._config), name=f"row{index}", reset_less=True)
+        atom = Array(words)[pipe.at("chosen", MEMORY_READ_CYCLES)]
+        with m.If(pipe.at("en", MEMORY_READ_CYCLES)):
+            m.d.sync += row[0].eq(Mux(pipe.at("wide", MEMORY_READ_CYCLES), words[0], atom))
+            m.d.sync += [row[i].eq(words[i]) for i in range(1, ratio)]
+        m.d.comb += port.data.eq(row)
+
+    def _elaborate_write(self, m):
+        m.d.comb += self.load.ready.eq(~self.d.valid)
+        for i, bank in enumerate(self.banks):
+            m.d.comb += [
+                bank.write.addr.eq(Mux(self.d.valid, self.d.row, self.load.payload.row)),
+                bank.write.data.eq(Mux(self.d.valid, self.d.data[i], self.load.payload.data[i])),
+                bank.write.en.eq(Mux(self.d.valid, self.d.en[i], self.load.valid)),
+            ]

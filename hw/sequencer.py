@@ -1,0 +1,122 @@
+"""The sequencer: walks the six loops of a compute instruction, one step a cycle."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from tilewright.hw.layouts import LOOPS, command_layout, step_layout
+from tilewright.isa.instructions import InstructionSet
+from tilewright.isa.semantics import OUT_LOOPS
+
+#: Loops that each operand's address depends on.
+OPERAND_LOOPS = {"a": LOOPS, "w": LOOPS, "b": OUT_LOOPS, "p": OUT_LOOPS, "d": OUT_LOOPS}
+
+
+class Sequencer(wiring.Component):
+    """Issues the steps of one instruction after the other without a gap.
+
+    Every operand has an address register for each loop: where that loop's current iteration begins. When a loop
+    advances, one adder makes its next address, which all loops inside it take over, too.
+
+    Parameters
+    ----------
+    isa : InstructionSet
+
+    Members
+    -------
+    load : In(1)
+        Take over `command`; it issues from the next cycle on. Only while `free`.
+    command : In(command_layout)
+    free : Out(1)
+        Nothing is issued after this cycle, unless loaded.
+    halt : In(1)
+        Issue nothing, stay.
+    step : Out(step_layout)
+        What is issued in this cycle; addresses mean nothing without `valid`.
+    active : Out(command_layout)
+        The instruction that `step` belongs to.
+    """
+
+    def __init__(self, isa: InstructionSet):
+        self._layout = command_layout(isa)
+        self._step_layout = step_layout(isa.config)
+        super().__init__(
+            {
+                "load": In(1),
+                "command": In(self._layout),
+                "free": Out(1),
+                "halt": In(1),
+                "step": Out(self._step_layout),
+                "active": Out(self._layout),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        busy = Signal()
+        active = Signal(self._layout, reset_less=True)
+        issue = Signal()
+        m.d.comb += [issue.eq(busy & ~self.halt), self.active.eq(active)]
+        with m.If(self.load):
+            m.d.sync += [busy.eq(1), active.eq(self.command)]
+        with m.Elif(issue & self.step.end):
+            m.d.sync += busy.eq(0)
+
+        # Bit i of `ends`: loop i is in its last iteration. Of `advances`: it advances after this step, as the innermost
+        # loop that is not; at most one does.
+        ends, advances = Signal(len(LOOPS)), Signal(len(LOOPS))
+        for i in range(len(LOOPS)):
+            m.d.comb += advances[i].eq(~ends[i] & (ends[i + 1 :].all() if i + 1 < len(LOOPS) else 1))
+        self._elaborate_counters(m, ends, advances, issue, active)
+        for operand, names in OPERAND_LOOPS.items():
+            self._elaborate_address(m, operand, names, issue, advances, active)
+
+        reduction_ends = ends[len(OUT_LOOPS) :].all()
+        first = Signal(init=1)
+        with m.If(self.load):
+            m.d.sync += first.eq(1)
+        with m.Elif(issue):
+            m.d.sync += first.eq(reduction_ends)
+        m.d.comb += [
+            self.step.valid.eq(issue & ~active.empty),
+            self.step.first.eq(first),
+            self.step.last.eq(reduction_ends),
+            self.step.end.eq(issue & ends.all()),
+            self.free.eq(~self.halt & (~busy | ends.all())),
+        ]
+        return m
+
+    def _elaborate_counters(self, m: Module, ends: Value, advances: Value, issue: Value, active) -> None:
+        """Count each loop down."""
+        for i, name in enumerate(LOOPS):
+            extent = active[f"extent_{name}"]
+            left = Signal.like(Value.cast(extent), name=f"left_{name}", reset_less=True)
+            outer_advances = advances[:i].any() if i else 0
+            with m.If(self.load):
+                m.d.sync += left.eq(self.command[f"extent_{name}"])
+                m.d.sync += ends[i].eq(self.command.single[i] | self.command.empty)
+            with m.Elif(issue & outer_advances):
+                m.d.sync += [left.eq(extent), ends[i].eq(active.single[i])]
+            with m.Elif(issue & advances[i]):
+                m.d.sync += [left.eq(left - 1), ends[i].eq(left == 2)]
+
+    def _elaborate_address(self, m: Module, operand: str, names, issue: Value, advances: Value, active) -> None:
+        bits = self._step_layout[operand].width
+        starts = [Signal(bits, name=f"{operand}_start_{name}", reset_less=True) for name in names]
+        chosen = [advances[i] for i in range(len(names))]
+        start = reduce(or_, (Mux(c, s, 0) for c, s in zip(chosen, starts, strict=True)))
+        strides = [active[f"{operand}_{name}"][:bits] for name in names]
+        stride = reduce(or_, (Mux(c, s, 0) for c, s in zip(chosen, strides, strict=True)))
+        following = Signal(bits, name=f"{operand}_following")
+        m.d.comb += [following.eq(start + stride), self.step[operand].eq(starts[-1])]
+        for i, register in enumerate(starts):
+            with m.If(self.load):
+                m.d.sync += register.eq(self.command[f"{operand}_base"])
+            with m.Elif(issue & Cat(chosen[: i + 1]).any()):
+                m.d.sync += register.eq(following)
+

@@ -1,0 +1,164 @@
+"""From Verilog text to a shared library with our harness in it, cached by the hash of everything it is made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilewright.sim.rtl.cache import Cache, content_hash, user_cache
+from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
+
+_HERE = Path(__file__).parent
+_SOURCES = ("harness.cpp", "memory.hpp", "fst/lz4.h", "fst/zlib.h")
+_LIBRARY = "model.so"
+
+_VERILATOR_FLAGS = (
+    "--cc", "--prefix", "Vmodel", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+    "--default-language", "1364-2005",  # in which `program` is a name
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "15000", "--output-split-cfuncs", "1500",
+)  # fmt: skip
+_COMMON_FLAGS = ("-std=gnu++20", "-fPIC", "-fvisibility=hidden", "-pthread", "-w")
+_FAST_FLAGS = ("-O2", *NATIVE, "-fno-plt", "-fno-semantic-interposition")
+_SLOW_FLAGS = ("-O0",)  # code that runs once
+_LINK_FLAGS = ("-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,--no-undefined")
+
+#: Called with what is being done, how many steps of it are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+#: Source, object file, flags.
+_Job = tuple[Path, Path, tuple[str, ...]]
+
+
+def silent(step: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Variants of a model.
+
+    Attributes
+    ----------
+    threads : int
+        Threads that evaluate one model; 1 is fastest for small arrays.
+    waves : bool
+        Whether waveforms can be written; such a model is slower.
+    """
+
+    threads: int = 1
+    waves: bool = False
+
+    @property
+    def verilator_flags(self) -> tuple[str, ...]:
+        """Flags of Verilator beyond the common ones."""
+        threads = ("--threads", str(self.threads)) if self.threads > 1 else ()
+        return (*threads, *(("--trace-fst", "--trace-structs") if self.waves else ()))
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """Macros that the harness and Verilator's run-time sources see."""
+        waves = ("-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-DTILEWRIGHT_WAVES") if self.waves else ("-DVM_TRACE=0",)
+        return ("-DVL_IGNORE_UNKNOWN_ARCH", "-DVL_TIME_CONTEXT", *waves)
+
+    @property
+    def runtime_sources(self) -> tuple[str, ...]:
+        """Verilator's run-time sources that the model links with."""
+        waves = ("verilated_fst_c.cpp",) if self.waves else ()
+        return ("verilated.cpp", "verilated_threads.cpp", *waves)
+
+
+def build(
+    verilog: str, top: str, options: BuildOptions | None = None, progress: Progress = silent, cache: Cache | None = None
+) -> Path:
+    """Return the shared library of a model, compiling it when the cache has none.
+
+    Parameters
+    ----------
+    verilog : str
+        The design, with the ports that machine.md states.
+    top : str
+        Name of the top module.
+    options : BuildOptions, optional
+    progress : Callable, optional
+        See `Progress`; not called when the cache has the model.
+    cache : Cache, optional
+        By default `rtl` in the user's cache directory.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails, or the cache cannot be written.
+    """
+    options = options or BuildOptions()
+    cache = cache or Cache(user_cache() / "rtl")
+    tools = find_toolchain()
+    key = content_hash((verilog, top, repr(options), *_identity(tools, options)))
+
+    def make_runtime(folder: Path) -> None:
+        _compile_runtime(tools, options, folder, progress)
+
+    def make(folder: Path) -> None:
+        runtime = cache.get(f"runtime-{content_hash(_identity(tools, options))}", make_runtime)
+        _compile_model(tools, options, verilog, top, runtime, folder, progress)
+
+    return cache.get(key, make) / _LIBRARY
+
+
+def _identity(tools: Toolchain, options: BuildOptions) -> list[str]:
+    sources = [(_HERE / name).read_text() for name in _SOURCES]
+    verilator = (_VERILATOR_FLAGS, options.verilator_flags)
+    compiler = (_COMMON_FLAGS, _FAST_FLAGS, _SLOW_FLAGS, _LINK_FLAGS, options.defines, options.runtime_sources)
+    return [tools.identity, repr(verilator), repr(compiler), *sources]
+
+
+def _compile_runtime(tools: Toolchain, options: BuildOptions, folder: Path, progress: Progress) -> None:
+    names = options.runtime_sources
+    jobs: list[_Job] = [(tools.include / n, folder / Path(n).with_suffix(".o"), _FAST_FLAGS) for n in names]
+    _compile_all(tools, options, jobs, (), "compiling Verilator's run-time library", progress)
+
+
+def _compile_model(
+    tools: Toolchain, options: BuildOptions, verilog: str, top: str, runtime: Path, folder: Path, progress: Progress
+) -> None:
+    work = folder / "work"
+    work.mkdir()
+    source = work / "design.v"
+    source.write_text(verilog)
+    progress("translating Verilog to C++", 0, 1)
+    flags = (*_VERILATOR_FLAGS, *options.verilator_flags, "--top-module", top, "--Mdir", str(work))
+    run_tool([tools.verilator, *flags, source], "Verilator", folder=work, root=tools.verilator_root)
+    generated = sorted(work.glob("Vmodel*.cpp"), key=lambda path: -path.stat().st_size)
+    jobs: list[_Job] = [(_HERE / "harness.cpp", work / "harness.o", _FAST_FLAGS)]
+    jobs += [(path, path.with_suffix(".o"), _SLOW_FLAGS if "Slow" in path.name else _FAST_FLAGS) for path in generated]
+    _compile_all(tools, options, jobs, (f"-I{work}",), "compiling the model", progress)
+    progress("linking the model", 0, 1)
+    objects = [target for _, target, _ in jobs] + sorted(runtime.glob("*.o"))
+    run_tool([tools.compiler, *_LINK_FLAGS, "-o", folder / _LIBRARY, *objects], "linking the model")
+    for path in work.iterdir():
+        path.unlink()
+    work.rmdir()
+
+
+def _compile_all(
+    tools: Toolchain,
+    options: BuildOptions,
+    jobs: Sequence[_Job],
+    extra: tuple[str, ...],
+    what: str,
+    progress: Progress,
+) -> None:
+    folders = (tools.include, tools.include / "vltstd", _HERE, _HERE / "fst")
+    includes = tuple(f"-I{folder}" for folder in folders)
+
+    def compile_one(job: _Job) -> None:
+        source, target, flags = job
+        flags = (*_COMMON_FLAGS, *flags, *options.defines, *includes, *extra)
+        run_tool([tools.compiler, *flags, "-c", "-o", target, source], f"compiling {source.name}")
+
+    progress(what, 0, len(jobs))
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        for done, _ in enumerate(pool.map(compile_one, jobs), start=1):
+            progress(what, done, len(jobs))

@@ -1,0 +1,261 @@
+"""The RTL simulator: the accelerator's Verilog, compiled, with a deterministic memory behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tilewright.isa.errors import DeviceError, ProgramError
+from tilewright.isa.instructions import Engine, InstructionSet
+from tilewright.isa.registers import COUNTERS, MAGIC, REGISTERS, Error
+from tilewright.sim.api import DramTiming, InstructionTrace, LaunchResult
+from tilewright.sim.rtl.build import BuildOptions, Progress, build, silent
+from tilewright.sim.rtl.cache import Cache
+from tilewright.sim.rtl.library import MemorySettings, Model, Violation
+from tilewright.sim.rtl.program_view import ProgramView
+
+#: Cycles between looks at Python's signals, so that Ctrl-C works.
+SLICE_CYCLES = 100_000
+
+_TOP = "accelerator"
+_PROGRAM_ALIGNMENT = 64
+_FIELDS: Mapping[str, tuple[int, int]] = {
+    f"{register.name}.{field.name}": (field.shift, field.bits) for register in REGISTERS for field in register.fields
+}
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Random stalls on every channel of the memory, for verification.
+
+    Attributes
+    ----------
+    probability : float
+        Of a stall in a cycle, on each channel; in [0, 1).
+    seed : int
+        The same seed gives the same stalls.
+    """
+
+    probability: float = 0.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability < 1:
+            raise ProgramError(f"the probability of stalls must be in [0, 1), not {self.probability}")
+
+
+class RtlSimulator:
+    """Runs programs on the Verilated accelerator; compiled once per design and toolchain, then cached.
+
+    The scratchpads keep their contents between launches; everything else is reset at each.
+
+    Parameters
+    ----------
+    isa : InstructionSet
+        What the accelerator is generated from.
+    dram : DramTiming, optional
+    trace_file : path, optional
+        Write waveforms (FST) here; the second and later launches write to `name.2.fst` and so on.
+    max_cycles : int
+        A launch that takes longer is an error that says what is stuck.
+    threads : int
+        Threads that evaluate the model.
+    trace_cycles : tuple of int, optional
+        First cycle and the one behind the last for waveforms, counted from a launch's reset; by default all.
+    stalls : Stalls, optional
+    progress : Callable, optional
+        Told about the steps of a build.
+    cache : Cache, optional
+        Of compiled models; by default in the user's cache directory.
+    verilog : str, optional
+        Simulate this text (a netlist, say) with its top module `top` instead of generating it.
+
+    Raises
+    ------
+    ToolchainError
+        If the model cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        isa: InstructionSet,
+        dram: DramTiming | None = None,
+        trace_file: str | Path | None = None,
+        max_cycles: int = 1_000_000_000,
+        threads: int = 1,
+        *,
+        trace_cycles: tuple[int, int] | None = None,
+        stalls: Stalls | None = None,
+        progress: Progress = silent,
+        cache: Cache | None = None,
+        verilog: str | None = None,
+        top: str = _TOP,
+    ):
+        self.isa = isa
+        self.dram = dram or DramTiming()
+        self.max_cycles = max_cycles
+        self._stalls = stalls or Stalls()
+        self._trace_file = Path(trace_file) if trace_file is not None else None
+        self._trace_cycles = trace_cycles or (0, 2**63)
+        self._launches = 0
+        if verilog is None:
+            progress("generating Verilog", 0, 1)
+            verilog = _generate(isa, top)
+        options = BuildOptions(threads=threads, waves=trace_file is not None)
+        self._model = Model(build(verilog, top, options, progress, cache), threads)
+
+    def launch(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> LaunchResult:
+        """Run a program that lies in memory, changing the memory in place.
+
+        Parameters
+        ----------
+        dram : array of uint8, contiguous
+            All of the memory; BASE is its first byte.
+        offset : int
+            Byte offset of the first instruction, a multiple of 64.
+        count : int
+            Number of instructions.
+
+        Raises
+        ------
+        ProgramError
+            If the program does not lie inside the memory.
+        DeviceError
+            If the accelerator stops with an error, takes more than `max_cycles`, or breaks the bus protocol.
+        """
+        self._check(dram, offset, count)
+        view = ProgramView.of(self.isa, dram, offset, count)
+        self._model.reset(self._settings(dram))
+        self._check_identity()
+        self._open_waves()
+        try:
+            origin = self._start(offset, count)
+            self._run(view, origin)
+        finally:
+            self._model.close_waves()
+        return self._result(view, origin, count)
+
+    def close(self) -> None:
+        """Free the model; the simulator cannot be used afterwards."""
+        self._model.close()
+
+    def _check(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> None:
+        if dram.dtype != np.uint8 or dram.ndim != 1 or not dram.flags.c_contiguous or not dram.flags.writeable:
+            raise ProgramError("the memory must be a contiguous, writeable, one-dimensional array of uint8")
+        size = count * self.isa.instruction_bytes
+        if count < 0 or offset < 0 or offset + size > len(dram):
+            raise ProgramError(f"{count} instructions at byte {offset} do not fit into the memory of {len(dram)} bytes")
+        if offset % _PROGRAM_ALIGNMENT:
+            raise ProgramError(f"the program's offset must be a multiple of {_PROGRAM_ALIGNMENT}, not {offset}")
+
+    def _settings(self, dram: npt.NDArray[np.uint8]) -> MemorySettings:
+        bus = self.isa.config.bus
+        return MemorySettings(
+            data=dram.ctypes.data,
+            bytes=len(dram),
+            latency=self.dram.latency_cycles,
+            beat_interval=-(-self._model.beat_bytes // self.dram.bytes_per_cycle),
+            outstanding=self.dram.outstanding,
+            burst_beats=bus.burst_beats,
+            reads_in_flight=bus.reads_in_flight,
+            writes_in_flight=bus.writes_in_flight,
+            stall_seed=self._stalls.seed,
+            stall_threshold=int(self._stalls.probability * 2**32),
+        )
+
+    def _check_identity(self) -> None:
+        magic = self._model.read("ID")
+        if magic != MAGIC:
+            raise DeviceError(f"register ID must read 0x{MAGIC:08X}, not 0x{magic:08X}: no Tilewright accelerator")
+        found = f"{self._model.read('HASH_HIGH'):08x}{self._model.read('HASH_LOW'):08x}"
+        expected = self.isa.config.hash
+        if found != expected:
+            raise DeviceError(f"the model was built for configuration {found}, the program is for {expected}")
+
+    def _open_waves(self) -> None:
+        self._launches += 1
+        if self._trace_file is None:
+            return
+        path = self._trace_file
+        if self._launches > 1:
+            path = path.with_name(f"{path.stem}.{self._launches}{path.suffix}")
+        self._model.open_waves(path, *self._trace_cycles)
+
+    def _start(self, offset: int, count: int) -> int:
+        write = self._model.write
+        write("IRQ_ENABLE", _bits("IRQ_ENABLE.done"))
+        write("BASE_LOW", 0)
+        write("BASE_HIGH", 0)
+        write("PROGRAM", offset)
+        write("COUNT", count)
+        return write("CONTROL", _bits("CONTROL.start")) + 1
+
+    def _run(self, view: ProgramView, origin: int) -> None:
+        model, end = self._model, origin + self.max_cycles
+        while not (model.interrupt or model.run(min(SLICE_CYCLES, max(end - model.cycle, 0)))):
+            if model.cycle >= end:
+                standstill = view.explain(model.strobes)
+                raise DeviceError(f"the program has not ended after {self.max_cycles} cycles: {standstill}")
+        self._check_protocol()
+        self._check_status(view)
+
+    def _check_protocol(self) -> None:
+        report = self._model.report
+        if report.violation:
+            kind = Violation(report.violation).name.lower().replace("_", " ")
+            raise DeviceError(
+                f"the accelerator broke the bus protocol in cycle {report.violation_cycle}: {kind}, "
+                f"address 0x{report.violation_address:x}"
+            )
+
+    def _check_status(self, view: ProgramView) -> None:
+        status = self._model.read("STATUS")
+        error = _extract(status, "STATUS.error")
+        if not error:
+            if not _extract(status, "STATUS.done"):
+                raise DeviceError(f"interrupt without an end: STATUS is 0x{status:08x}")
+            return
+        name = Error(error).name.lower().replace("_", " ") if error in list(Error) else f"error {error}"
+        raise DeviceError(f"the accelerator stopped, {name}: {self._describe(error, view)}")
+
+    def _describe(self, error: int, view: ProgramView) -> str:
+        report, illegal = self._model.report, view.first_illegal
+        if error == Error.ILLEGAL_INSTRUCTION and illegal is not None:
+            return view.name(illegal)
+        if error in (Error.READ_RESPONSE, Error.WRITE_RESPONSE) and report.read_errors + report.write_errors:
+            return f"0x{report.first_error:x} lies behind the end of the memory; {view.explain(self._model.strobes)}"
+        return view.explain(self._model.strobes)
+
+    def _result(self, view: ProgramView, origin: int, count: int) -> LaunchResult:
+        counters = {
+            name: self._model.read(f"{name.upper()}_LOW") | self._model.read(f"{name.upper()}_HIGH") << 32
+            for name, _ in COUNTERS
+        }
+        strobes = self._model.strobes
+        start, end = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for engine in Engine:
+            queue = view.queues[engine]
+            if len(strobes.start[engine]) != len(queue) or len(strobes.finish[engine]) != len(queue):
+                raise DeviceError(f"the program ended early: {view.explain(strobes)}")
+            start[queue] = strobes.start[engine] - origin
+            end[queue] = strobes.finish[engine] - origin
+        return LaunchResult(counters["cycles"], counters, InstructionTrace(start, end))
+
+
+def _generate(isa: InstructionSet, top: str) -> str:
+    from tilewright.hw import elaborate  # Amaranth takes a while to import
+
+    return str(elaborate.verilog(isa, top))
+
+
+def _bits(field: str) -> int:
+    return 1 << _FIELDS[field][0]
+
+
+def _extract(value: int, field: str) -> int:
+    shift, bits = _FIELDS[field]
+    return value >> shift & ((1 << bits) - 1)

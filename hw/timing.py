@@ -34,6 +34,21 @@ LOOKUP_CYCLES = 2
 #: Fold the addends, add them to the sum.
 ADDEND_CYCLES = 2
 
+#: Instructions that the front of a DMA engine may be ahead of its back.
+DMA_BOX_QUEUE = 16
+
+#: Bursts that a DMA engine may have cut before the bus takes them.
+DMA_BURST_QUEUE = 4
+
+#: Instructions of a DMA engine that may have started and not finished; tokens leave room for as many.
+DMA_IN_FLIGHT = 63
+
+#: Program that fetch holds or has asked for: 16 instructions of the usual size.
+FETCH_BUFFER_BYTES = 1024
+
+#: Cycles in which nothing moves while an engine waits for a token, before that is called a deadlock.
+DEADLOCK_CYCLES = 64
+
 
 def act_read_cycles(config: Config) -> int:
     """Return the cycles from an activation address to its data; choosing an atom of a row takes one more."""
@@ -86,3 +101,18 @@ def compute_timing(config: Config) -> ComputeTiming:
     clamped = blended + 1
     latency = clamped + (LOOKUP_CYCLES if config.epilogue.tables else 0)
     return ComputeTiming(operands, tree, reduced, summed, requantized, blended, clamped, latency)
+
+
+def store_row_queue(config: Config) -> int:
+    """Return the rows that the store engine may have asked for and not sent: enough for one a cycle."""
+    return act_read_cycles(config) + 3
+
+
+def fetch_buffer_beats(config: Config) -> int:
+    """Return the beats of program that fetch holds or has asked for."""
+    return max(FETCH_BUFFER_BYTES // config.bus_bytes, 4)
+
+
+def fetch_burst_beats(config: Config) -> int:
+    """Return the longest burst of fetch, in beats: a quarter of its buffer, if the bus allows that."""
+    return min(fetch_buffer_beats(config) // 4, config.bus.burst_beats)

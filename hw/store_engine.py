@@ -1,0 +1,105 @@
+"""The store engine: from the activation scratchpad into DRAM."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from tilewright.hw.axi import burst_limit
+from tilewright.hw.boxes import act_space, decode_boxes
+from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
+from tilewright.hw.burst_queue import BurstQueue
+from tilewright.hw.layouts import engine_word_bits, extract_field
+from tilewright.hw.run_walker import RunWalker, request_bits
+from tilewright.hw.signatures import ActStoreSignature, TokenSignature
+from tilewright.hw.store_reader import StoreReader
+from tilewright.hw.timing import DMA_BOX_QUEUE, DMA_IN_FLIGHT
+from tilewright.hw.write_port import WriteBeatLayout
+from tilewright.isa.instructions import Engine, InstructionSet, Opcode
+
+
+class StoreEngine(wiring.Component):
+    """Two halves work an instruction independently: one sends bursts, the other (`StoreReader`) data.
+
+    The next instruction starts when the bursts of the last one are cut; its reads overlap the responses outstanding.
+
+    Parameters
+    ----------
+    isa : InstructionSet
+
+    Members
+    -------
+    instruction : In(stream of words)
+        Opcodes are legal.
+    tokens : Out(TokenSignature)
+    rows : Out(ActStoreSignature)
+    burst : Out(stream of BurstLayout)
+    beat : Out(stream of WriteBeatLayout)
+    written : In(1)
+        High for a cycle when all responses of the oldest instruction are in.
+    start : Out(1)
+        An instruction starts.
+    busy : Out(1)
+        Instructions have started and not finished.
+    """
+
+    def __init__(self, isa: InstructionSet):
+        config = isa.config
+        super().__init__(
+            {
+                "instruction": In(stream.Signature(engine_word_bits(isa, Engine.STORE))),
+                "tokens": Out(TokenSignature()),
+                "rows": Out(ActStoreSignature(config)),
+                "burst": Out(stream.Signature(BurstLayout(config))),
+                "beat": Out(stream.Signature(WriteBeatLayout(config))),
+                "written": In(1),
+                "start": Out(1),
+                "busy": Out(1),
+            }
+        )
+        self._isa = isa
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._isa.config
+        spaces = (act_space(config, Opcode.STORE_ACT),)
+        instructions = self._isa.of_engine(Engine.STORE)
+        m.submodules.runs = runs = RunWalker(config, spaces)
+        m.submodules.bursts = bursts = BurstGenerator(config, burst_limit(config), request_bits(config, spaces))
+        m.submodules.queue = queue = BurstQueue(config)
+        m.submodules.reader = reader = StoreReader(config)
+        connect(m, runs.request, bursts.request)
+        connect(m, bursts.burst, queue.input)
+        connect(m, queue.output, flipped(self.burst))
+        connect(m, reader.rows, flipped(self.rows))
+        connect(m, reader.beat, flipped(self.beat))
+
+        word = self.instruction.payload
+        dram_box, entry_box = decode_boxes(m, word, config, instructions, spaces)
+        m.submodules.boxes = boxes = SyncFIFO(width=len(entry_box.as_value()), depth=DMA_BOX_QUEUE)
+        m.submodules.signals = signals = SyncFIFO(width=2, depth=DMA_IN_FLIGHT)
+        m.d.comb += [
+            boxes.w_data.eq(entry_box),
+            boxes.w_en.eq(self.start),
+            reader.box.payload.eq(boxes.r_data),
+            reader.box.valid.eq(boxes.r_rdy),
+            boxes.r_en.eq(reader.box.ready),
+            runs.box.payload.eq(dram_box),
+            runs.box.valid.eq(self.start),
+            signals.w_data.eq(entry_box.signal),
+            signals.w_en.eq(self.start),
+            signals.r_en.eq(self.written),
+        ]
+
+        m.d.comb += [
+            self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
+            self.tokens.wait_request.eq(self.instruction.valid & runs.box.ready & boxes.w_rdy & signals.w_rdy),
+            self.tokens.signal_mask.eq(signals.r_data),
+            self.tokens.signal_valid.eq(self.written),
+            self.start.eq(self.tokens.wait_request & self.tokens.wait_grant),
+            self.instruction.ready.eq(self.start),
+            self.busy.eq(signals.r_rdy),
+        ]
+        return m

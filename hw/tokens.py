@@ -1,0 +1,60 @@
+"""Dependency tokens between the engines."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from tilewright.hw.signatures import TokenSignature
+from tilewright.hw.timing import DMA_IN_FLIGHT
+from tilewright.isa.config import Config
+from tilewright.isa.instructions import Engine
+
+
+class TokenCounters(wiring.Component):
+    """One counter for each ordered pair of engines; a token given in one cycle can be taken in the next.
+
+    No token is lost: while any counter of tokens that an engine gives holds `2**queue.token_bits - 1` or more, its
+    next instruction waits. The counters are wide enough for the tokens of those that have started by then.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    load, compute, store : In(TokenSignature)
+    waiting : Out(1)
+        An engine asks and is not granted.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__({**{str(e): In(TokenSignature()) for e in Engine}, "waiting": Out(1)})
+        self._config = config
+
+    def elaborate(self, platform):
+        m = Module()
+        full = (1 << self._config.queue.token_bits) - 1
+        counters = {
+            (giver, taker): Signal(range(full + DMA_IN_FLIGHT + 1), name=f"{giver}_to_{taker}")
+            for giver in Engine
+            for taker in giver.others
+        }
+        refused = []
+        for engine in Engine:
+            port = getattr(self, engine)
+            missing = [
+                port.wait_mask[i] & (counters[giver, engine] == 0) for i, giver in enumerate(engine.others)
+            ]
+            overflowing = [counters[engine, taker] >= full for taker in engine.others]
+            m.d.comb += port.wait_grant.eq(~Cat(*missing, *overflowing).any())
+            refused.append(port.wait_request & ~port.wait_grant)
+        m.d.comb += self.waiting.eq(Cat(refused).any())
+
+        for (giver, taker), counter in counters.items():
+            given, taken = getattr(self, giver), getattr(self, taker)
+            gives = given.signal_valid & given.signal_mask[giver.others.index(taker)]
+            takes = taken.wait_request & taken.wait_grant & taken.wait_mask[taker.others.index(giver)]
+            m.d.sync += counter.eq(counter + gives - takes)
+        return m

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tilewright.compiler.tir.arithmetic import binary, conversion, integer_range
-from tilewright.compiler.tir.visit import map_expressions, rebuild_expr, rebuild_stmt
+from tilewright.compiler.tir.visit import map_expressions, rebuild_expr, rebuild_shared, rebuild_stmt
 from tilewright.isa.ir import (
     Allocate,
     Binary,
@@ -33,10 +33,14 @@ Ranges = Mapping[str, range]
 
 def substitute_expr(expr: Expr, values: Mapping[str, Expr | int]) -> Expr:
     """Replace variables by expressions or constants; nothing is folded."""
-    if isinstance(expr, Var):
-        value = values.get(expr.name, expr)
-        return value if isinstance(value, Expr) else Const(value, expr.type)
-    return rebuild_expr(expr, lambda inner: substitute_expr(inner, values))
+
+    def replaced(inner: Expr, change: Callable[[Expr], Expr]) -> Expr:
+        if isinstance(inner, Var):
+            value = values.get(inner.name, inner)
+            return value if isinstance(value, Expr) else Const(value, inner.type)
+        return rebuild_expr(inner, change)
+
+    return rebuild_shared(expr, replaced)
 
 
 def substitute(stmt: Stmt, values: Mapping[str, Expr | int]) -> Stmt:
@@ -198,7 +202,11 @@ def fold(expr: Expr, ranges: Ranges | None = None) -> Expr:
         What is known of variables; divisions, remainders, masks, comparisons are resolved where it decides them.
     """
     known = ranges or {}
-    inner = rebuild_expr(expr, lambda operand: fold(operand, known))
+    return rebuild_shared(expr, lambda inner, change: _fold_top(rebuild_expr(inner, change), known))
+
+
+def _fold_top(inner: Expr, known: Ranges) -> Expr:
+    """Fold an expression whose operands are folded."""
     match inner:
         case Binary(op, Const(left), Const(right)) if not (op in (BinaryOp.DIV, BinaryOp.MOD) and right == 0):
             return Const(binary(op, inner.left.dtype)(left, right), inner.dtype)

@@ -10,7 +10,6 @@ from tilewright.isa.ir import (
     Block,
     Call,
     Cast,
-    Const,
     Expr,
     For,
     Function,
@@ -92,20 +91,42 @@ def variables_of(root: Stmt | Function | Expr) -> frozenset[str]:
 
 
 def rebuild_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Return `expr` with `change` applied to the expressions directly inside it."""
+    """Return `expr` with `change` applied to the expressions directly inside it; itself when nothing changes."""
+    old = operands_of(expr)
+    new = tuple(change(operand) for operand in old)
+    if all(a is b for a, b in zip(old, new, strict=True)):
+        return expr
     match expr:
-        case Binary(op, left, right):
-            return Binary(op, change(left), change(right))
-        case Select(condition, if_true, if_false):
-            return Select(change(condition), change(if_true), change(if_false))
-        case Cast(dtype, value):
-            return Cast(dtype, change(value))
-        case Load(buffer, indices):
-            return Load(buffer, tuple(change(i) for i in indices))
-        case Const() | Var():
-            return expr
+        case Binary(op):
+            return Binary(op, *new)
+        case Select():
+            return Select(*new)
+        case Cast(dtype):
+            return Cast(dtype, *new)
+        case Load(buffer):
+            return Load(buffer, new)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
+
+
+def rebuild_shared(expr: Expr, change: Callable[[Expr, Callable[[Expr], Expr]], Expr]) -> Expr:
+    """Rebuild an expression in which parts occur several times, each part once.
+
+    Parameters
+    ----------
+    expr : Expr
+    change : Callable
+        Given a part and the function that rebuilds a part inside it, returns what replaces the part.
+    """
+    done: dict[int, Expr] = {}
+
+    def visit(part: Expr) -> Expr:
+        result = done.get(id(part))
+        if result is None:
+            result = done[id(part)] = change(part, visit)
+        return result
+
+    return visit(expr)
 
 
 def rebuild_stmt(stmt: Stmt, change: Callable[[Stmt], Stmt], change_expr: Callable[[Expr], Expr]) -> Stmt:

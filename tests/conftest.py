@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="seed of every random test; by default each test has its own")
+    parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
 
 
 def missing_need(item: pytest.Item) -> str | None:

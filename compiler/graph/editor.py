@@ -25,6 +25,7 @@ class GraphEditor:
         self._values: dict[str, Value] = dict(graph.values)
         self._constants: dict[str, Array] = dict(graph.constants)
         self._aliases: dict[str, str] = {}
+        self._renames: dict[str, str] = {}
         self._removed: set[int] = set()
 
     def value(self, hint: str, dtype: str, shape: Shape | None) -> str:
@@ -80,13 +81,23 @@ class GraphEditor:
         return changed
 
     def redirect(self, old: str, new: str) -> None:
-        """Let every use of `old` read `new`, which holds the same."""
+        """Let every use of `old`, whose node is removed, read `new`, which holds the same.
+
+        A value that this editor has made takes over the name `old`.
+        """
         self._aliases[old] = new
+        is_made_here = new not in self.graph.values
+        if is_made_here and new not in self._renames and old not in self.graph.inputs:
+            self._renames[new] = old
 
     def finish(self) -> Graph:
         """Apply the redirections, drop what is dead and sort."""
         nodes = [node for node in self._nodes if id(node) not in self._removed]
-        nodes = [replace(node, inputs=tuple(map(self._resolve, node.inputs))) for node in nodes]
+        nodes = [self._resolved(node) for node in nodes]
+        for new, old in self._renames.items():
+            self._values[old] = replace(self._values[new], name=old)
+            if new in self._constants:
+                self._constants[old] = self._constants[new]
         nodes = self._keep_output_names(nodes)
         nodes = _sorted_live(nodes, self.graph.outputs)
         used = {name for node in nodes for name in (*node.inputs, *node.outputs)}
@@ -98,6 +109,10 @@ class GraphEditor:
             constants={name: array for name, array in self._constants.items() if name in used},
         )
 
+    def _resolved(self, node: Node) -> Node:
+        inputs = tuple(map(self._resolve, node.inputs))
+        return replace(node, inputs=inputs, outputs=tuple(self._renames.get(name, name) for name in node.outputs))
+
     def _fresh(self, hint: str) -> str:
         name, number = hint, 1
         while name in self._values:
@@ -107,7 +122,7 @@ class GraphEditor:
     def _resolve(self, name: str) -> str:
         while name in self._aliases:
             name = self._aliases[name]
-        return name
+        return self._renames.get(name, name)
 
     def _keep_output_names(self, nodes: list[Node]) -> list[Node]:
         """Give redirected graph outputs their names back: rename the new value, or copy it."""

@@ -40,5 +40,5 @@ def component_verilog(component: wiring.Component, name: str) -> str:
         source.write_text(text, encoding="utf-8")
         design = libyosys.Design()
         for command in (f"read_rtlil {source}", "proc", "memory_collect", f"write_verilog -noattr {target}"):
-            libyosys.run_pass(f"tee -q {command}", design)
+            libyosys.Pass.call(design, f"tee -q {command}")  # run_pass prints every command on stdout
         return target.read_text(encoding="utf-8")

@@ -169,7 +169,9 @@ def test_qlinear_conv(shape: str, dtype: str, rng: np.random.Generator) -> None:
 def test_sums_beyond_32_bits_stay_on_the_host(rng: np.random.Generator) -> None:
     builder = ModelBuilder(rng)
     y, x = convolution(builder, "3x3", bias=False)
-    huge = Quantized("b", (8,), "int32", np.array(np.float32(1.0)), np.array(0, np.int32), 0, np.full(8, 2**30, np.int32))
+    huge = Quantized(
+        "b", (8,), "int32", np.array(np.float32(1.0)), np.array(0, np.int32), 0, np.full(8, 2**30, np.int32)
+    )
     builder.nodes[-1].input.append(builder.dequantize(huge))
     builder.nodes.append(builder.nodes.pop(-2))  # the convolution reads what was just added
     graph = integer_graph(builder.model([builder.quantize(y, like=x).name]))

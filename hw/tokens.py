@@ -17,6 +17,8 @@ class TokenCounters(wiring.Component):
 
     No token is lost: while any counter of tokens that an engine gives holds `2**queue.token_bits - 1` or more, its
     next instruction waits. The counters are wide enough for the tokens of those that have started by then.
+    A program cannot deadlock by this if, taken in stream order, every counter of an engine's tokens is below that
+    limit before each of its instructions.
 
     Parameters
     ----------

@@ -1,0 +1,88 @@
+"""The accelerator's tensor intrinsics, derived from what `isa` says its instructions mean.
+
+An intrinsic is an instruction in one *mode*: its flags and choices set to constants. Setting them in the instruction's
+semantics, and leaving out what then cannot happen, gives the pattern; nothing is written here a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from math import prod
+
+from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic
+from tilewright.compiler.tir.tensorize.specialise import Specialiser
+from tilewright.compiler.tir.tensorize.tensorizer import Tensorizer
+from tilewright.isa.fields import Field, FieldKind
+from tilewright.isa.instructions import Instruction, InstructionSet
+from tilewright.isa.ir import Buffer, Const
+from tilewright.isa.semantics import memories
+
+#: Operands that set the borders of a box; without border they are 0 and the tests for it fall away. The border of the
+#: run comes last, so that it is preferred where either would do: runs are what DMA is fast at.
+_BORDERS = (("pad_top", "pad_bottom"), ("pad_left", "pad_right"))
+
+#: Flags that do not change what one instruction means.
+_ORDERING = ("fence",)
+
+
+def intrinsics(isa: InstructionSet) -> tuple[Intrinsic, ...]:
+    """Return every instruction in every mode, plainer modes first."""
+    mem = memories(isa.config, 1 << isa.config.bus.address_bits)
+    return tuple(_intrinsic(instruction, mode, mem) for instruction in isa.instructions for mode in _modes(instruction))
+
+
+def tensorizer(isa: InstructionSet) -> Tensorizer:
+    """Return a tensorizer for an instruction set."""
+    return Tensorizer(intrinsics(isa))
+
+
+def _modes(instruction: Instruction) -> Iterator[dict[str, int]]:
+    """Yield the values of flags and choices, and the absence of borders."""
+    names: list[tuple[str, ...]] = []
+    values: list[list[tuple[int, ...]]] = []
+    for name, field in instruction.operands.items():
+        if field.kind is FieldKind.FLAG and field.bits and name not in _ORDERING:
+            names.append((name,))
+            values.append([(0,), (1,)])
+        if field.kind is FieldKind.CHOICE and field.choices:
+            names.append((name,))
+            values.append([(value,) for value in field.choices.values()])
+    for border in _BORDERS:
+        if border[0] in instruction.operands:
+            names.append(border)
+            values.append([(0,) * len(border), ()])
+    for chosen in product(*values):
+        groups = zip(names, chosen, strict=True)
+        mode = {name: value for group, part in groups for name, value in zip(group, part, strict=False)}
+        if _is_distinct(instruction, mode):
+            yield mode
+
+
+def _is_distinct(instruction: Instruction, mode: Mapping[str, int]) -> bool:
+    """Whether a mode is allowed; flags of the way to `act` mean nothing on the way to `acc`."""
+    exclusive = any(sum(mode.get(name, 0) for name in group) > 1 for group in instruction.exclusive)
+    return not exclusive and not (mode.get("to_acc") and (mode.get("residual") or mode.get("table_enable")))
+
+
+def _intrinsic(instruction: Instruction, mode: Mapping[str, int], mem: Mapping[str, Buffer]) -> Intrinsic:
+    positive = {name: 1 for name, field in instruction.operands.items() if field.kind is FieldKind.EXTENT}
+    constants = {name: Const(value) for name, value in mode.items()}
+    body = Specialiser(constants, positive).stmt(instruction.meaning(mem))
+    holes = {name: field for name, field in instruction.operands.items() if name not in mode and _is_hole(field)}
+    return Intrinsic(
+        name=instruction.name,
+        mode=dict(mode),
+        body=body,
+        holes={name: field.values for name, field in holes.items() if not _wraps(field)},
+        entry_elements={space: prod(buffer.shape[1:]) for space, buffer in mem.items()},
+        alignment={name: field.align for name, field in holes.items() if field.align > 1},
+    )
+
+
+def _is_hole(field: Field) -> bool:
+    return field.kind is not FieldKind.SYNC and field.name not in _ORDERING
+
+
+def _wraps(field: Field) -> bool:
+    return field.kind in (FieldKind.STRIDE, FieldKind.DRAM_STRIDE)

@@ -1,0 +1,477 @@
+"""The canonical form in which a nest and an intrinsic's meaning are compared.
+
+Perfectly nested loops stand in one `Level`; loops of one iteration are gone; a loop whose variable is divided
+(`c // 4`, `c % 4`) is split; adjacent loops that walk every buffer like one loop are merged; and a buffer's element is
+named by one polynomial of its row-major position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+
+from tilewright.compiler.tir.tensorize.polynomial import Poly
+from tilewright.compiler.tir.tensorize.specialise import Specialiser
+from tilewright.isa.errors import TilewrightError
+from tilewright.isa.ir import (
+    Allocate,
+    Binary,
+    BinaryOp,
+    Block,
+    Buffer,
+    Cast,
+    Const,
+    DType,
+    Expr,
+    For,
+    If,
+    Load,
+    Select,
+    Stmt,
+    Store,
+    Var,
+)
+
+
+class TensorizeError(TilewrightError):
+    """A nest is not the meaning of any instruction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access(Expr):
+    """An element of a buffer, by its row-major position.
+
+    Attributes
+    ----------
+    buffer : Buffer
+    offset : Poly
+        In elements, of loop variables and scalars.
+    opaque : tuple of (int, Expr)
+        Multiples of what is no polynomial: values looked up by.
+    modulus : int
+        The leading index wraps modulo this; 0 if it does not.
+    aligned : tuple of (Poly, int)
+        Positions (in units of the leading index) that are rounded down to a multiple.
+    """
+
+    buffer: Buffer
+    offset: Poly
+    opaque: tuple[tuple[int, Expr], ...] = ()
+    modulus: int = 0
+    aligned: tuple[tuple[Poly, int], ...] = ()
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the element."""
+        return self.buffer.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One loop of a level."""
+
+    name: str
+    extent: Poly
+
+
+class Node:
+    """Base of the canonical tree."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Level(Node):
+    """Perfectly nested loops, outermost first; `body` is no `Level`."""
+
+    loops: tuple[Loop, ...]
+    body: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence(Node):
+    """Levels in order."""
+
+    body: tuple[Level, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch(Node):
+    """A choice."""
+
+    condition: Expr
+    then: Level
+    otherwise: Level | None
+
+
+@dataclass(frozen=True, slots=True)
+class Local(Node):
+    """A temporary buffer."""
+
+    buffer: Buffer
+    body: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Node):
+    """One store."""
+
+    target: Access
+    value: Expr
+
+
+def canonical(stmt: Stmt) -> Level:
+    """Bring a nest into canonical form."""
+    return merged(_Converter({}).level(_split_divided(Specialiser(is_deciding=False).stmt(stmt))))
+
+
+# ---- splitting -------------------------------------------------------------------------------------------------
+
+
+def _split_divided(stmt: Stmt) -> Stmt:
+    """Split every constant loop whose variable is divided by a constant that divides its extent."""
+    match stmt:
+        case For(var, Const(int(extent)), body, kind):
+            divisors = {d for e in _expressions(body) for d in _divisors(e, var.name) if d < extent and extent % d == 0}
+            if not divisors:
+                return For(var, Const(extent, var.type), _split_divided(body), kind)
+            factor = max(divisors)
+            outer, inner = Var(f"{var.name}_o", var.type), Var(f"{var.name}_i", var.type)
+            whole = Specialiser({var.name: outer * factor + inner}, is_deciding=False).stmt(body)
+            ranged = For(inner, Const(factor, var.type), whole)
+            return _split_divided(For(outer, Const(extent // factor, var.type), _reduced(ranged, outer, inner, factor)))
+        case For(var, bound, body, kind):
+            return For(var, bound, _split_divided(body), kind)
+        case Block(body):
+            return Block(tuple(_split_divided(s) for s in body))
+        case If(condition, then, otherwise):
+            return If(condition, _split_divided(then), _split_divided(otherwise) if otherwise else None)
+        case Allocate(buffer, inner_body):
+            return Allocate(buffer, _split_divided(inner_body))
+        case _:
+            return stmt
+
+
+def _reduced(stmt: Stmt, outer: Var, inner: Var, factor: int) -> Stmt:
+    """Replace `(outer * factor + inner) // factor` by `outer`, and the remainder by `inner`."""
+    whole = outer * factor + inner
+    divide, remainder = whole // factor, whole % factor
+
+    def rewrite(expr: Expr) -> Expr:
+        return outer if expr == divide else inner if expr == remainder else expr
+
+    return map_expressions(stmt, rewrite)
+
+
+def map_expressions(stmt: Stmt, rewrite: Callable[[Expr], Expr]) -> Stmt:
+    """Rewrite every expression of a statement, parts first."""
+
+    def expr(e: Expr) -> Expr:
+        match e:
+            case Binary(op, left, right):
+                return rewrite(Binary(op, expr(left), expr(right)))
+            case Select(condition, if_true, if_false):
+                return rewrite(Select(expr(condition), expr(if_true), expr(if_false)))
+            case Cast(dtype, value):
+                return rewrite(Cast(dtype, expr(value)))
+            case Load(buffer, indices):
+                return rewrite(Load(buffer, tuple(expr(i) for i in indices)))
+            case _:
+                return rewrite(e)
+
+    match stmt:
+        case For(var, extent, body, kind):
+            return For(var, expr(extent), map_expressions(body, rewrite), kind)
+        case Store(buffer, indices, value):
+            return Store(buffer, tuple(expr(i) for i in indices), expr(value))
+        case If(condition, then, otherwise):
+            other = map_expressions(otherwise, rewrite) if otherwise else None
+            return If(expr(condition), map_expressions(then, rewrite), other)
+        case Block(body):
+            return Block(tuple(map_expressions(s, rewrite) for s in body))
+        case Allocate(buffer, body):
+            return Allocate(buffer, map_expressions(body, rewrite))
+        case _:
+            return stmt
+
+
+def _expressions(stmt: Stmt) -> Iterator[Expr]:
+    match stmt:
+        case For(_, extent, body):
+            yield extent
+            yield from _expressions(body)
+        case Store(_, indices, value):
+            yield from indices
+            yield value
+        case If(condition, then, otherwise):
+            yield condition
+            yield from _expressions(then)
+            if otherwise:
+                yield from _expressions(otherwise)
+        case Block(body):
+            for s in body:
+                yield from _expressions(s)
+        case Allocate(_, body):
+            yield from _expressions(body)
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """Return the direct parts of an expression."""
+    match expr:
+        case Binary(_, left, right):
+            return left, right
+        case Select(condition, if_true, if_false):
+            return condition, if_true, if_false
+        case Cast(_, value):
+            return (value,)
+        case Load(_, indices):
+            return indices
+        case Access(_, _, opaque):
+            return tuple(e for _, e in opaque)
+        case _:
+            return ()
+
+
+def _divisors(expr: Expr, name: str) -> Iterator[int]:
+    match expr:
+        case Binary(BinaryOp.DIV | BinaryOp.MOD, Var(found), Const(int(divisor))) if found == name:
+            yield divisor
+    for part in children(expr):
+        yield from _divisors(part, name)
+
+
+# ---- conversion ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Converter:
+    """Builds the tree; `ranges` are those of the constant loops around."""
+
+    ranges: Mapping[str, tuple[int, int]]
+
+    def level(self, stmt: Stmt) -> Level:
+        loops: list[Loop] = []
+        ranges = dict(self.ranges)
+        while isinstance(stmt, For):
+            extent, opaque = _Converter(ranges).poly(stmt.extent)
+            if opaque:
+                raise TensorizeError(f"the extent of loop `{stmt.var.name}` must be affine")
+            loops.append(Loop(stmt.var.name, extent))
+            if extent.value is not None:
+                ranges[stmt.var.name] = (0, extent.value - 1)
+            stmt = stmt.body
+        return Level(tuple(loops), _Converter(ranges)._node(stmt))
+
+    def _node(self, stmt: Stmt) -> Node:
+        match stmt:
+            case Block(body):
+                return Sequence(tuple(self.level(s) for s in body))
+            case If(condition, then, otherwise):
+                return Branch(self.expr(condition), self.level(then), self.level(otherwise) if otherwise else None)
+            case Allocate(buffer, body):
+                return Local(buffer, self.level(body))
+            case Store(buffer, indices, value):
+                return Assign(self.access(buffer, indices), self.expr(value))
+            case _:
+                raise TensorizeError(f"a nest to tensorize cannot hold a {type(stmt).__name__.lower()}")
+
+    def expr(self, expr: Expr) -> Expr:
+        match expr:
+            case Load(buffer, indices):
+                return self.access(buffer, indices)
+            case Binary(op, left, right):
+                return Binary(op, self.expr(left), self.expr(right))
+            case Select(condition, if_true, if_false):
+                return Select(self.expr(condition), self.expr(if_true), self.expr(if_false))
+            case Cast(dtype, value):
+                return Cast(dtype, self.expr(value))
+            case _:
+                return expr
+
+    def access(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Access:
+        leading, modulus = _unwrapped(indices[0])
+        aligned: list[tuple[Poly, int]] = []
+        offset, opaque = Poly(), []
+        for axis, index in enumerate((leading, *indices[1:])):
+            stride = prod(buffer.shape[axis + 1 :])
+            poly, rest = self.poly(index, aligned if axis == 0 else None)
+            offset = offset + poly.scaled(stride)
+            opaque += [(factor * stride, e) for factor, e in rest]
+        return Access(buffer, offset, tuple(opaque), modulus, tuple(aligned))
+
+    def poly(self, expr: Expr, aligned: list[tuple[Poly, int]] | None = None) -> tuple[Poly, list[tuple[int, Expr]]]:
+        """Split an index into a polynomial and multiples of what is none."""
+        match expr:
+            case Const(int(value)):
+                return Poly.constant(value), []
+            case Var(name):
+                return Poly.variable(name), []
+            case Binary(BinaryOp.ADD | BinaryOp.SUB as op, left, right):
+                (a, x), (b, y) = self.poly(left, aligned), self.poly(right, aligned)
+                sign = 1 if op is BinaryOp.ADD else -1
+                return a + b.scaled(sign), [*x, *((sign * factor, e) for factor, e in y)]
+            case Binary(BinaryOp.MUL, left, right):
+                (a, x), (b, y) = self.poly(left, aligned), self.poly(right, aligned)
+                if not x and not y:
+                    return a * b, []
+            case Binary(BinaryOp.AND, inner, Const(int(mask))) if aligned is not None and _is_alignment(mask):
+                poly, rest = self.poly(inner, aligned)
+                if not rest:
+                    aligned.append((poly, -mask))
+                    return poly, []
+            case Binary(BinaryOp.DIV | BinaryOp.MOD as op, left, Const(int(divisor))) if divisor > 0:
+                poly, rest = self.poly(left, aligned)
+                divided = None if rest else self._divided(poly, divisor, op)
+                if divided is not None:
+                    return divided, []
+        return Poly(), [(1, self.expr(expr))]
+
+    def _divided(self, poly: Poly, divisor: int, op: BinaryOp) -> Poly | None:
+        quotient = Poly.of({m: c // divisor for m, c in poly.terms if c % divisor == 0})
+        remainder = poly - quotient.scaled(divisor)
+        span = remainder.interval(self.ranges)
+        if span is None or span[0] < 0 or span[1] >= divisor:
+            return None
+        return quotient if op is BinaryOp.DIV else remainder
+
+
+def _is_alignment(mask: int) -> bool:
+    return mask < 0 and not (-mask) & (-mask - 1)
+
+
+def _unwrapped(index: Expr) -> tuple[Expr, int]:
+    """Take off a wrap modulo a power of two; return what is below it and the modulus."""
+    match index:
+        case Binary(BinaryOp.AND, inner, Const(int(mask))) if mask >= 0 and not mask & (mask + 1):
+            return inner, mask + 1
+        case _:
+            return index, 0
+
+
+# ---- merging ---------------------------------------------------------------------------------------------------
+
+
+def merged(level: Level) -> Level:
+    """Merge adjacent loops that walk every buffer like one loop."""
+    loops, body = list(level.loops), _map_levels(level.body, merged)
+    index = len(loops) - 2
+    while index >= 0:
+        outer, inner = loops[index], loops[index + 1]
+        if _is_mergeable(body, outer, inner):
+            size = (outer.extent.value or 0) * (inner.extent.value or 0)
+            loops[index : index + 2] = [Loop(inner.name, Poly.constant(size))]
+            body = map_accesses(body, partial(_without, gone=frozenset({outer.name})))
+        index -= 1
+    return Level(tuple(loops), body)
+
+
+def _without(access: Access, gone: frozenset[str]) -> Access:
+    aligned = tuple((poly.without(gone), k) for poly, k in access.aligned)
+    return replace(access, offset=access.offset.without(gone), aligned=aligned)
+
+
+def _is_mergeable(body: Node, outer: Loop, inner: Loop) -> bool:
+    size = inner.extent.value
+    if size is None or outer.extent.value is None or {outer.name, inner.name} & bare_names(body):
+        return False
+    return all(
+        access.offset.coefficient(outer.name) == access.offset.coefficient(inner.name).scaled(size)
+        for access in accesses(body)
+    )
+
+
+def _map_levels(node: Node, rewrite: Callable[[Level], Level]) -> Node:
+    match node:
+        case Sequence(body):
+            return Sequence(tuple(rewrite(level) for level in body))
+        case Branch(condition, then, otherwise):
+            return Branch(condition, rewrite(then), rewrite(otherwise) if otherwise else None)
+        case Local(buffer, body):
+            return Local(buffer, rewrite(body))
+        case _:
+            return node
+
+
+def map_accesses(node: Node, rewrite: Callable[[Access], Access]) -> Node:
+    """Rewrite every access below a node."""
+
+    def expr(e: Expr) -> Expr:
+        match e:
+            case Access(opaque=opaque):
+                return rewrite(replace(e, opaque=tuple((factor, expr(inner)) for factor, inner in opaque)))
+            case Binary(op, left, right):
+                return Binary(op, expr(left), expr(right))
+            case Select(condition, if_true, if_false):
+                return Select(expr(condition), expr(if_true), expr(if_false))
+            case Cast(dtype, value):
+                return Cast(dtype, expr(value))
+            case _:
+                return e
+
+    def level(inner: Level) -> Level:
+        return Level(inner.loops, map_accesses(inner.body, rewrite))
+
+    match node:
+        case Assign(target, value):
+            return Assign(rewrite(target), expr(value))
+        case Branch(condition, then, otherwise):
+            return Branch(expr(condition), level(then), level(otherwise) if otherwise else None)
+        case _:
+            return _map_levels(node, level)
+
+
+def targets(node: Node) -> Iterator[Access]:
+    """Yield the access of every store below a node."""
+    match node:
+        case Level(_, body) | Local(_, body):
+            yield from targets(body)
+        case Sequence(body):
+            for level in body:
+                yield from targets(level)
+        case Branch(_, then, otherwise):
+            yield from targets(then)
+            if otherwise:
+                yield from targets(otherwise)
+        case Assign(target, _):
+            yield target
+
+
+def node_expressions(node: Node) -> Iterator[Expr]:
+    """Yield the expressions below a node, store targets included."""
+    match node:
+        case Level(_, body):
+            yield from node_expressions(body)
+        case Sequence(body):
+            for level in body:
+                yield from node_expressions(level)
+        case Branch(condition, then, otherwise):
+            yield condition
+            yield from node_expressions(then)
+            if otherwise:
+                yield from node_expressions(otherwise)
+        case Local(_, body):
+            yield from node_expressions(body)
+        case Assign(target, value):
+            yield target
+            yield value
+
+
+def _walk(expr: Expr) -> Iterator[Expr]:
+    yield expr
+    for part in children(expr):
+        yield from _walk(part)
+
+
+def accesses(node: Node) -> Iterator[Access]:
+    """Yield every access below a node."""
+    for expr in node_expressions(node):
+        for part in _walk(expr):
+            if isinstance(part, Access):
+                yield part
+
+
+def bare_names(node: Node) -> frozenset[str]:
+    """Return the variables that stand outside addresses."""
+    return frozenset(p.name for e in node_expressions(node) for p in _walk(e) if isinstance(p, Var))

@@ -1,0 +1,153 @@
+"""From nests to instructions, each nest being unified once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+from tilewright.compiler.tir.tensorize.canonical import Level, TensorizeError, canonical
+from tilewright.compiler.tir.tensorize.equations import Base, Mismatch
+from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, signature
+from tilewright.compiler.tir.tensorize.unify import Solution, TooManyLoops, unify
+from tilewright.isa.ir import Function
+
+
+class InstructionCall(NamedTuple):
+    """An instruction with its operands; operands left out are 0."""
+
+    name: str
+    operands: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Template:
+    """The instructions of a nest, wherever its buffers lie.
+
+    Attributes
+    ----------
+    solution : Solution
+    trips : tuple of int
+        Iterations of the hoisted loops, outermost first: there is one instruction for each combination.
+    limits : Mapping[str, range]
+        What the operands decided by placement may be.
+    alignment : Mapping[str, int]
+        And of what they must be multiples.
+    """
+
+    solution: Solution
+    trips: tuple[int, ...]
+    limits: Mapping[str, range]
+    alignment: Mapping[str, int]
+
+    def calls(self, placement: Mapping[str, int]) -> list[InstructionCall]:
+        """Return the instructions for buffers that begin at these entries (of DRAM: bytes)."""
+        if not self.trips:
+            return [self._call(placement, ())]
+        return [self._call(placement, iteration) for iteration in product(*map(range, self.trips))]
+
+    def _call(self, placement: Mapping[str, int], iteration: tuple[int, ...]) -> InstructionCall:
+        operands = dict(self.solution.constants)
+        for base in self.solution.bases:
+            operands[base.hole] = self._place(base, placement, iteration)
+        return InstructionCall(self.solution.name, operands)
+
+    def _place(self, base: Base, placement: Mapping[str, int], iteration: tuple[int, ...]) -> int:
+        position = base.position
+        elements = placement[position.buffer] * position.scale + position.offset
+        for index, step in zip(iteration, position.steps, strict=True):
+            elements += index * step
+        value, rest = divmod(elements, base.unit)
+        if rest or value % base.multiple:
+            unit = base.unit * base.multiple // position.scale
+            where = f"buffer `{position.buffer}` at {placement[position.buffer]}"
+            raise TensorizeError(f"{where}: {self.solution.name} addresses it in steps of {unit} entries")
+        if base.modulus:
+            value %= base.modulus
+        if value not in self.limits[base.hole] or value % self.alignment.get(base.hole, 1):
+            raise TensorizeError(
+                f"buffer `{position.buffer}`: {self.solution.name}.{base.hole} must be a multiple of "
+                f"{self.alignment.get(base.hole, 1)} below {self.limits[base.hole].stop}, not {value}"
+            )
+        return value
+
+
+class Tensorizer:
+    """Finds the instructions that mean nests, and remembers them by nest.
+
+    Parameters
+    ----------
+    intrinsics : sequence of Intrinsic
+        Tried in order.
+    """
+
+    def __init__(self, intrinsics: Sequence[Intrinsic]) -> None:
+        self.intrinsics = tuple(intrinsics)
+        self._templates: dict[int, tuple[Function, Template]] = {}
+
+    def tensorize(self, nest: Function, placement: Mapping[str, int]) -> InstructionCall:
+        """Return the one instruction that means a nest.
+
+        Parameters
+        ----------
+        nest : Function
+            Loops with constant extents around one computation over placed buffers. The same object is unified once.
+        placement : Mapping[str, int]
+            The first entry (in DRAM: byte) of each buffer.
+
+        Raises
+        ------
+        TensorizeError
+            If there is none; `TooManyLoops` names the loops that would have to be hoisted.
+        """
+        template = self.template(nest)
+        if template.trips:
+            raise TensorizeError(f"nest `{nest.name}` takes {template.trips} instructions: use `calls`")
+        return template.calls(placement)[0]
+
+    def calls(self, nest: Function, placement: Mapping[str, int]) -> list[InstructionCall]:
+        """Return the instructions that mean a nest, in order; as few outermost loops as possible are hoisted."""
+        return self.template(nest).calls(placement)
+
+    def template(self, nest: Function) -> Template:
+        """Return the instructions of a nest, independent of placement."""
+        known = self._templates.get(id(nest))
+        if known is None:
+            known = nest, self._build(nest)  # the nest is kept, so that its id stays its own
+            self._templates[id(nest)] = known
+        return known[1]
+
+    def _build(self, nest: Function) -> Template:
+        tree = canonical(nest.body)
+        wanted = signature(tree)
+        failures: list[tuple[Intrinsic, TensorizeError]] = []
+        for intrinsic in self.intrinsics:
+            if intrinsic.signature != wanted:
+                continue
+            try:
+                return _unify_hoisting(intrinsic, tree)
+            except (Mismatch, TooManyLoops) as error:
+                failures.append((intrinsic, error))
+        for _, failure in failures:
+            if isinstance(failure, TooManyLoops):
+                raise failure
+        reasons = "; ".join(f"not {intrinsic}, because {failure}" for intrinsic, failure in failures)
+        spaces = ", ".join(sorted(set(wanted[1])))
+        raise TensorizeError(f"nest `{nest.name}` is no instruction: {reasons or f'none works on {spaces} like this'}")
+
+
+def _unify_hoisting(intrinsic: Intrinsic, tree: Level) -> Template:
+    """Unify, taking outermost loops off until the rest fits."""
+    for count in range(len(tree.loops) + 1):
+        hoisted = tree.loops[:count]
+        inner = Level(tree.loops[count:], tree.body)
+        try:
+            solution = unify(intrinsic, inner, tuple(loop.name for loop in hoisted))
+        except TooManyLoops as error:
+            if not error.is_outermost:
+                raise
+        else:
+            trips = tuple(loop.extent.value or 0 for loop in hoisted)
+            return Template(solution, trips, intrinsic.holes, intrinsic.alignment)
+    raise Mismatch("no loops are left to hoist")

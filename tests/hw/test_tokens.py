@@ -20,6 +20,11 @@ def simulate(counters: TokenCounters, bench) -> None:
 
 
 def test_grants_follow_the_model(python_random):
+    for _ in range(30):  # random programs soon fill a circle of counters, so that nothing starts any more
+        check_grants(python_random, cycles=100)
+
+
+def check_grants(python_random, cycles: int) -> None:
     counters = TokenCounters(Config(queue=Queue(token_bits=2)))
     full = 3
     grants = dict.fromkeys(ENGINES, 0)
@@ -27,7 +32,7 @@ def test_grants_follow_the_model(python_random):
     async def bench(ctx):
         model = {(g, t): 0 for g in ENGINES for t in g.others}
         in_flight = {e: [] for e in ENGINES}  # signal masks of what has started
-        for _ in range(4000):
+        for _ in range(cycles):
             wanted = {}
             for engine in ENGINES:
                 port = getattr(counters, engine)
@@ -62,7 +67,7 @@ def test_grants_follow_the_model(python_random):
                 model[pair] += delta
 
     simulate(counters, bench)
-    assert min(grants.values()) > 50
+    assert min(grants.values()) > 1
 
 
 def test_all_that_may_be_in_flight_fit_into_a_full_counter():

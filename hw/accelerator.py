@@ -136,7 +136,7 @@ class Accelerator(wiring.Component):
             control.bus_busy.eq(bus_busy),
             self.compute.halt.eq(control.drain),
             self.fetch.begin.eq(control.begin),
-            self.fetch.program.eq(registers.program),
+            self.fetch.program_offset.eq(registers.program_offset),
             self.fetch.count.eq(registers.count),
             registers.busy.eq(control.busy),
             registers.finished.eq(control.finished),

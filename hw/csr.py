@@ -30,7 +30,7 @@ class ControlRegisters(wiring.Component):
     start, reset : Out(1)
         High for one cycle when commanded.
     base : Out(address)
-    program : Out(address)
+    program_offset : Out(address)
     count : Out(32)
     busy, finished : In(1)
     error : In(8)
@@ -49,7 +49,7 @@ class ControlRegisters(wiring.Component):
                 "start": Out(1),
                 "reset": Out(1),
                 "base": Out(config.bus.address_bits),
-                "program": Out(config.bus.address_bits),
+                "program_offset": Out(config.bus.address_bits),
                 "count": Out(32),
                 "busy": In(1),
                 "finished": In(1),
@@ -65,7 +65,7 @@ class ControlRegisters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         kept = [r.name for r in registers.REGISTERS if r.access is registers.Access.READ_WRITE]
-        stored = {name: Signal(32, name=name.lower()) for name in kept}
+        stored = {name: Signal(32, name=f"stored_{name.lower()}") for name in kept}
         pending = Signal()
         written = self._write_channel(m, stored)
         values = {**self._fixed_values(), **stored, **self._counters(m), "IRQ_PENDING": pending}
@@ -75,7 +75,7 @@ class ControlRegisters(wiring.Component):
         command = self.s_axi.wdata
         m.d.comb += [
             self.base.eq(Cat(Const(0, 12), stored["BASE_LOW"][12:], stored["BASE_HIGH"])),
-            self.program.eq(stored["PROGRAM"]),
+            self.program_offset.eq(stored["PROGRAM"]),
             self.count.eq(stored["COUNT"]),
             self.irq.eq(pending & stored["IRQ_ENABLE"][0]),
         ]

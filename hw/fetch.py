@@ -26,8 +26,8 @@ class Fetch(wiring.Component):
     Members
     -------
     begin : In(1)
-        Start at `program`; only while nothing is fetched.
-    program : In(address)
+        Start at `program_offset`; only while nothing is fetched.
+    program_offset : In(address)
         Offset of the first instruction from BASE, in bytes.
     count : In(32)
         Instructions.
@@ -43,7 +43,7 @@ class Fetch(wiring.Component):
         super().__init__(
             {
                 "begin": In(1),
-                "program": In(config.bus.address_bits),
+                "program_offset": In(config.bus.address_bits),
                 "count": In(COUNT_BITS),
                 "burst": Out(stream.Signature(BurstLayout(config))),
                 "beat": In(stream.Signature(config.bus.data_bits)),
@@ -78,7 +78,7 @@ class Fetch(wiring.Component):
         beats = Signal(range(257))
         m.d.comb += [
             bursts.request.valid.eq(self.begin & (self.count != 0)),
-            request.beat.eq(self.program[self._config.bus_bytes.bit_length() - 1 :]),
+            request.beat.eq(self.program_offset[self._config.bus_bytes.bit_length() - 1 :]),
             request.beats.eq(self.count * self._beats),
             beats.eq(bursts.burst.payload.length + 1),
             has_room.eq(room >= beats),

@@ -83,7 +83,7 @@ def test_stored_registers_keep_what_is_written(python_random):
         for name, value in values.items():
             assert await read(ctx, dut, OFFSETS[name]) == value
         assert ctx.get(dut.base) == (values["BASE_HIGH"] << 32 | values["BASE_LOW"]) & 0xFFFFF000
-        assert ctx.get(dut.program) == values["PROGRAM"] and ctx.get(dut.count) == values["COUNT"]
+        assert ctx.get(dut.program_offset) == values["PROGRAM"] and ctx.get(dut.count) == values["COUNT"]
         await write(ctx, dut, "COUNT", 0x11223344)
         await write(ctx, dut, "COUNT", 0xAABBCCDD, strobe=0b0110)
         assert ctx.get(dut.count) == 0x11BBCC44

@@ -50,7 +50,7 @@ def fetch_program(isa: InstructionSet, words: list[int], offset: int, rng, stall
 
     async def bench(ctx):
         nonlocal illegal
-        for signal, value in ((port.base, BASE), (fetch.program, offset), (fetch.count, len(words)), (fetch.begin, 1)):
+        for signal, value in ((port.base, BASE), (fetch.program_offset, offset), (fetch.count, len(words)), (fetch.begin, 1)):
             ctx.set(signal, value)
         await ctx.tick()
         ctx.set(fetch.begin, 0)

@@ -64,7 +64,7 @@ def check_inputs(graph: Graph, inputs: Mapping[str, Array]) -> None:
         if name not in inputs:
             raise InputError(f"input {name!r} is missing: the model needs {expected}")
         given = inputs[name]
-        if given.dtype.name != expected.dtype:
+        if expected.dtype not in (given.dtype.name, "other"):
             raise InputError(f"input {name!r} must be {expected.dtype}, not {given.dtype.name}")
         if expected.shape is not None and given.shape != expected.shape:
             raise InputError(f"input {name!r} must have shape {expected.shape}, not {given.shape}")

@@ -18,6 +18,7 @@ from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.isa.errors import ModelError
 
 _OLDEST_OPSET = 13  # DequantizeLinear has an axis from here on
+_ASSUMED_OPSET = 17  # of what passes add to a model that uses no ONNX operators itself
 _ONNX_DOMAINS = ("", "ai.onnx")
 
 
@@ -100,7 +101,7 @@ def _constant_of(node: NodeProto) -> Array | None:
 
 def _with_recent_opset(model: ModelProto) -> ModelProto:
     """Convert models of an old opset; those that ONNX cannot convert stay as they are."""
-    version = next(entry.version for entry in model.opset_import if entry.domain in _ONNX_DOMAINS)
+    version = next((entry.version for entry in model.opset_import if entry.domain in _ONNX_DOMAINS), _ASSUMED_OPSET)
     if version >= _OLDEST_OPSET:
         return model
     try:
@@ -138,5 +139,6 @@ def _graph_of(model: ModelProto, name: str) -> Graph:
         constants=kept,
         inputs=inputs,
         outputs=tuple(info.name for info in proto.output),
-        opsets={("" if e.domain in _ONNX_DOMAINS else e.domain): e.version for e in model.opset_import},
+        opsets={"": _ASSUMED_OPSET}
+        | {("" if e.domain in _ONNX_DOMAINS else e.domain): e.version for e in model.opset_import},
     )

@@ -48,8 +48,8 @@ class Node:
 
     @property
     def output(self) -> str:
-        """The first output."""
-        return self.outputs[0]
+        """The first output that is used."""
+        return next(name for name in self.outputs if name)
 
     def __getitem__(self, attribute: str) -> Any:
         return self.attributes[attribute]

@@ -148,7 +148,7 @@ def test_unsigned_weights_that_fit_lose_their_zero_point(rng: np.random.Generato
 @pytest.mark.parametrize("shape", ["3x3", "depthwise", "asymmetric pads"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_qlinear_conv(shape: str, dtype: str, rng: np.random.Generator) -> None:
-    ci, co, groups, image, kernel, strides, pads, dilations = SHAPES[shape]
+    ci, co, groups, _, kernel, strides, pads, dilations = SHAPES[shape]
     calibration = ModelBuilder(rng)
     y, x = convolution(calibration, shape, dtype)
     out = calibration.range_of(y, dtype)

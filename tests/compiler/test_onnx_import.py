@@ -1,0 +1,248 @@
+"""Importing models: what is accepted, how dimensions are bound, what is refused and how it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.backend.test.loader import load_model_tests
+
+from tests.compiler.checks import check_quantized, operators
+from tests.compiler.quantized_models import ModelBuilder
+from tilewright.compiler.frontend import import_onnx
+from tilewright.compiler.graph import Graph
+from tilewright.compiler.passes.pipeline import load_integer_graph
+from tilewright.compiler.reference import evaluate
+from tilewright.isa.errors import InputError, ModelError
+
+
+def relu_model(shape: list[int | str | None], opset: int = 17) -> ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"], "act")],
+        "relu",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [f"out{i}" for i in range(len(shape))])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize("opset", range(10, 24))
+def test_quantized_model_of_every_opset(opset: int, rng: np.random.Generator) -> None:
+    builder = ModelBuilder(rng, opset)
+    x, w = builder.activation((1, 3, 6, 6)), builder.weight((4, 3, 3, 3), axis=0 if opset >= 13 else None)
+    y = builder.node("Relu", [builder.node("Conv", [builder.dequantize(x), builder.dequantize(w)])])
+    check_quantized(builder, builder.quantize(y), ["qconv2d"])
+
+
+@pytest.mark.parametrize("opset", range(7, 24))
+def test_float_model_of_every_opset(opset: int, rng: np.random.Generator) -> None:
+    graph = load_integer_graph(relu_model([1, 5], opset))
+    x = rng.normal(size=(1, 5)).astype(np.float32)
+    np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], np.maximum(x, 0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "expected"),
+    [
+        (["batch", 3], None, (1, 3)),
+        ([None, 3], None, (1, 3)),
+        ([0, 3], None, (1, 3)),
+        (["batch", 3], {"batch": 4}, (4, 3)),
+        (["batch", "width"], {"width": 9}, (1, 9)),
+        (["n", "n"], {"n": 2}, (2, 2)),
+    ],
+)
+def test_dimensions(shape: list[int | str | None], dims: dict[str, int] | None, expected: tuple[int, ...]) -> None:
+    graph = import_onnx(relu_model(shape), dims=dims)
+    assert graph.shape("x") == graph.shape("y") == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "message"),
+    [
+        (["batch", "width"], None, "relu: dimension 'width' of input 'x' is not fixed; give its value in `dims`"),
+        ([1, None], None, "relu: dimension 1 of input 'x' is not fixed; give its value in `dims`"),
+        (["batch", 3], {"bach": 2}, "relu: no input has a dimension named 'bach'; named dimensions: batch"),
+        (["batch", 3], {"batch": 0}, "relu: dimension 'batch' must be at least 1, not 0"),
+    ],
+)
+def test_dimensions_refused(shape: list[int | str | None], dims: dict[str, int] | None, message: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        import_onnx(relu_model(shape), dims=dims)
+    assert str(caught.value) == message
+
+
+def test_shapes_that_the_model_computes_are_folded() -> None:
+    """The reshape of a PyTorch export: Shape, Gather, Concat, Reshape."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Unsqueeze", ["n", "axes"], ["n1"]),
+        helper.make_node("Concat", ["n1", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["r"]),
+        helper.make_node("Relu", ["r"], ["y"]),
+    ]
+    constants = {"zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1])}
+    model = relu_model(["batch", 2, 3])
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(a.astype(np.int64), n) for n, a in constants.items())
+    graph = load_integer_graph(model, dims={"batch": 5})
+    assert [node.op for node in graph.nodes] == ["reshape", "onnx.Relu"]
+    assert graph.shape("y") == (5, 6)
+
+
+def test_unknown_operator_is_no_reason_to_refuse() -> None:
+    model = relu_model([1, 3])
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Sparkle", "org.example"
+    model.opset_import.append(helper.make_opsetid("org.example", 1))
+    graph = load_integer_graph(model)
+    assert [node.op for node in graph.nodes] == ["org.example.Sparkle"]
+    with pytest.raises(ModelError, match=r"onnx.reference cannot execute org.example.Sparkle \(node 'act'\)"):
+        evaluate(graph, {"x": np.zeros((1, 3), np.float32)})
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"absent\.onnx: no such model file"):
+        import_onnx(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world\n", b"\x00" * 100, b"PK\x03\x04 a zip, say"])
+def test_not_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"^model\.onnx: not an ONNX model, or truncated") as caught:
+        import_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.3, 0.7, 0.99])
+def test_truncated(kept: float, tmp_path: Path, rng: np.random.Generator) -> None:
+    builder = ModelBuilder(rng)
+    x, w = builder.activation((1, 64)), builder.weight((64, 64))
+    result = builder.quantize(builder.node("MatMul", [builder.dequantize(x), builder.dequantize(w)]))
+    whole = builder.model([result.name]).SerializeToString()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(ModelError, match=r"^model\.onnx: ") as caught:
+        import_onnx(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_invalid_model() -> None:
+    model = relu_model([1, 3])
+    model.graph.node[0].input[0] = "nowhere"
+    with pytest.raises(ModelError, match="^relu: invalid ONNX model: .*nowhere"):
+        import_onnx(model)
+
+
+def test_control_flow() -> None:
+    branch = helper.make_graph([helper.make_node("Identity", ["x"], ["z"])], "branch", [], [
+        helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 3])
+    ])  # fmt: skip
+    model = relu_model([1, 3])
+    model.graph.node[0].CopyFrom(helper.make_node("If", ["c"], ["y"], "choose", then_branch=branch, else_branch=branch))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    with pytest.raises(ModelError) as caught:
+        import_onnx(model)
+    assert str(caught.value) == "relu: control flow is not supported: If node 'choose'"
+
+
+def external_model(folder: Path, location: str) -> Path:
+    """Save a model whose one initializer lies in the file `location`."""
+    model = relu_model([1, 64])
+    model.graph.node.insert(0, helper.make_node("Add", ["x", "w"], ["z"]))
+    model.graph.node[1].input[0] = "z"
+    tensor = numpy_helper.from_array(np.ones((1, 64), np.float32), "w")
+    onnx.external_data_helper.set_external_data(tensor, location)
+    tensor.ClearField("raw_data")
+    model.graph.initializer.append(tensor)
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_external_data(tmp_path: Path) -> None:
+    path = external_model(tmp_path, "weights.bin")
+    with pytest.raises(ModelError, match=r"model\.onnx: external data file 'weights\.bin' of 'w' is missing"):
+        import_onnx(path)
+    (tmp_path / "weights.bin").write_bytes(np.full(64, 2, np.float32).tobytes())
+    graph = import_onnx(path)
+    assert evaluate(graph, {"x": np.ones((1, 64), np.float32)})["y"].tolist() == [[3.0] * 64]
+
+
+def test_truncated_external_data(tmp_path: Path) -> None:
+    path = external_model(tmp_path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(b"\x00" * 100)
+    with pytest.raises(ModelError, match=r"^model\.onnx: "):
+        import_onnx(path)
+
+
+@pytest.mark.parametrize("location", ["../outside.bin", "link.bin", "sub/../../outside.bin"])
+def test_external_data_outside_the_folder(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "outside.bin").write_bytes(np.ones(64, np.float32).tobytes())
+    (folder / "link.bin").symlink_to(tmp_path / "outside.bin")
+    with pytest.raises(ModelError, match=f"must lie in the model's folder, not at '{location}'"):
+        import_onnx(external_model(folder, location))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "input 'x' is missing: the model needs float32[1,3]"),
+        ({"x": np.zeros((1, 4), np.float32)}, "input 'x' must have shape (1, 3), not (1, 4)"),
+        ({"x": np.zeros((1, 3))}, "input 'x' must be float32, not float64"),
+        ({"x": np.zeros((1, 3), np.float32), "u": np.zeros(1)}, "the model has no input 'u'; it has 'x'"),
+    ],
+)
+def test_wrong_inputs(inputs: dict[str, np.ndarray], message: str) -> None:
+    graph = import_onnx(relu_model([1, 3]))
+    with pytest.raises(InputError) as caught:
+        evaluate(graph, inputs)
+    assert str(caught.value) == message
+
+
+@pytest.fixture(scope="module")
+def node_models() -> list[tuple[str, ModelProto, list[np.ndarray], list[np.ndarray]]]:
+    """Give ONNX's own node tests, those of quantized operators and every tenth of the others."""
+    cases = load_model_tests(kind="node")
+    quantized = [case for case in cases if "linear" in case.name]
+    chosen = {case.name: case for case in (*quantized, *cases[::10]) if case.model is not None and case.data_sets}
+    return [(name, case.model, *case.data_sets[0]) for name, case in chosen.items()]
+
+
+def test_onnx_node_models(node_models: list[tuple[str, ModelProto, list[np.ndarray], list[np.ndarray]]]) -> None:
+    """Every valid model is imported, or refused by a ModelError that names a construct."""
+    refused = ("control flow", "only tensors are supported", "is not fixed")
+    imported = 0
+    for name, model, inputs, outputs in node_models:
+        try:
+            graph = load_integer_graph(model)
+        except ModelError as error:
+            assert any(text in str(error) for text in refused), (name, str(error))
+            continue
+        imported += 1
+        if "qlinear" in name:
+            _check_outputs(graph, inputs, outputs)
+    assert imported > len(node_models) * 0.9
+
+
+def _check_outputs(graph: Graph, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+    results = evaluate(graph, dict(zip(graph.inputs, map(np.asarray, inputs), strict=True)))
+    for name, expected in zip(graph.outputs, outputs, strict=True):
+        assert results[name].shape == expected.shape
+        assert np.abs(results[name].astype(np.float64) - expected.astype(np.float64)).max() <= 1
+
+
+def test_recognised_qoperator_has_no_float_nodes(rng: np.random.Generator) -> None:
+    builder = ModelBuilder(rng)
+    x, w = builder.activation((1, 8)), builder.weight((8, 4))
+    assert w.array is not None
+    names = [builder.constant(a) for a in (x.scale, x.zero, w.array, w.scale, w.zero, np.float32(0.1), np.int8(3))]
+    y = builder.node("QLinearMatMul", [x.name, *names])
+    assert operators(load_integer_graph(builder.model([y]))) == ["qmatmul"]

@@ -49,6 +49,28 @@ class Work:
 
 
 @dataclass(frozen=True)
+class LayerInfo:
+    """A layer as compiled.
+
+    Attributes
+    ----------
+    name, kind : str
+    place : str
+        `device` or `host`.
+    macs : int
+        Multiply-accumulates, on the device.
+    note : str
+        Why it runs on the host, or how it is tiled.
+    """
+
+    name: str
+    kind: str
+    place: str
+    macs: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class LayerReport:
     """One layer of a run.
 

@@ -26,6 +26,8 @@ class Record:
     bound : str, optional
         What limits the figure.
     reason : str, optional
+    wrong : int, optional
+        Output values that differ from the integer reference: the case has failed.
     """
 
     suite: str
@@ -40,6 +42,7 @@ class Record:
     peer_value: float | None = None
     bound: str | None = None
     reason: str | None = None
+    wrong: int | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Give the record for JSON: what is not known is left out, but `value` is always there."""

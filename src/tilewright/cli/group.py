@@ -77,12 +77,14 @@ class TilewrightGroup(click.Group):
         command: click.Command = importlib.import_module(self._modules[cmd_name]).command
         return command
 
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+    def main(  # type: ignore[override]  # the overloads say what `standalone_mode` returns
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **kwargs: Any
+    ) -> Any:
         """Run, and exit with one of `Exit`; a user's mistake is one line on stderr, never a traceback."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **kwargs)
+            return super().main(args, standalone_mode=False, **kwargs)
         try:
-            code = super().main(*args, standalone_mode=False, **kwargs)
+            code = super().main(args, standalone_mode=False, **kwargs)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(Exit.USAGE)

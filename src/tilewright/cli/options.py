@@ -27,14 +27,20 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
-def config_options(default: str) -> Callable[[Command], Command]:
+def config_options(default: str | None) -> Callable[[Command], Command]:
     """Add `--config` and `--set`; `read_config` makes a Config of them."""
 
     def decorate(command: Command) -> Command:
         described = "Preset (see `tilewright config --list`) or TOML file."
         command = set_option(command)
         return click.option(
-            "-c", "--config", "config_name", metavar="NAME|FILE", default=default, show_default=True, help=described
+            "-c",
+            "--config",
+            "config_name",
+            metavar="NAME|FILE",
+            default=default,
+            show_default=default is not None,
+            help=described,
         )(command)
 
     return decorate
@@ -46,10 +52,16 @@ def set_option(command: Command) -> Command:
     return click.option("--set", "changes", metavar="SECTION.FIELD=VALUE", multiple=True, help=text)(command)
 
 
+def simulator_option(default: str) -> Callable[[Command], Command]:
+    """Add `--on`."""
+    text = "Simulator: functional (fast, no cycles) or rtl (the generated hardware, cycle by cycle)."
+    return click.option("--on", type=click.Choice(["functional", "rtl"]), default=default, show_default=True, help=text)
+
+
 def memory_options(command: Command) -> Command:
     """Add `--latency`, `--bandwidth` and `--outstanding`: the simulated DRAM."""
     options = (
-        click.option("--latency", type=click.IntRange(0, 100_000), help="Simulated DRAM: cycles from address to data."),
+        click.option("--latency", type=click.IntRange(1, 100_000), help="Simulated DRAM: cycles from address to data."),
         click.option(
             "--bandwidth", type=click.IntRange(1, 1024), metavar="BYTES", help="Simulated DRAM: bytes a cycle."
         ),

@@ -1,0 +1,305 @@
+"""The Python interface: load a model, compile it for a configuration, run it on a simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.graph.types import Value
+from tilewright.compiler.program import Program
+from tilewright.execution import execute, placed_layers
+from tilewright.isa.config import Config
+from tilewright.isa.errors import ConfigError, InputError
+from tilewright.isa.instructions import instruction_set
+from tilewright.report import LayerInfo, Report
+from tilewright.sim.api import DramTiming, Simulator
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Arrays = Mapping[str, NDArray[Any]]
+
+#: How names of program files end.
+PROGRAM_SUFFIX = ".twp"
+
+#: Called with what is being done, how many steps of it are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def load(source: str | Path | ModelProto, *, dims: Mapping[str, int] | None = None) -> Graph:
+    """Read an ONNX model as a graph, without changing what it computes.
+
+    Parameters
+    ----------
+    source : path or ModelProto
+    dims : mapping, optional
+        Extents of named dynamic dimensions.
+
+    Raises
+    ------
+    ModelError
+        When it cannot be read or is invalid.
+    """
+    from tilewright.compiler.frontend.onnx_import import import_onnx
+
+    return import_onnx(source, dims=dims)
+
+
+def compile(
+    model: str | Path | ModelProto | Graph, config: Config | str = "16x16", *, dims: Mapping[str, int] | None = None
+) -> Compiled:
+    """Compile a model for an accelerator.
+
+    Parameters
+    ----------
+    model : path, ModelProto or Graph
+        An ONNX file, an ONNX model, or what `load` gave.
+    config : Config or str
+        Configuration, or the name of a preset or file.
+    dims : mapping, optional
+        Extents of named dynamic dimensions.
+
+    Raises
+    ------
+    ModelError
+        When the model cannot be read, is invalid, or holds an operator that nothing here knows.
+    ConfigError
+        When there is no such configuration.
+    CapacityError
+        When a layer does not fit the accelerator's memories.
+    """
+    from tilewright.compiler.passes.base import run_passes
+    from tilewright.compiler.passes.pipeline import integer_passes
+    from tilewright.compiler.pipeline import compile_model
+
+    chosen = _config(config)
+    imported = model if isinstance(model, Graph) else load(model, dims=dims)
+    graph = run_passes(imported, integer_passes(chosen.epilogue.multiplier_bits))
+    return Compiled(compile_model(graph, chosen), graph)
+
+
+def load_program(path: str | Path) -> Compiled:
+    """Read a program file.
+
+    Raises
+    ------
+    ProgramError
+        When it is no program, damaged, or of another version.
+    """
+    return Compiled(Program.load(path))
+
+
+def is_program_file(path: str | Path) -> bool:
+    """Tell a program file from a model: by its first bytes or, when those are damaged, by its name."""
+    from tilewright.compiler.program_file import MAGIC
+
+    if Path(path).suffix == PROGRAM_SUFFIX:
+        return True
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def simulator(
+    on: str,
+    config: Config | str = "16x16",
+    *,
+    dram: DramTiming | None = None,
+    waves: str | Path | None = None,
+    progress: Progress = _silent,
+) -> Simulator:
+    """Make a simulator, which several runs can share.
+
+    Parameters
+    ----------
+    on : str
+        `functional` or `rtl`.
+    config : Config or str
+        Configuration, or the name of a preset or file.
+    dram : DramTiming, optional
+        The memory's timing; `functional` knows no time.
+    waves : path, optional
+        Waveforms, for `rtl`.
+    progress : callable, optional
+        Told about the steps of compiling the RTL.
+
+    Raises
+    ------
+    ToolchainError
+        When the RTL cannot be compiled here.
+    """
+    isa = instruction_set(_config(config))
+    if on == "functional":
+        from tilewright.sim.functional import FunctionalSimulator
+
+        return FunctionalSimulator(isa)
+    if on == "rtl":
+        from tilewright.sim.rtl.model import RtlSimulator
+
+        return RtlSimulator(isa, dram=dram, trace_file=waves, progress=progress)
+    raise ConfigError(f"a simulator is `functional` or `rtl`, not `{on}`")
+
+
+def _config(config: Config | str) -> Config:
+    return config if isinstance(config, Config) else Config.load(config)
+
+
+def dram_timing(latency: int | None = None, bandwidth: int | None = None, outstanding: int | None = None) -> DramTiming:
+    """Give the memory's timing with some values chosen; None means the default."""
+    chosen = {"latency": latency, "bytes_per_cycle": bandwidth, "outstanding": outstanding}
+    return DramTiming(**{name: value for name, value in chosen.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run gave.
+
+    Attributes
+    ----------
+    outputs : dict of str to array
+        By the model's names.
+    report : Report
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    report: Report
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A model compiled for one configuration.
+
+    Attributes
+    ----------
+    program : Program
+    graph : Graph or None
+        The integer operators that it computes, where the model is at hand: not for a program read from a file.
+    """
+
+    program: Program
+    graph: Graph | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.program.name
+
+    @property
+    def config(self) -> Config:
+        """The accelerator that it is for."""
+        return self.program.config
+
+    @property
+    def title(self) -> str:
+        """Model and configuration."""
+        return f"{self.name} for {self.config.name} ({self.config.hash})"
+
+    @property
+    def inputs(self) -> dict[str, Value]:
+        """The model's inputs by name."""
+        return {value.name: value for value in self.program.inputs}
+
+    @property
+    def outputs(self) -> dict[str, Value]:
+        """The model's outputs by name."""
+        return {value.name: value for value in self.program.outputs}
+
+    @cached_property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """All layers in the order in which they run."""
+        return tuple(info for _, info in placed_layers(self.program))
+
+    def summary(self) -> str:
+        """Say in a line what runs where."""
+        device = [layer for layer in self.layers if layer.place == "device"]
+        host = len(self.layers) - len(device)
+        macs = sum(layer.macs for layer in device)
+        size = f"{self.program.dram_bytes / 1e3:,.0f} kB of DRAM"
+        return f"{len(device)} layers on the device ({macs:,} MACs), {host} on the host, {size}"
+
+    def save(self, path: str | Path) -> None:
+        """Write the program to a file; `load_program` reads it."""
+        try:
+            self.program.save(path)
+        except OSError as error:
+            raise InputError(f"cannot write `{path}`: {error.strerror or error}") from None
+
+    def run(self, inputs: Arrays, on: str | Simulator = "functional", *, dram: DramTiming | None = None) -> Run:
+        """Run on a simulator.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array
+            By name, of the model's shapes and types.
+        on : str or Simulator
+            `functional`, `rtl`, or what `simulator` made.
+        dram : DramTiming, optional
+            The memory's timing, when `on` is a name.
+
+        Raises
+        ------
+        InputError
+            When the inputs are not what the model asks for.
+        ProgramError
+            When the simulator has another configuration.
+        DeviceError
+            When the device stops with an error.
+        """
+        machine = simulator(on, self.config, dram=dram) if isinstance(on, str) else on
+        return Run(*execute(self.program, inputs, machine))
+
+    def reference(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Compute the outputs by the integer reference.
+
+        Raises
+        ------
+        InputError
+            For a program from a file, which does not hold the model.
+        """
+        if self.graph is None:
+            raise InputError(f"program `{self.name}` does not hold its model: compile the model to compare with it")
+        from tilewright.compiler.reference import evaluate
+
+        return evaluate(self.graph, dict(inputs))
+
+    def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
+        """Count, for each output, the values that are not exactly the integer reference's."""
+        expected = self.reference(inputs)
+        return {name: _unequal(outputs[name], expected[name]) for name in expected}
+
+    def output_step(self, name: str) -> float:
+        """Give the step between neighbouring values of an output: its scale, or 1 for integers and plain floats."""
+        if self.graph is None:
+            return 1.0
+        return _output_step(self.graph, name)
+
+
+def _unequal(given: NDArray[Any], expected: NDArray[Any]) -> int:
+    if given.shape != expected.shape or given.dtype != expected.dtype:
+        return int(expected.size)
+    is_nan = (given != given) & (expected != expected)
+    return int(np.count_nonzero((given != expected) & ~is_nan))
+
+
+def _output_step(graph: Graph, name: str) -> float:
+    """Follow movement back to the dequantization that made a float output."""
+    node = graph.producer(name)
+    while node is not None and node.op in ("reshape", "transpose"):
+        node = graph.producer(node.inputs[0])
+    if node is None or node.op != "onnx.DequantizeLinear":
+        return 1.0
+    scale = graph.constant(node.inputs[1])
+    return float(np.max(scale)) if scale is not None else 1.0

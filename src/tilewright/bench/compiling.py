@@ -1,0 +1,28 @@
+"""How long compiling takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from tilewright.bench.convolutions import VTA_LAYERS, convolution_model
+from tilewright.bench.record import Record
+from tilewright.bench.suites import Context
+
+SUITE = "compile"
+CASES = ("resnet8", "C2")
+
+
+def measure(case: str, context: Context) -> Iterator[Record]:
+    """Record the seconds from a model in memory to a program, the best of three."""
+    from tilewright import api
+    from tilewright.demo import default_model
+
+    model = default_model() if case == "resnet8" else convolution_model(VTA_LAYERS[0])
+    seconds = []
+    for done in range(3):
+        context.progress(case, done, 3)
+        start = time.perf_counter()
+        api.compile(model, context.config)
+        seconds.append(time.perf_counter() - start)
+    yield Record(SUITE, case, context.config.name, "time", round(min(seconds), 3), "s", "lower")

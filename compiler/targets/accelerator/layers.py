@@ -1,0 +1,310 @@
+"""One node of the graph as steps: finds its tiling, places its constants, calls the lowering for its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.qops import Epilogue, operand, window, window_counts
+from tilewright.compiler.targets.accelerator.convolution import Convolution, convolution_steps
+from tilewright.compiler.targets.accelerator.copies import Copy, copy_steps
+from tilewright.compiler.targets.accelerator.dram import ConstantPool
+from tilewright.compiler.targets.accelerator.layout import (
+    Array,
+    Bytes,
+    ChannelMap,
+    TensorLayout,
+    ceil_div,
+    channel_map,
+    pack_parameters,
+    pack_weights,
+)
+from tilewright.compiler.targets.accelerator.operations import Step
+from tilewright.compiler.targets.accelerator.placement import Placed, Tail
+from tilewright.compiler.targets.accelerator.problem import Problem, Tiling
+from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
+from tilewright.compiler.targets.accelerator.tiling import Choice, choose_tiling
+from tilewright.compiler.targets.accelerator.vector_layer import (
+    Region,
+    VectorLayer,
+    choose_vector_tiling,
+    vector_steps,
+)
+from tilewright.isa.config import Config
+from tilewright.isa.errors import CapacityError
+from tilewright.isa.instructions import InstructionSet
+
+
+@dataclass(frozen=True)
+class LayerSteps:
+    """What lowering one layer gives.
+
+    Attributes
+    ----------
+    steps : list of Step
+    predicted_cycles : int
+        0 where there is no estimate.
+    constant_bytes : int
+        Weights, parameters and tables.
+    tiling : str
+    """
+
+    steps: list[Step]
+    predicted_cycles: int
+    constant_bytes: int
+    tiling: str
+
+
+@dataclass(frozen=True)
+class LayerContext:
+    """What lowering needs beside the node.
+
+    Attributes
+    ----------
+    graph : Graph
+    isa : InstructionSet
+    pool : ConstantPool
+    pads : Scratchpads
+    """
+
+    graph: Graph
+    isa: InstructionSet
+    pool: ConstantPool
+    pads: Scratchpads
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.isa.config
+
+    def constant(self, node: Node, name: str) -> Array:
+        """The array of a node's constant operand."""
+        return self.graph.constants[operand(node, name)]
+
+
+def layer_steps(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> LayerSteps:
+    """Lower one node whose activations lie in `sources` and whose result goes to `target`.
+
+    Raises
+    ------
+    CapacityError
+        Naming the layer, the memory, and the bytes needed and available.
+    """
+    before = context.pool.end
+    try:
+        if node.op in ("qconv2d", "qmatmul"):
+            steps, cycles, tiling = _multiplied(context, node, sources, target)
+        elif node.op in ("qpad", "qconcat"):
+            steps, cycles, tiling = _copied(context, node, sources, target), 0, ""
+        else:
+            steps, cycles, tiling = _reduced(context, node, sources, target)
+    except CapacityError as error:
+        message = str(error)
+        raise CapacityError(message if "layer" in message else f"layer {layer_name(node)}: {message}") from None
+    return LayerSteps(steps, cycles, context.pool.end - before, tiling)
+
+
+def layer_name(node: Node) -> str:
+    """What a layer is called in reports."""
+    return node.origin[0] if node.origin else node.output
+
+
+# ---- convolutions and matrix products --------------------------------------------------------------------------------
+
+
+def _multiplied(
+    context: LayerContext, node: Node, sources: list[Placed], target: Placed
+) -> tuple[list[Step], int, str]:
+    config = context.config
+    weight = context.constant(node, "weight")
+    if node.op == "qmatmul":
+        weight = weight.T[:, :, None, None]
+    groups = node.get("groups", 1)
+    channels = channel_map(weight.shape[1] * groups, weight.shape[0], groups, config)
+    tail = Tail(
+        node["epilogue"],
+        context.pool.add(_parameters(context, node, weight.shape[0])),
+        _table(context, node),
+        sources[1] if len(sources) > 1 else None,
+    )
+    weights = context.pool.add(pack_weights(weight, groups, channels, config))
+    base = Convolution(
+        _problem(context, node, channels, weight, sources[0].layout, target.layout), sources[0], target,
+        channels.starts[0], 0, weights, tail, node["zero_in"], layer_name(node),
+    )  # fmt: skip
+    steps: list[Step] = []
+    cycles = 0
+    choice: Choice | None = None
+    for part in _parts(base, channels, config):
+        choice = choose_tiling(part.problem, config)
+        cycles += choice.cost.cycles
+        steps += convolution_steps(part, choice.tiling, context.pads, config)
+    assert choice is not None
+    return steps, cycles, describe(choice.tiling)
+
+
+def _problem(
+    context: LayerContext, node: Node, channels: ChannelMap, weight: Array, source: TensorLayout, target: TensorLayout
+) -> Problem:
+    blocks = len(channels.starts)
+    has_residual = node["epilogue"].residual is not None
+    shape = (target.groups, source.height, source.width, target.height, target.width, channels.span)
+    co_count = ceil_div(weight.shape[0], context.config.gemm.block_out)
+    if node.op == "qmatmul":
+        return Problem(*shape, 0, blocks, co_count, has_residual=has_residual)
+    w = window(context.graph, node)
+    return Problem(
+        *shape, channels.step or 0, blocks, co_count, w.kernel, w.strides, w.dilations, w.pads[:2], has_residual
+    ).flattened()
+
+
+def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator[Convolution]:
+    """Yield the convolution, cut into its output blocks where their inputs are not evenly spaced."""
+    if channels.step is not None:
+        yield whole
+        return
+    problem = whole.problem
+    sub_out = config.lanes // config.gemm.block_out
+    entries = sub_out * problem.span * problem.taps(config)
+    for block, start in enumerate(channels.starts):
+        co_count = min(sub_out, problem.co_count - block * sub_out)
+        tail = replace(whole.tail, parameters=whole.tail.parameters + block * sub_out * config.prm_entry_bytes)
+        yield replace(
+            whole, problem=replace(problem, out_blocks=1, co_count=co_count), source_block=start, target_block=block,
+            weights=whole.weights + block * entries * config.wgt_entry_bytes, tail=tail,
+        )  # fmt: skip
+
+
+def describe(tiling: Tiling) -> str:
+    """Return a tiling in words."""
+    heights, widths = _pieces(tiling.heights), _pieces(tiling.widths)
+    kinds = (
+        f"{'resident' if tiling.is_input_resident else 'streamed'} input, "
+        f"{'resident' if tiling.is_weight_resident else 'streamed'} weights"
+    )
+    return f"rows {heights}, columns {widths}, {tiling.out_blocks} blocks out of {tiling.blocks} in, {kinds}"
+
+
+def _pieces(sizes: tuple[int, ...]) -> str:
+    return "+".join(map(str, sizes)) if len(set(sizes)) > 1 else f"{len(sizes)}x{sizes[0]}"
+
+
+# ---- vector unit -----------------------------------------------------------------------------------------------------
+
+
+def _reduced(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> tuple[list[Step], int, str]:
+    layer = _vector_layer(context, node, sources, target)
+    tiling = choose_vector_tiling(layer, context.config)
+    steps = list(vector_steps(layer, tiling, context.pads, context.config))
+    return steps, 0, f"rows {len(tiling.heights)}x{max(tiling.heights)}, {tiling.blocks} blocks"
+
+
+def _vector_layer(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> VectorLayer:
+    codes = {op.name: op.code for op in context.isa.vector_ops}
+    epilogue: Epilogue = node.get("epilogue") or Epilogue()
+    if node.op == "qclamp":
+        epilogue = Epilogue(clamp_low=node["low"], clamp_high=node["high"])
+    has_scale = operand(node, "multiplier") != ""
+    entries = _uniform_entries(context, node) if has_scale else [_entry(0, 1, 0, context.config)]
+    parameters = context.pool.add(np.concatenate(entries))
+    residual = sources[1] if len(sources) > 1 else None
+    tail = Tail(epilogue, parameters, _table(context, node), residual)
+    source = sources[0]
+    height, width = target.layout.height, target.layout.width
+    kernel, strides, dilations, pads, pad_value = (1, 1), (1, 1), (1, 1), (0, 0), 0
+    regions = [Region(0, height, 0, width)]
+    if node.op in ("qmaxpool", "qavgpool"):
+        w = window(context.graph, node)
+        kernel, strides, dilations, pads = w.kernel, w.strides, w.dilations, w.pads[:2]
+        pad_value = node["zero_in"] if node.op == "qavgpool" else -128
+        if node.op == "qavgpool":
+            counts = window_counts(w, source.layout.height, source.layout.width, node["counted_pads"])
+            regions = list(count_regions(np.searchsorted(np.array(node["counts"]), counts)))
+    elif node.op == "qglobalavgpool":
+        kernel = (source.layout.height, source.layout.width)
+    else:
+        source, target = _flat(source), _flat(target)
+        tail = replace(tail, residual=_flat(residual) if residual else None)
+        regions = [Region(0, target.layout.height, 0, 1)]
+    return VectorLayer(
+        source, target, codes["max" if node.op == "qmaxpool" else "sum"], kernel, strides, dilations, pads, pad_value,
+        tail, len(entries), regions, has_scale, layer_name(node),
+    )  # fmt: skip
+
+
+def count_regions(indices: Array) -> Iterator[Region]:
+    """Yield the rectangles of equal index of an array that is the outer product of its first row and column."""
+    rows, columns = _runs(indices), _runs(indices.T)
+    for top, bottom in rows:
+        for left, right in columns:
+            yield Region(top, bottom, left, right, int(indices[top, left]))
+
+
+def _runs(lines: Array) -> list[tuple[int, int]]:
+    """Find the runs of equal lines of an array."""
+    changes = [0, *(i for i in range(1, len(lines)) if (lines[i] != lines[i - 1]).any()), len(lines)]
+    return list(pairwise(changes))
+
+
+def _flat(placed: Placed) -> Placed:
+    """The same bytes as one column of rows."""
+    layout = placed.layout
+    return Placed(placed.offset, TensorLayout(layout.shape, False, 1, 1, layout.rows, 1))
+
+
+# ---- data movement ---------------------------------------------------------------------------------------------------
+
+
+def _copied(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> list[Step]:
+    name = layer_name(node)
+    if node.op == "qpad":
+        pads = node["pads"]
+        border = (pads[2], pads[3], pads[6], pads[7])
+        copy = Copy(sources[0], target, 0, 0, 0, 0, border, node["value"], name)
+        return list(copy_steps(copy, context.pads, context.config))
+    steps: list[Step] = []
+    start = 0
+    for source in sources:
+        place = _concat_place(context.config, node["axis"], start, source.layout.is_matrix)
+        copy = Copy(source, target, *place, (0, 0, 0, 0), 0, name)
+        steps += copy_steps(copy, context.pads, context.config)
+        start += source.layout.shape[node["axis"]]
+    return steps
+
+
+def _concat_place(config: Config, axis: int, start: int, is_matrix: bool) -> tuple[int, int, int, int]:
+    """Group, block, row and column of an operand that begins at `start`."""
+    if is_matrix:
+        return 0, start // config.lanes, 0, 0
+    units = (config.gemm.batch, config.lanes, 1, 1)
+    place = [start // unit if i == axis else 0 for i, unit in enumerate(units)]
+    return place[0], place[1], place[2], place[3]
+
+
+# ---- constants -------------------------------------------------------------------------------------------------------
+
+
+def _parameters(context: LayerContext, node: Node, channels: int) -> Bytes:
+    bias, multiplier, shift = (context.constant(node, name) for name in ("bias", "multiplier", "shift"))
+    return pack_parameters(bias, multiplier, shift, channels, context.config)
+
+
+def _uniform_entries(context: LayerContext, node: Node) -> list[Bytes]:
+    """One entry for each multiplier, the same for all channels."""
+    bias = int(context.constant(node, "bias")[0])
+    multipliers, shifts = context.constant(node, "multiplier"), context.constant(node, "shift")
+    return [_entry(bias, int(m), int(s), context.config) for m, s in zip(multipliers, shifts, strict=True)]
+
+
+def _entry(bias: int, multiplier: int, shift: int, config: Config) -> Bytes:
+    values = [np.array([value], np.int32) for value in (bias, multiplier, shift)]
+    return pack_parameters(values[0], values[1], values[2], config.gemm.block_out, config)[: config.prm_entry_bytes]
+
+
+def _table(context: LayerContext, node: Node) -> int | None:
+    name = operand(node, "table")
+    return context.pool.add(context.graph.constants[name].view(np.uint8)) if name else None

@@ -1,0 +1,96 @@
+"""Says which nodes of a graph the accelerator can do, and why not the others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.qops import Epilogue, operand
+from tilewright.isa.config import Config
+
+ELEMENTWISE = ("qadd", "qclamp", "qtable", "qrequantize")
+_IMAGE_OPERATORS = ("qconv2d", "qmaxpool", "qavgpool", "qglobalavgpool")
+
+
+def refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    """Return why a node cannot run on the accelerator, or None when it can.
+
+    Movement (`reshape`, `transpose`) is not asked about here: where the bytes stay the same, it costs nothing.
+    """
+    if node.is_onnx:
+        return node.reason or "not an integer operator"
+    if not node.op.startswith("q"):
+        return "converts or rearranges values"
+    if node.op in _IMAGE_OPERATORS and len(graph.shape(node.inputs[0])) != 4:
+        return "not a tensor of rank 4"
+    if not all(graph.shape(node.output)) or not graph.shape(node.output):
+        return "a scalar or an empty tensor"
+    if node.op == "qpad":
+        return _pad_refusal(graph, node)
+    if node.op == "qconcat":
+        return _concat_refusal(graph, node, config)
+    return _epilogue_refusal(graph, node, config) or _sum_refusal(graph, node, config)
+
+
+def _pad_refusal(graph: Graph, node: Node) -> str | None:
+    pads = node["pads"]
+    rank = len(pads) // 2
+    if rank != 4 or any(pads[i] or pads[i + rank] for i in (0, 1)):
+        return "pads other dimensions than height and width"
+    return "negative pads" if min(pads) < 0 else None
+
+
+def _concat_refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    axis, rank = node["axis"], len(graph.shape(node.output))
+    extents = [graph.shape(name)[axis] for name in node.inputs[:-1]]
+    is_channel = axis == (1 if rank == 4 else rank - 1)
+    if is_channel:
+        unit, what = config.lanes, "channels"
+    elif rank == 4:
+        unit, what = (config.gemm.batch, "images") if axis == 0 else (1, "")
+    else:
+        return "joins rows of a matrix"
+    wrong = [extent for extent in extents if extent % unit]
+    return f"{wrong[0]} {what} are not a multiple of {unit}" if wrong else None
+
+
+def _epilogue_refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    epilogue: Epilogue | None = node.get("epilogue")
+    if epilogue is not None and epilogue.residual is not None:
+        if not config.epilogue.residual:
+            return "the configuration has no residual stage (`epilogue.residual`)"
+        if max(epilogue.residual.multiplier_a, epilogue.residual.multiplier_b) >> config.epilogue.multiplier_bits:
+            return f"a multiplier exceeds `epilogue.multiplier_bits` = {config.epilogue.multiplier_bits}"
+    if operand(node, "table") and not config.epilogue.tables:
+        return "the configuration has no lookup tables (`epilogue.tables`)"
+    name = operand(node, "multiplier")
+    if name and int(graph.constants[name].max(initial=0)) >> config.epilogue.multiplier_bits:
+        return f"a multiplier exceeds `epilogue.multiplier_bits` = {config.epilogue.multiplier_bits}"
+    if node.op == "qavgpool" and len(node["counts"]) > config.prm_depth // 2:
+        return f"{len(node['counts'])} window sizes exceed half of `memory.prm_entries` = {config.prm_depth}"
+    return None
+
+
+def _sum_refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    """Narrow accumulators wrap where the integer reference does not."""
+    if config.gemm.acc_bits == 32:
+        return None
+    bound = 128 * _terms(graph, node)
+    name = operand(node, "bias")
+    if name:
+        bound += np.abs(graph.constants[name].astype(np.int64))
+    if int(np.max(bound)) >= 1 << (config.gemm.acc_bits - 1):
+        return f"sums may reach {int(np.max(bound))}, beyond `gemm.acc_bits` = {config.gemm.acc_bits}"
+    return None
+
+
+def _terms(graph: Graph, node: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """The sum of the weights' magnitudes, for each output channel."""
+    weight = operand(node, "weight")
+    if weight:
+        magnitudes = np.abs(graph.constants[weight].astype(np.int64))
+        axes = (1, 2, 3) if node.op == "qconv2d" else (0,)
+        return np.asarray(magnitudes.sum(axis=axes))
+    if node.op == "qglobalavgpool":
+        return np.array([int(np.prod(graph.shape(node.inputs[0])[2:]))])
+    return np.array([int(np.prod(node.get("kernel", (1,))))])

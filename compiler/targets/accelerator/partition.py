@@ -1,0 +1,224 @@
+"""Splits a graph into launches of the device and steps of the host; says in which form tensors lie on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.targets.accelerator.layout import TensorLayout, layout_of
+from tilewright.compiler.targets.accelerator.legality import ELEMENTWISE, refusal
+from tilewright.isa.config import Config
+
+#: A value on the device, and whether it lies there as a matrix.
+Form = tuple[str, bool]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A node on the device.
+
+    Attributes
+    ----------
+    node : Node
+    is_matrix : bool
+        The form of its activations; all of one node have the same.
+    sources : tuple of Form
+        The activations that it reads, by operand.
+    target : Form
+    """
+
+    node: Node
+    is_matrix: bool
+    sources: tuple[Form, ...]
+    target: Form
+
+
+@dataclass
+class LaunchPlan:
+    """Layers that run one after the other, what is packed before and unpacked after."""
+
+    layers: list[LayerPlan] = field(default_factory=list)
+    uploads: list[Form] = field(default_factory=list)
+    downloads: list[Form] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """A node on the host, and why."""
+
+    node: Node
+    reason: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What `partition` finds.
+
+    Attributes
+    ----------
+    steps : tuple of LaunchPlan or HostPlan
+    aliases : dict of Form to Form
+        Values that are others' bytes seen with another shape.
+    """
+
+    steps: tuple[LaunchPlan | HostPlan, ...]
+    aliases: dict[Form, Form]
+
+
+def partition(graph: Graph, config: Config, refusals: Sequence[str | None] | None = None) -> Partition:
+    """Split a graph.
+
+    Parameters
+    ----------
+    graph
+    config
+    refusals
+        For each node why it must run on the host, or None; by default what `legality` says.
+    """
+    reasons = refusals if refusals is not None else [refusal(graph, node, config) for node in graph.nodes]
+    splitter = _Splitter(graph, config)
+    for node, reason in zip(graph.nodes, reasons, strict=True):
+        if not splitter.take_alias(node):
+            splitter.take(node, reason)
+    splitter.finish()
+    return Partition(tuple(splitter.steps), splitter.aliases)
+
+
+class _Splitter:
+    def __init__(self, graph: Graph, config: Config) -> None:
+        self.graph, self.config = graph, config
+        self.steps: list[LaunchPlan | HostPlan] = []
+        self.aliases: dict[Form, Form] = {}
+        self.on_host = {*graph.inputs, *graph.constants}
+        self.on_device: dict[Form, LaunchPlan] = {}
+        self.open: LaunchPlan | None = None
+
+    def take(self, node: Node, reason: str | None) -> None:
+        """Add a node to the open launch, or to the host's steps."""
+        if reason is not None:
+            self._take_host(node, reason)
+            return
+        is_matrix = self._form_of(node)
+        names = activations(self.graph, node)
+        sources = tuple((name, is_matrix) for name in names)
+        missing = [form for form in dict.fromkeys(sources) if form not in self.on_device]
+        for name, _ in missing:
+            self._bring_to_host(name)
+        launch = self._opened()
+        for form in missing:
+            launch.uploads.append(form)
+            self.on_device[form] = launch
+        target = (node.output, is_matrix)
+        launch.layers.append(LayerPlan(node, is_matrix, sources, target))
+        self.on_device[target] = launch
+
+    def take_alias(self, node: Node) -> bool:
+        """Let a movement of values that does not move bytes cost nothing."""
+        if node.op not in ("reshape", "transpose") or node.inputs[0] in self.on_host:
+            return False
+        forms = [form for form in ((node.inputs[0], False), (node.inputs[0], True)) if form in self.on_device]
+        for form in forms:
+            target = alias_form(self.graph, node, form[1], self.config)
+            if target is not None:
+                self.aliases[(node.output, target)] = form
+                self.on_device[(node.output, target)] = self.on_device[form]
+                return True
+        return False
+
+    def finish(self) -> None:
+        """Bring the outputs to the host and close the last launch."""
+        for name in self.graph.outputs:
+            self._bring_to_host(name)
+        self._close()
+
+    def _form_of(self, node: Node) -> bool:
+        x = node.inputs[0]
+        if node.op == "qmatmul":
+            return True
+        if node.op in (*ELEMENTWISE, "qconcat"):
+            return (x, True) in self.on_device or len(self.graph.shape(x)) != 4
+        return False
+
+    def _take_host(self, node: Node, reason: str) -> None:
+        for name in filter(None, node.inputs):
+            self._bring_to_host(name)
+        position = len(self.steps)  # before the open launch, which is not among the steps yet
+        self.steps.insert(position, HostPlan(node, reason))
+        self.on_host.update(filter(None, node.outputs))
+
+    def _bring_to_host(self, name: str) -> None:
+        if name in self.on_host:
+            return
+        form = (name, False) if (name, False) in self.on_device else (name, True)
+        launch = self.on_device[form]
+        if launch is self.open:
+            self._close()
+        launch.downloads.append(form)
+        self.on_host.add(name)
+
+    def _opened(self) -> LaunchPlan:
+        if self.open is None:
+            self.open = LaunchPlan()
+        return self.open
+
+    def _close(self) -> None:
+        if self.open is not None:
+            self.steps.append(self.open)
+            self.open = None
+
+
+def activations(graph: Graph, node: Node) -> list[str]:
+    """The operands of a device node that are tensors in `act`, constants of elementwise operators included."""
+    if node.op == "qconcat":
+        return list(node.inputs)
+    if node.op == "qadd":
+        return [node.inputs[0], node.inputs[1]]
+    names = [node.inputs[0]]
+    epilogue = node.get("epilogue")
+    if epilogue is not None and epilogue.residual is not None:
+        names.append(node.inputs[list(_operand_names(node)).index("residual")])
+    return names
+
+
+def _operand_names(node: Node) -> tuple[str, ...]:
+    from tilewright.compiler.qops import OPERATORS
+
+    return tuple(formal.name for formal in OPERATORS[node.op].operands)
+
+
+def alias_form(graph: Graph, node: Node, is_matrix: bool, config: Config) -> bool | None:
+    """Return the form in which a movement's result has the same bytes as its input, or None."""
+    shape, result = graph.shape(node.inputs[0]), graph.shape(node.output)
+    if not all(shape) or not shape or not result:
+        return None
+    source = layout_of(shape, is_matrix, config)
+    if node.op == "transpose":
+        return _transposed_form(shape, tuple(node["perm"]), is_matrix, config)
+    if is_matrix and shape[-1] == result[-1]:
+        return True
+    if not is_matrix and _is_vector(source, shape) and len(result) >= 2 and result[-1] == shape[1]:
+        return True if result[-1] * shape[0] == _total(result) else None
+    if is_matrix and len(result) == 4 and result[2:] == (1, 1) and result[1] == shape[-1] and source.width == 1:
+        return False
+    return None
+
+
+def _total(shape: tuple[int, ...]) -> int:
+    product = 1
+    for extent in shape:
+        product *= extent
+    return product
+
+
+def _is_vector(layout: TensorLayout, shape: tuple[int, ...]) -> bool:
+    return layout.groups == 1 and shape[2:] == (1, 1)
+
+
+def _transposed_form(shape: tuple[int, ...], perm: tuple[int, ...], is_matrix: bool, config: Config) -> bool | None:
+    """NCHW to NHWC and back are two views of the same bytes, for one image and one image at a time."""
+    if config.gemm.batch != 1 or len(shape) != 4 or shape[0] != 1:
+        return None
+    if perm == (0, 2, 3, 1) and not is_matrix:
+        return True
+    return False if perm == (0, 3, 1, 2) and is_matrix else None

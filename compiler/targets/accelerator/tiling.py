@@ -1,0 +1,230 @@
+"""Chooses how a convolution or matrix product is cut, so that it fits the scratchpads and takes the fewest cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from tilewright.compiler.targets.accelerator.cost import Cost, estimate
+from tilewright.compiler.targets.accelerator.layout import ceil_div
+from tilewright.compiler.targets.accelerator.problem import (
+    Problem,
+    Tiling,
+    chunk_entries,
+    in_slot_rows,
+    out_slot_rows,
+    reductions,
+)
+from tilewright.isa.config import Config
+from tilewright.isa.errors import CapacityError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A tiling and what it is estimated to cost."""
+
+    tiling: Tiling
+    cost: Cost
+
+
+@lru_cache(maxsize=4096)
+def choose_tiling(problem: Problem, config: Config) -> Choice:
+    """Return the tiling with the least estimate.
+
+    Raises
+    ------
+    CapacityError
+        When no tile fits, naming the memory, what is needed and what there is.
+    """
+    best: Choice | None = None
+    for tiling in _candidates(problem, config):
+        cost = estimate(problem, tiling, config)
+        if best is None or _objective(cost) < _objective(best.cost):
+            best = Choice(tiling, cost)
+    if best is None:
+        raise CapacityError(shortage(problem, config))
+    return _refined(problem, best, config)
+
+
+def _objective(cost: Cost) -> int:
+    """Cycles, and a little for the bus, which other layers and other users of the memory want."""
+    return cost.cycles + (cost.load + cost.store) // 64
+
+
+def shortage(problem: Problem, config: Config) -> str:
+    """Say which memory the smallest possible tile exceeds."""
+    smallest = _smallest(problem, config)
+    rows = in_slot_rows(problem, smallest) + 2 * out_slot_rows(smallest)
+    entries = chunk_entries(problem, smallest, config)
+    checks = (
+        ("memory.act_kib", rows * config.row_bytes, config.memory.act_kib * 1024),
+        ("memory.wgt_kib", entries * config.wgt_entry_bytes, config.memory.wgt_kib * 1024),
+        ("memory.prm_entries", config.lanes // config.gemm.block_out * config.prm_entry_bytes,
+         config.prm_depth * config.prm_entry_bytes),
+    )  # fmt: skip
+    for name, needed, available in checks:
+        if needed > available:
+            return f"the smallest tile needs {needed} bytes of `{name}`, which has {available}"
+    return "no tile fits the scratchpads"
+
+
+def _smallest(problem: Problem, config: Config) -> Tiling:
+    return Tiling(
+        (1,) * problem.out_height, (1,) * problem.out_width, 1, 1, (1, 1), False, False, False, in_slots=1, out_slots=2
+    )
+
+
+def fits(problem: Problem, tiling: Tiling, config: Config) -> bool:
+    """Tell whether a tiling's buffers fit into the scratchpads."""
+    rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(tiling)
+    sub_out = config.lanes // config.gemm.block_out
+    positions = tiling.height * tiling.width
+    sums = tiling.out_blocks * config.ratio * positions if reductions(problem, tiling) > 1 else 0
+    return (
+        rows <= config.act_rows
+        and sums <= config.acc_depth
+        and _weights_needed(problem, tiling, config) <= config.wgt_depth
+        and tiling.out_blocks * sub_out <= config.prm_depth
+    )
+
+
+def _weights_needed(problem: Problem, tiling: Tiling, config: Config) -> int:
+    chunk = chunk_entries(problem, tiling, config)
+    if not tiling.is_weight_resident:
+        return chunk
+    return problem.co_count * problem.span * problem.taps(config)
+
+
+def _candidates(problem: Problem, config: Config) -> Iterator[Tiling]:
+    """Yield tilings that fit."""
+    for blocks, kernel in _reduction_cuts(problem, config):
+        for out_blocks in _cuts(problem.out_blocks):
+            yield from _with_reduction(problem, config, blocks, kernel, out_blocks)
+
+
+def _with_reduction(
+    problem: Problem, config: Config, blocks: int, kernel: tuple[int, int], out_blocks: int
+) -> Iterator[Tiling]:
+    sub_out = config.lanes // config.gemm.block_out
+    if out_blocks * sub_out > config.prm_depth:
+        return
+    parameters = problem.co_count + sub_out <= config.prm_depth // 2
+    base = Tiling((1,), (1,), out_blocks, blocks, kernel, False, False, parameters, 1, 1)
+    chunk = chunk_entries(problem, base, config)
+    if chunk > config.wgt_depth:
+        return
+    total = problem.co_count * problem.span * problem.taps(config)
+    for weights in {total <= config.wgt_depth, False}:
+        for is_input in (True, False) if problem.step == 0 else (False,):
+            for heights, widths in _spatial_cuts(problem, replace(base, is_input_resident=is_input), config):
+                tiles = problem.groups * len(heights) * len(widths)
+                is_single = tiles == 1 and is_input
+                yield from _slotted(
+                    problem,
+                    replace(
+                        base, heights=heights, widths=widths, is_input_resident=is_input, is_weight_resident=weights
+                    ),
+                    is_single, config,
+                )  # fmt: skip
+
+
+def _slotted(problem: Problem, tiling: Tiling, is_single: bool, config: Config) -> Iterator[Tiling]:
+    """Yield the tiling with as many slots as fit."""
+    for in_slots, out_slots in ((1, 2),) if is_single else ((2, 2), (1, 2), (1, 1)):
+        candidate = replace(tiling, in_slots=in_slots, out_slots=out_slots)
+        if fits(problem, candidate, config):
+            yield candidate
+            return
+
+
+def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield blocks and kernel window of a reduction step; the window is cut only where one block alone is too much."""
+    kh, kw = problem.kernel
+    sub_in = config.lanes // config.gemm.block_in
+    if sub_in > 1 and kw > 1 and problem.dilations[1] > 1:
+        kh = 1  # kernel columns and sub blocks do not merge into one loop: no loop is left for kernel rows
+    if kh == problem.kernel[0]:
+        for blocks in _cuts(problem.span):
+            yield blocks, (kh, kw)
+    else:
+        yield 1, (kh, kw)
+    sub_out = config.lanes // config.gemm.block_out
+    if kh * kw * sub_in * sub_out * 2 > config.wgt_depth:
+        if kh > 1:
+            yield 1, (1, kw)
+        if kw > 1:
+            yield 1, (1, 1)
+
+
+def _spatial_cuts(
+    problem: Problem, tiling: Tiling, config: Config
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield heights and widths of tiles: whole rows where they fit, else single rows cut into pieces."""
+    full = (problem.out_width,)
+    seen = 0
+    for height in _cuts(problem.out_height):
+        heights = evenly(problem.out_height, height)
+        if fits(problem, replace(tiling, heights=heights, widths=full), config):
+            yield heights, full
+            seen += 1
+            if seen == 6:
+                break
+    if seen and problem.out_height > 1:
+        return
+    for width in _cuts(problem.out_width)[1:]:
+        heights = (1,) * problem.out_height
+        widths = evenly(problem.out_width, width)
+        if fits(problem, replace(tiling, heights=heights, widths=widths), config):
+            yield heights, widths
+            seen += 1
+            if seen == 8:
+                return
+
+
+def _cuts(total: int) -> list[int]:
+    """Piece sizes that cut `total` into 1, 2, 3, ... nearly equal pieces, without repetition; largest first."""
+    sizes = []
+    count = 1
+    while True:
+        size = ceil_div(total, count)
+        sizes.append(size)
+        if size == 1:
+            return sizes
+        count = max(count + 1, ceil_div(total, size - 1) if size > 2 else total)
+
+
+def evenly(total: int, size: int) -> tuple[int, ...]:
+    """Cut `total` into the fewest pieces of at most `size`, as equal as possible."""
+    count = ceil_div(total, size)
+    return tuple((total + i) // count for i in range(count))
+
+
+def _refined(problem: Problem, choice: Choice, config: Config) -> Choice:
+    """Try a smaller first tile, so that compute starts early, and a smaller last one, so that it ends early."""
+    best = choice
+    axis = "heights" if problem.out_height > 1 else "widths"
+    pieces: tuple[int, ...] = getattr(choice.tiling, axis)
+    for divisor in (2, 3, 4, 6, 8):
+        for tapered in (_tapered(pieces, divisor, True), _tapered(pieces, divisor, False)):
+            tiling = _with_pieces(choice.tiling, axis, tapered)
+            if tiling.tiles > 1 and tiling.in_slots < 2:
+                tiling = replace(tiling, in_slots=2)
+            if not fits(problem, tiling, config):
+                continue
+            cost = estimate(problem, tiling, config)
+            if _objective(cost) < _objective(best.cost):
+                best = Choice(tiling, cost)
+    return best
+
+
+def _with_pieces(tiling: Tiling, axis: str, pieces: tuple[int, ...]) -> Tiling:
+    return replace(tiling, heights=pieces) if axis == "heights" else replace(tiling, widths=pieces)
+
+
+def _tapered(pieces: tuple[int, ...], divisor: int, is_both: bool) -> tuple[int, ...]:
+    """Cut a small piece off the first piece and, if `is_both`, off the last."""
+    small = pieces[0] // divisor
+    result = (small, pieces[0] - small, *pieces[1:]) if small else pieces
+    end = result[-1] // divisor
+    return (*result[:-1], result[-1] - end, end) if is_both and end else result

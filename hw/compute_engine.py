@@ -63,6 +63,11 @@ class ComputeEngine(wiring.Component):
         An unknown vector operation was started; stays until reset, and nothing starts after it.
     halt : In(1)
         Issue nothing new.
+
+    Raises
+    ------
+    ConfigError
+        For a vector operation that the datapath lacks.
     """
 
     def __init__(self, isa: InstructionSet, datapath: Mapping[str, Combine] = VECTOR_DATAPATH):
@@ -87,13 +92,13 @@ class ComputeEngine(wiring.Component):
         if config.epilogue.tables:
             ports["tbl_write"] = In(tbl_write_signature(config))
         super().__init__(ports)
+        self.vector_alu = VectorAlu(isa, datapath)
         self.decoder = ComputeDecoder(isa)
         self.sequencer = Sequencer(isa)
         self.weights = WeightScratchpad(config)
         self.parameters = ParameterMemory(config)
         self.accumulators = AccumulatorScratchpad(config)
         self.gemm_core = GemmCore(config)
-        self.vector_alu = VectorAlu(isa, datapath)
         self.epilogue = Epilogue(isa)
 
     def elaborate(self, platform):
@@ -168,7 +173,7 @@ class ComputeEngine(wiring.Component):
             self.epilogue.command.eq(active),
         ]
 
-        pipe = ControlPipe(m, "operand")
+        m.submodules.operand_pipe = pipe = ControlPipe()
         pipe.add("is_gemm", step.valid & ~active.vector, resettable=True)
         pipe.add("is_vector", step.valid & active.vector, resettable=True)
         pipe.add("takes_acc", step.valid & takes_acc, resettable=True)

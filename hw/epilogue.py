@@ -81,11 +81,12 @@ class Epilogue(wiring.Component):
         if config.epilogue.tables:
             ports["tbl_write"] = In(tbl_write_signature(config))
         super().__init__(ports)
+        self.tables = LookupTables(config) if config.epilogue.tables else None
 
     def elaborate(self, platform):
         m = Module()
         timing = compute_timing(self._config)
-        pipe = ControlPipe(m, "control")
+        m.submodules.control_pipe = pipe = ControlPipe()
         for name in CARRIED:
             pipe.add(name, member(self.command, name))
         for name in ("b", "p", "d"):
@@ -201,7 +202,7 @@ class Epilogue(wiring.Component):
         return clamped
 
     def _elaborate_lookup(self, m: Module, pipe: ControlPipe, start: int, values: list[Value]) -> list[Value]:
-        m.submodules.tables = tables = LookupTables(self._config)
+        m.submodules.tables = tables = self.tables
         wiring.connect(m, wiring.flipped(self.tbl_write), tables.write)
         m.d.comb += [
             tables.en.eq(pipe.at("value", start)),

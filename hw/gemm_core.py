@@ -105,7 +105,7 @@ class GemmCore(wiring.Component):
         m = Module()
         timing = compute_timing(self._config)
         stages = timing.reduced - timing.operands
-        pipe = ControlPipe(m, "gemm")
+        m.submodules.gemm_pipe = pipe = ControlPipe()
         pipe.add("valid", self.valid, resettable=True)
         pipe.add("first", self.first)
         for row in range(self._config.gemm.batch):

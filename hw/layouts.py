@@ -58,7 +58,7 @@ def merged_field_shape(instructions: Sequence[Instruction], name: str) -> Shape:
     if not found:
         return unsigned(0)
     bits = max(f.bits for f in found)
-    return signed(bits) if any(f.signed for f in found) else unsigned(bits)
+    return signed(bits) if bits and any(f.signed for f in found) else unsigned(bits)
 
 
 def command_layout(isa: InstructionSet) -> data.StructLayout:

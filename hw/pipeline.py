@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, ValueCastable
+from amaranth.hdl import Elaboratable, Module, Signal, Value, ValueCastable
 
 
-class ControlPipe:
+class ControlPipe(Elaboratable):
     """Values that enter at some cycle and are asked for at later ones; registers are made as they are asked for.
 
-    Parameters
-    ----------
-    m : Module
-        Where the registers go.
-    prefix : str
-        What their names begin with.
+    A submodule of its own, so that asking inside a condition does not put the registers under that condition.
     """
 
-    def __init__(self, m: Module, prefix: str = "pipe"):
-        self._m = m
-        self._prefix = prefix
+    def __init__(self):
         self._taps: dict[str, dict[int, Value]] = {}
         self._resettable: set[str] = set()
+        self._moves: list[tuple[Signal, Value]] = []
 
     def add(self, name: str, value: Value | ValueCastable, cycle: int = 0, *, resettable: bool = False) -> None:
         """Enter `value` under `name`, valid at `cycle`; flags that mean something by themselves are `resettable`."""
@@ -32,11 +26,11 @@ class ControlPipe:
         """Return the value as it is at `cycle`."""
         taps = self._taps[name]
         for c in range(max(taps) + 1, cycle + 1):
-            register = Signal(
-                taps[c - 1].shape(),
-                name=f"{self._prefix}_{name}_{c}",
-                reset_less=name not in self._resettable,
-            )
-            self._m.d.sync += register.eq(taps[c - 1])
-            taps[c] = register
+            taps[c] = Signal(taps[c - 1].shape(), name=f"{name}_{c}", reset_less=name not in self._resettable)
+            self._moves.append((taps[c], taps[c - 1]))
         return taps[cycle]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += [register.eq(value) for register, value in self._moves]
+        return m

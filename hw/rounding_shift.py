@@ -17,7 +17,8 @@ class RoundingShift(wiring.Component):
 
     The value is doubled, shifted coarsely (by multiples of 8) and finely (by up to 7), so that its lowest bit is the
     one that rounds; adding one, twice the zero point, and dropping that bit is the sum. What does not fit into 18 bits
-    after the coarse shift is beyond int8 whatever follows.
+    after the coarse shift is beyond int8 whatever follows. A shift of 63 gives -1 for any value, since the ISA's half,
+    `(1 << 63) >> 1` in 64 bits, is negative.
 
     Parameters
     ----------
@@ -53,15 +54,20 @@ class RoundingShift(wiring.Component):
         fine_shift = Signal(FINE_SHIFT_BITS, reset_less=True)
         doubled = Cat(Const(0, 1), self.value).as_signed()
         by_bytes = Cat(Const(0, FINE_SHIFT_BITS), self.shift[FINE_SHIFT_BITS:])
+        is_longest = Signal(reset_less=True)
         with m.If(self.en[0]):
-            m.d.sync += [coarse.eq(doubled >> by_bytes), fine_shift.eq(self.shift[:FINE_SHIFT_BITS])]
+            m.d.sync += [
+                coarse.eq(doubled >> by_bytes),
+                fine_shift.eq(self.shift[:FINE_SHIFT_BITS]),
+                is_longest.eq(self.shift.all()),
+            ]
 
         fine = Signal(signed(FINE_BITS), reset_less=True)
         beyond, negative = Signal(reset_less=True), Signal(reset_less=True)
         spare = coarse[FINE_BITS - 1 :]
         with m.If(self.en[1]):
             m.d.sync += [
-                fine.eq(coarse[:FINE_BITS].as_signed() >> fine_shift),
+                fine.eq(Mux(is_longest, -2, coarse[:FINE_BITS].as_signed() >> fine_shift)),
                 beyond.eq(spare.any() & ~spare.all()),
                 negative.eq(coarse[-1]),
             ]

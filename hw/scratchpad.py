@@ -68,7 +68,7 @@ class ActScratchpad(wiring.Component):
             self.b.data.eq(second.data),
             self.store.response.eq(second.data),
         ]
-        accepted = ControlPipe(m, "store")
+        m.submodules.accepted = accepted = ControlPipe()
         accepted.add("response", self.store.request.valid & ~self.b.en, resettable=True)
         m.d.comb += self.store.response_valid.eq(accepted.at("response", act_read_cycles(self._config)))
 
@@ -88,7 +88,7 @@ class ActScratchpad(wiring.Component):
         if ratio == 1:
             m.d.comb += port.data[0].eq(words[0])
             return
-        pipe = ControlPipe(m, f"read{index}")
+        m.submodules[f"read{index}"] = pipe = ControlPipe()
         pipe.add("chosen", chosen)
         pipe.add("wide", port.wide)
         pipe.add("en", port.en, resettable=True)

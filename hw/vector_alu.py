@@ -199,7 +199,7 @@ class VectorAlu(wiring.Component):
         m = Module()
         timing = compute_timing(self._isa.config)
         stages = timing.reduced - timing.operands
-        pipe = ControlPipe(m, "vector")
+        m.submodules.vector_pipe = pipe = ControlPipe()
         pipe.add("valid", self.valid, resettable=True)
         pipe.add("first", self.first)
         pipe.add("op", self.op)

@@ -244,7 +244,7 @@ def _fold_integer(expr: Binary, ranges: Ranges) -> Expr:
         case BinaryOp.ADD, Const(value) if isinstance(left, Binary) and isinstance(left.right, Const):
             return _reassociated(left, int(value), expr)
         case _:
-            return _fold_by_range(Binary(expr.op, left, right), ranges)
+            return _fold_by_range(expr if right is expr.right else Binary(expr.op, left, right), ranges)
 
 
 def _reassociated(left: Binary, value: int, expr: Binary) -> Expr:

@@ -232,7 +232,8 @@ class Stmt:
 class For(Stmt):
     """`body` for every value of `var` in `range(extent)`.
 
-    `kind` is `serial`, or an annotation for code generators: `unrolled`, `vectorized`, `parallel`, `bound:<axis>`.
+    `kind` is `serial`, or an annotation for code generators: `unrolled`, `vectorized`, `parallel`, `pipelined`,
+    `bound:<axis>`.
     """
 
     var: Var

@@ -31,7 +31,7 @@ from tilewright.isa.ir_text import expression_text
 #: Memory spaces that every target may use; targets add their own.
 SPACES: frozenset[str] = frozenset({"dram", "act", "wgt", "acc", "prm", "tbl", "local"})
 
-_KINDS = ("serial", "unrolled", "vectorized", "parallel")
+_KINDS = ("serial", "unrolled", "vectorized", "parallel", "pipelined")
 _BITWISE = (BinaryOp.AND, BinaryOp.OR, BinaryOp.XOR)
 _ON_BOOL = (*_BITWISE, BinaryOp.EQ, BinaryOp.NE)
 _NOT_ON_FLOAT = (*_BITWISE, BinaryOp.SHL, BinaryOp.SHR, BinaryOp.MOD)

@@ -11,7 +11,7 @@ from tilewright.compiler.tir.tensorize.canonical import Level, TensorizeError, c
 from tilewright.compiler.tir.tensorize.equations import Base, Mismatch
 from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, signature
 from tilewright.compiler.tir.tensorize.unify import Solution, TooManyLoops, unify
-from tilewright.isa.ir import Function
+from tilewright.isa.ir import Call, Const, Expr, Function, Stmt, Var, total
 
 
 class InstructionCall(NamedTuple):
@@ -114,19 +114,39 @@ class Tensorizer:
         """Return the instructions of a nest, independent of placement."""
         known = self._templates.get(id(nest))
         if known is None:
-            known = nest, self._build(nest)  # the nest is kept, so that its id stays its own
+            known = nest, self._build(nest.name, canonical(nest.body))  # the nest is kept, so that its id stays its own
             self._templates[id(nest)] = known
         return known[1]
 
-    def _build(self, nest: Function) -> Template:
-        tree = canonical(nest.body)
+    def call(self, nest: Stmt, around: tuple[str, ...], placement: Mapping[str, int]) -> Call:
+        """Return the one instruction that means a nest inside loops, its operands functions of their variables.
+
+        Parameters
+        ----------
+        nest : Stmt
+        around : tuple of str
+            Variables of the loops around.
+        placement : Mapping[str, int]
+            The first entry (in DRAM: byte) of each buffer.
+
+        Raises
+        ------
+        TensorizeError
+        """
+        template = self._build("nest", canonical(nest), around, most=0)
+        operands: dict[str, Expr] = {k: Const(v) for k, v in template.solution.constants.items() if v}
+        for base in template.solution.bases:
+            operands[base.hole] = _placed(base, around, placement)
+        return Call(template.solution.name, tuple(operands.items()))
+
+    def _build(self, name: str, tree: Level, around: tuple[str, ...] = (), most: int | None = None) -> Template:
         wanted = signature(tree)
         failures: list[tuple[Intrinsic, TensorizeError]] = []
         for intrinsic in self.intrinsics:
             if intrinsic.signature != wanted:
                 continue
             try:
-                return _unify_hoisting(intrinsic, tree)
+                return _unify_hoisting(intrinsic, tree, around, most)
             except (Mismatch, TooManyLoops) as error:
                 failures.append((intrinsic, error))
         for _, failure in failures:
@@ -134,18 +154,32 @@ class Tensorizer:
                 raise failure
         reasons = "; ".join(f"not {intrinsic}, because {failure}" for intrinsic, failure in failures)
         spaces = ", ".join(sorted(set(wanted[1])))
-        raise TensorizeError(f"nest `{nest.name}` is no instruction: {reasons or f'none works on {spaces} like this'}")
+        raise TensorizeError(f"nest `{name}` is no instruction: {reasons or f'none works on {spaces} like this'}")
 
 
-def _unify_hoisting(intrinsic: Intrinsic, tree: Level) -> Template:
-    """Unify, taking outermost loops off until the rest fits."""
+def _placed(base: Base, around: tuple[str, ...], placement: Mapping[str, int]) -> Expr:
+    """Return an operand as a function of the loops around."""
+    position = base.position
+    start = placement[position.buffer] * position.scale + position.offset
+    for distance in (start, *position.steps):
+        if distance % (base.unit * base.multiple):
+            raise TensorizeError(
+                f"buffer `{position.buffer}`: `{base.hole}` moves in steps of {base.unit * base.multiple}"
+            )
+    steps = [Var(name) * (step // base.unit) for name, step in zip(around, position.steps, strict=True) if step]
+    value = total([*steps, Const(start // base.unit)])
+    return value & (base.modulus - 1) if base.modulus and steps else value
+
+
+def _unify_hoisting(intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], most: int | None) -> Template:
+    """Unify, taking outermost loops off (`most` at most) until the rest fits."""
     for count in range(len(tree.loops) + 1):
         hoisted = tree.loops[:count]
         inner = Level(tree.loops[count:], tree.body)
         try:
-            solution = unify(intrinsic, inner, tuple(loop.name for loop in hoisted))
+            solution = unify(intrinsic, inner, (*around, *(loop.name for loop in hoisted)))
         except TooManyLoops as error:
-            if not error.is_outermost:
+            if not error.is_outermost or count == most:
                 raise
         else:
             trips = tuple(loop.extent.value or 0 for loop in hoisted)

@@ -11,6 +11,7 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from tilewright.isa.errors import ModelError
 
+
 def read_model(source: str | Path | ModelProto) -> tuple[ModelProto, str]:
     """Read and check a model; give it with the name that messages call it by.
 

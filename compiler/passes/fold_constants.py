@@ -15,8 +15,9 @@ from tilewright.compiler.passes.base import until_stable
 from tilewright.compiler.reference import evaluate_node
 from tilewright.isa.errors import ModelError
 
+_DEQUANTIZE = "onnx.DequantizeLinear"
 _KEPT = (
-    "onnx.DequantizeLinear",  # the integers and their scale are what quantized operators are made of
+    _DEQUANTIZE,  # the integers and their scale are what quantized operators are made of
     "onnx.RandomNormalLike",
     "onnx.RandomUniformLike",
     "onnx.Bernoulli",
@@ -62,6 +63,8 @@ def _constant_results(graph: Graph, node: Node, known: dict[str, Array]) -> dict
         return {}
     if node.op in ("onnx.Shape", "onnx.Size") and graph.values[node.inputs[0]].shape is not None:
         return _shape_results(graph, node)
+    if node.op == "onnx.QuantizeLinear":
+        known = _with_dequantized(graph, node.inputs[0], known)
     names = [name for name in node.inputs if name]
     if not names or node.op in _KEPT or any(name not in known for name in names):
         return {}
@@ -69,6 +72,14 @@ def _constant_results(graph: Graph, node: Node, known: dict[str, Array]) -> dict
         return evaluate_node(graph, node, known)
     except ModelError:  # onnx.reference does not know it: it stays, and is refused when it is run
         return {}
+
+
+def _with_dequantized(graph: Graph, name: str, known: dict[str, Array]) -> dict[str, Array]:
+    """Add the real value of a dequantized constant, for what quantizes it again."""
+    producer = graph.producer(name)
+    if producer is None or producer.op != _DEQUANTIZE or any(i and i not in known for i in producer.inputs):
+        return known
+    return {**known, **evaluate_node(graph, producer, known)}
 
 
 def _shape_results(graph: Graph, node: Node) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.types import FrozenMap
 from tilewright.compiler.passes.base import until_stable
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, tensor_scale
 
@@ -61,14 +62,18 @@ def _sink(editor: GraphEditor, move: Node) -> bool:
         return False
     if move.op == "onnx.MaxPool" and (len(move.outputs) > 1 or len(graph.shape(move.output)) > 4):
         return False
-    if not all(source is not None and _is_same_conversion(graph, first, source) for source in sources):
+    is_weight = move.op == "transpose" and first.op == DEQUANTIZE and graph.constant(first.inputs[0]) is not None
+    if not is_weight and not all(s is not None and _is_same_conversion(graph, first, s) for s in sources):
         return False
+    attributes = first.attributes
+    if move.op == "transpose" and "axis" in attributes:
+        attributes = FrozenMap({**attributes, "axis": move["perm"].index(attributes["axis"] % len(move["perm"]))})
     kind = graph.dtype(first.inputs[0])
     inner = tuple(source.inputs[0] for source in sources if source is not None)
     moved = [editor.value(f"{output}/moved", kind, graph.shape(output)) for output in move.outputs]
     editor.replace(move, inputs=(*inner, *move.inputs[len(data) :]), outputs=tuple(moved))
     for before, after in zip(moved, move.outputs, strict=True):
-        editor.node(first.op, (before, *first.inputs[1:]), [after], first.attributes, first.origin)
+        editor.node(first.op, (before, *first.inputs[1:]), [after], attributes, first.origin)
     return True
 
 

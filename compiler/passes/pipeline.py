@@ -29,6 +29,7 @@ from tilewright.compiler.passes.recognise_pool import RecognisePool
 from tilewright.compiler.passes.recognise_requantize import RecogniseRequantize
 from tilewright.compiler.passes.recognise_table import RecogniseTable
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
+from tilewright.compiler.passes.transpose_into_weights import TransposeIntoWeights
 from tilewright.compiler.passes.unify_movement import UnifyMovement
 
 
@@ -65,7 +66,15 @@ def recognising_passes(multiplier_bits: int = 16) -> tuple[Pass, ...]:
 
 def fusing_passes() -> tuple[Pass, ...]:
     """Passes that join integer operators without changing a bit of any result that remains."""
-    return (FusePad(), FuseClamp(), FuseResidual(), FuseClamp(), FuseTable())
+    return (
+        TransposeIntoWeights(),
+        UnifyMovement(),
+        FusePad(),
+        FuseClamp(),
+        FuseResidual(),
+        FuseClamp(),
+        FuseTable(),
+    )
 
 
 def integer_passes(multiplier_bits: int = 16) -> tuple[Pass, ...]:

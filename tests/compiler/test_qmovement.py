@@ -132,7 +132,40 @@ def test_movement_happens_on_integers(rng: np.random.Generator) -> None:
     y = builder.node("MatMul", [y, builder.dequantize(w)])
     y = builder.node("Unsqueeze", [y, builder.constant(np.array([2], np.int64))])
     graph = check_quantized(builder, builder.quantize(y, "uint8"), ["qmatmul"])
-    assert all(not node.is_onnx for node in graph.nodes)
+    assert [node.op for node in graph.nodes] == ["to_int8", "reshape", "qmatmul", "reshape", "to_uint8"]
+
+
+@pytest.mark.parametrize("axis", [None, 0, -2])
+def test_transposed_weights(axis: int | None, rng: np.random.Generator) -> None:
+    """As exported linear layers have them: output channels first, transposed behind DequantizeLinear."""
+    builder = ModelBuilder(rng)
+    x, w = builder.activation((3, 8)), builder.weight((5, 8), axis)
+    turned = builder.node("Transpose", [builder.dequantize(w)], perm=[1, 0])
+    y = builder.node("MatMul", [builder.dequantize(x), turned])
+    graph = check_quantized(builder, builder.quantize(y), ["qmatmul"])
+    assert len(graph.nodes) == 1
+
+
+@pytest.mark.parametrize("perm", [(0, 2, 3, 1), (0, 3, 2, 1), (0, 2, 1, 3)])
+def test_transpose_into_weights(perm: tuple[int, ...], rng: np.random.Generator) -> None:
+    builder = ModelBuilder(rng)
+    x, w = builder.activation((2, 3, 4, 5)), builder.weight((60, 7))
+    y = builder.node("Flatten", [builder.node("Transpose", [builder.dequantize(x)], perm=perm)])
+    y = builder.node("MatMul", [y, builder.dequantize(w)])
+    graph = check_quantized(builder, builder.quantize(y), ["qmatmul"])
+    assert [node.op for node in graph.nodes] == ["reshape", "qmatmul"]
+
+
+def test_weights_quantized_twice_are_folded(rng: np.random.Generator) -> None:
+    """A quantizer that sees computed weights puts DequantizeLinear and QuantizeLinear between them and the product."""
+    builder = ModelBuilder(rng)
+    x, w = builder.activation((3, 8)), builder.weight((2, 20))
+    again = builder.quantize(
+        builder.node("Reshape", [builder.dequantize(w), builder.constant(np.array([8, 5], np.int64))]),
+        like=Quantized("", (), "int8", np.array(np.float32(0.02)), np.array(0, np.int8)),
+    )
+    y = builder.node("MatMul", [builder.dequantize(x), builder.dequantize(again)])
+    check_quantized(builder, builder.quantize(y), ["qmatmul"])
 
 
 def test_residual_joins_the_later_convolution(rng: np.random.Generator) -> None:

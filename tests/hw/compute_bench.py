@@ -16,7 +16,6 @@ from tilewright.hw.compute_engine import ComputeEngine
 from tilewright.hw.scratchpad import ActScratchpad
 from tilewright.hw.vector_alu import VECTOR_DATAPATH
 from tilewright.isa.config import Config
-from tilewright.isa.footprint import footprint
 from tilewright.isa.generator import Limits, random_instruction
 from tilewright.isa.instructions import Engine, InstructionSet
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS, memories

@@ -17,7 +17,7 @@ from tests.hw.compute_bench import (
     run_compute,
     step_count,
 )
-from tests.hw.configs import COMPUTE_CONFIGS
+from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tilewright.hw.compute_engine import ComputeEngine
 from tilewright.hw.elaborate import component_verilog
 from tilewright.hw.timing import COMPUTE_DECODE_CYCLES, COMPUTE_START_CYCLES, compute_timing

@@ -206,6 +206,8 @@ def _reduced(context: LayerContext, node: Node, sources: list[Placed], target: P
 def _vector_layer(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> VectorLayer:
     codes = {op.name: op.code for op in context.isa.vector_ops}
     epilogue: Epilogue = node.get("epilogue") or Epilogue()
+    if node.op == "qadd":
+        epilogue = replace(epilogue, zero_out=0)  # y is x: there is no requantization before the sum
     if node.op == "qclamp":
         epilogue = Epilogue(clamp_low=node["low"], clamp_high=node["high"])
     has_scale = operand(node, "multiplier") != ""

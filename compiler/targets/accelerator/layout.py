@@ -101,10 +101,10 @@ def unpack(data: Bytes, layout: TensorLayout, config: Config) -> NDArray[np.int8
         whole = split.transpose(1, 3, 0, 2, 4).reshape(layout.width * batch, layout.blocks * config.lanes)
         rows = prod(layout.shape[:-1])
         return np.ascontiguousarray(whole[:rows, : layout.shape[-1]]).reshape(layout.shape)
-    split = values.reshape(layout.groups, layout.blocks, layout.height, layout.width, ratio, batch, atom)
+    by_planes: Array = values.reshape(layout.groups, layout.blocks, layout.height, layout.width, ratio, batch, atom)
     n, c = layout.groups * batch, layout.blocks * config.lanes
-    whole = split.transpose(0, 5, 1, 4, 6, 2, 3).reshape(n, c, layout.height, layout.width)
-    return np.ascontiguousarray(whole[: layout.shape[0], : layout.shape[1]])
+    images = by_planes.transpose(0, 5, 1, 4, 6, 2, 3).reshape(n, c, layout.height, layout.width)
+    return np.ascontiguousarray(images[: layout.shape[0], : layout.shape[1]])
 
 
 def _bytes(array: Array) -> Bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.partition import why_host
 from tilewright.compiler.qops import Epilogue, operand
 from tilewright.isa.config import Config
 
@@ -17,10 +18,11 @@ def refusal(graph: Graph, node: Node, config: Config) -> str | None:
 
     Movement (`reshape`, `transpose`) is not asked about here: where the bytes stay the same, it costs nothing.
     """
-    if node.is_onnx:
-        return node.reason or "not an integer operator"
+    reason = why_host(graph, node)
+    if reason:
+        return reason
     if not node.op.startswith("q"):
-        return "converts or rearranges values"
+        return "rearranges the bytes of a tensor"
     if node.op in _IMAGE_OPERATORS and len(graph.shape(node.inputs[0])) != 4:
         return "not a tensor of rank 4"
     if not all(graph.shape(node.output)) or not graph.shape(node.output):

@@ -96,20 +96,17 @@ def test_multiplier_bits(bits: int, rng: np.random.Generator) -> None:
         check_quantized(builder, builder.quantize(y), ["qconv2d"], bits)
 
 
-@pytest.mark.parametrize("clip", ["Relu", "Relu6", "Clip low", "Clip high", "Relu Clip"])
-def test_activation(clip: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("activations", ["Relu", "Relu6", "low", "high", "Relu both", "both Relu", "high low"])
+def test_activation(activations: str, rng: np.random.Generator) -> None:
     builder = ModelBuilder(rng)
     y, _ = convolution(builder, "3x3")
     span = builder.range_of(y)
     low, high = (float((edge - int(span.zero)) * span.scale) for edge in (-60, 90))
-    for part in clip.split():
-        bounds = {"Relu6": (0.0, high), "low": (low, None), "high": (None, high)}.get(part)
-        if part == "Relu":
-            y = builder.node("Relu", [y])
-        elif bounds:
-            names = [builder.constant(np.float32(bound)) if bound is not None else "" for bound in bounds]
-            y = builder.node("Clip", [y, *names] if names[1] else [y, names[0]])
-    graph = check_quantized(builder, builder.quantize(y), ["qconv2d"])
+    bounds = {"Relu6": (0.0, high), "low": (low, None), "high": (None, high), "both": (low, high)}
+    for name in activations.split():
+        names = [builder.constant(np.float32(bound)) if bound is not None else "" for bound in bounds.get(name, ())]
+        y = builder.node("Clip", [y, *names]) if names else builder.node("Relu", [y])
+    graph = check_quantized(builder, builder.quantize(y, like=span), ["qconv2d"])
     assert len(graph.nodes) == 1
 
 

@@ -151,16 +151,16 @@ def decode_boxes(m, word, config: Config, instructions: tuple[Instruction, ...],
     -------
     (View of DramBoxLayout, View of EntryBoxLayout)
     """
-    dram = Signal(DramBoxLayout(config, spaces), name="dram_box")
+    fields, dram = (Signal(DramBoxLayout(config, spaces), name=n) for n in ("dram_fields", "dram_box"))
     entry = Signal(EntryBoxLayout(config, spaces), name="entry_box")
     by_opcode = {i.opcode: i for i in instructions}
     opcode = extract_field(word, instructions[0], "opcode")
     with m.Switch(opcode):
         for index, space in enumerate(spaces):
             with m.Case(int(space.opcode)):
-                _decode(m, dram, entry, word, by_opcode[space.opcode], space, index)
-    empty = (dram.run == 0) | (dram.extents[0] == 0) | (dram.extents[1] == 0) | (dram.extents[2] == 0)
-    m.d.comb += dram.empty.eq(empty)
+                _decode(m, fields, entry, word, by_opcode[space.opcode], space, index)
+    is_empty = (fields.run == 0) | Cat(fields.extents[i] == 0 for i in range(3)).any()
+    m.d.comb += [dram.eq(fields), dram.empty.eq(is_empty)]
     return dram, entry
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilewright.sim.rtl.cache import Cache, content_hash, user_cache
+from tilewright.sim.rtl.cache import Cache, content_hash
 from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
 
 _HERE = Path(__file__).parent
@@ -70,9 +70,7 @@ class BuildOptions:
         return ("verilated.cpp", "verilated_threads.cpp", *waves)
 
 
-def build(
-    verilog: str, top: str, options: BuildOptions | None = None, progress: Progress = silent, cache: Cache | None = None
-) -> Path:
+def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress: Progress = silent) -> Path:
     """Return the shared library of a model, compiling it when the cache has none.
 
     Parameters
@@ -81,19 +79,16 @@ def build(
         The design, with the ports that machine.md states.
     top : str
         Name of the top module.
-    options : BuildOptions, optional
+    options : BuildOptions
+    cache : Cache
     progress : Callable, optional
         See `Progress`; not called when the cache has the model.
-    cache : Cache, optional
-        By default `rtl` in the user's cache directory.
 
     Raises
     ------
     ToolchainError
         If a tool is missing or fails, or the cache cannot be written.
     """
-    options = options or BuildOptions()
-    cache = cache or Cache(user_cache() / "rtl")
     tools = find_toolchain()
     key = content_hash((verilog, top, repr(options), *_identity(tools, options)))
 

@@ -65,7 +65,7 @@ public:
 #ifdef TILEWRIGHT_WAVES
         context.traceEverOn(true);
 #endif
-        model = std::make_unique<Vmodel>(&context, "accelerator");
+        model = std::make_unique<Vmodel>(&context, "harness");
     }
 
     ~Harness() {

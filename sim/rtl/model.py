@@ -14,7 +14,8 @@ from tilewright.isa.instructions import Engine, InstructionSet
 from tilewright.isa.registers import COUNTERS, MAGIC, REGISTERS, Error
 from tilewright.sim.api import DramTiming, InstructionTrace, LaunchResult
 from tilewright.sim.rtl.build import BuildOptions, Progress, build, silent
-from tilewright.sim.rtl.cache import Cache
+from tilewright.sim.rtl.cache import Cache, user_cache
+from tilewright.sim.rtl.design_text import design_text
 from tilewright.sim.rtl.library import MemorySettings, Model, Violation
 from tilewright.sim.rtl.program_view import ProgramView
 
@@ -102,11 +103,12 @@ class RtlSimulator:
         self._trace_file = Path(trace_file) if trace_file is not None else None
         self._trace_cycles = trace_cycles or (0, 2**63)
         self._launches = 0
+        cache = cache or Cache(user_cache() / "rtl")
         if verilog is None:
             progress("generating Verilog", 0, 1)
-            verilog = _generate(isa, top)
+            verilog = design_text(isa, top, cache)
         options = BuildOptions(threads=threads, waves=trace_file is not None)
-        self._model = Model(build(verilog, top, options, progress, cache), threads)
+        self._model = Model(build(verilog, top, options, cache, progress), threads)
 
     def launch(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> LaunchResult:
         """Run a program that lies in memory, changing the memory in place.
@@ -244,12 +246,6 @@ class RtlSimulator:
             start[queue] = strobes.start[engine] - origin
             end[queue] = strobes.finish[engine] - origin
         return LaunchResult(counters["cycles"], counters, InstructionTrace(start, end))
-
-
-def _generate(isa: InstructionSet, top: str) -> str:
-    from tilewright.hw import elaborate  # Amaranth takes a while to import
-
-    return str(elaborate.verilog(isa, top))
 
 
 def _bits(field: str) -> int:

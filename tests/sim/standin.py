@@ -69,9 +69,9 @@ module standin(
   assign m_axi__wlast = beat == store_beats - 1;
   assign m_axi__bready = 1;
   assign trace__load_start = state == DECODE && is_load;
-  assign trace__load_finish = state == LOAD && m_axi__rvalid && m_axi__rlast;
+  assign trace__load_finish = state == LOAD && m_axi__rvalid && m_axi__rlast && m_axi__rresp == 0;
   assign trace__store_start = state == DECODE && is_store;
-  assign trace__store_finish = state == RESPONSE && m_axi__bvalid;
+  assign trace__store_finish = state == RESPONSE && m_axi__bvalid && m_axi__bresp == 0;
   assign trace__compute_start = state == DECODE && is_gemm;
   assign trace__compute_finish = 0;
 
@@ -133,7 +133,7 @@ module standin(
       RESPONSE: if (m_axi__bvalid && m_axi__bresp != 0) begin error <= $write_error; state <= IDLE; pending <= 1; end
       default: ;
     endcase
-    if ((trace__load_finish && m_axi__rresp == 0) || (trace__store_finish && m_axi__bresp == 0)) begin
+    if (trace__load_finish || trace__store_finish) begin
       asked <= 0;
       index <= index + 1;
       state <= FETCH;

@@ -15,7 +15,7 @@ from tilewright.compiler.tir.tensorize.specialise import Specialiser
 from tilewright.compiler.tir.tensorize.tensorizer import Tensorizer
 from tilewright.isa.fields import Field, FieldKind
 from tilewright.isa.instructions import Instruction, InstructionSet
-from tilewright.isa.ir import Buffer, Const
+from tilewright.isa.ir import Buffer, Const, Stmt
 from tilewright.isa.semantics import memories
 
 #: Operands that set the borders of a box; without border they are 0 and the tests for it fall away. The border of the
@@ -29,7 +29,7 @@ _ORDERING = ("fence",)
 def intrinsics(isa: InstructionSet) -> tuple[Intrinsic, ...]:
     """Return every instruction in every mode, plainer modes first."""
     mem = memories(isa.config, 1 << isa.config.bus.address_bits)
-    return tuple(_intrinsic(instruction, mode, mem) for instruction in isa.instructions for mode in _modes(instruction))
+    return tuple(intrinsic for instruction in isa.instructions for intrinsic in _of_instruction(instruction, mem))
 
 
 def tensorizer(isa: InstructionSet) -> Tensorizer:
@@ -65,10 +65,24 @@ def _is_distinct(instruction: Instruction, mode: Mapping[str, int]) -> bool:
     return not exclusive and not (mode.get("to_acc") and (mode.get("residual") or mode.get("table_enable")))
 
 
-def _intrinsic(instruction: Instruction, mode: Mapping[str, int], mem: Mapping[str, Buffer]) -> Intrinsic:
+def _of_instruction(instruction: Instruction, mem: Mapping[str, Buffer]) -> Iterator[Intrinsic]:
+    """Yield an instruction's modes; what its choices leave is worked out once for all flags."""
     positive = {name: 1 for name, field in instruction.operands.items() if field.kind is FieldKind.EXTENT}
-    constants = {name: Const(value) for name, value in mode.items()}
-    body = Specialiser(constants, positive).stmt(instruction.meaning(mem))
+    meaning = instruction.meaning(mem)
+    chosen: dict[tuple[int, ...], Stmt] = {}
+    choices = [name for name, field in instruction.operands.items() if field.kind is FieldKind.CHOICE]
+    for mode in _modes(instruction):
+        key = tuple(mode[name] for name in choices)
+        if key not in chosen:
+            chosen[key] = _specialised(meaning, {name: mode[name] for name in choices}, positive)
+        yield _intrinsic(instruction, mode, _specialised(chosen[key], mode, positive), mem)
+
+
+def _specialised(body: Stmt, values: Mapping[str, int], positive: Mapping[str, int]) -> Stmt:
+    return Specialiser({name: Const(value) for name, value in values.items()}, positive).stmt(body)
+
+
+def _intrinsic(instruction: Instruction, mode: Mapping[str, int], body: Stmt, mem: Mapping[str, Buffer]) -> Intrinsic:
     holes = {name: field for name, field in instruction.operands.items() if name not in mode and _is_hole(field)}
     return Intrinsic(
         name=instruction.name,

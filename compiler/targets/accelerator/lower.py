@@ -160,6 +160,7 @@ class _Lowering:
                 operation.layer = len(self.reports)
             self.reports.append(_report(self.graph, layer.node, result, operations, [*sources, target], config))
             steps += result.steps
+        check_address_space(self.pool.end, config)
         stream = ordered(steps, config)
         self.stream += stream
         return encode(self.isa, stream, synchronise(stream, config, self.tensor_bytes))

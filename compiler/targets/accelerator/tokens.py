@@ -109,8 +109,8 @@ def synchronise(stream: Sequence[Operation], config: Config, dram_bytes: int) ->
     for place, operation in enumerate(stream):
         engine = _NUMBER[operation.engine]
         needed = _needed(state, operation)
-        for other in range(3):
-            if other != engine and needed[other] > state.known[engine][other]:
+        for other in _implying_first(state, engine, needed):
+            if needed[other] > state.known[engine][other]:
                 _wait(state, syncs, (other, engine), needed[other], limit)
         if engine == _COMPUTE and needed[engine] > state.known[engine][engine]:
             syncs[place].fence = True
@@ -142,6 +142,14 @@ def _needed(state: _State, operation: Operation) -> list[int]:
                 if engine != own:
                     needed[engine] = max(needed[engine], int(memory.read[engine][piece].max()))
     return needed
+
+
+def _implying_first(state: _State, engine: int, needed: list[int]) -> list[int]:
+    """The other engines; first one whose instruction, when complete, implies that the other one's is."""
+    first, second = (other for other in range(3) if other != engine)
+    if needed[second] > _NEVER and _history(state, second, needed[second])[first] >= needed[first]:
+        return [second, first]
+    return [first, second]
 
 
 def _history(state: _State, engine: int, number: int) -> tuple[int, int, int]:

@@ -98,7 +98,9 @@ class GraphBuilder:
         """Add a lookup table, or leave it out."""
         return self.constant(self.rng.integers(-128, 128, 256, np.int8)) if is_used else ""
 
-    def conv(self, x: str, outputs: int, window: Window, groups: int = 1, residual: str = "", table: bool = False) -> str:
+    def conv(
+        self, x: str, outputs: int, window: Window, groups: int = 1, residual: str = "", table: bool = False
+    ) -> str:
         """Add a convolution."""
         depth = (self.values[x].known_shape)[1] // groups
         weight = self.constant(self.rng.integers(-128, 128, (outputs, depth, *window.kernel), np.int8))
@@ -113,9 +115,7 @@ class GraphBuilder:
         depth = self.values[x].known_shape[-1]
         weight = self.constant(self.rng.integers(-128, 128, (depth, columns), np.int8))
         attributes = {"zero_in": self.zero(), "epilogue": self.epilogue(bool(residual))}
-        return self.node(
-            "qmatmul", [x, weight, *self.scaled(columns, depth), residual, self.table(table)], attributes
-        )
+        return self.node("qmatmul", [x, weight, *self.scaled(columns, depth), residual, self.table(table)], attributes)
 
     def avgpool(self, x: str, window: Window, counted_pads: tuple[int, ...]) -> str:
         """Add an average pool."""
@@ -136,9 +136,7 @@ class GraphBuilder:
 
     def graph(self, *outputs: str) -> Graph:
         """Finish the graph."""
-        graph = Graph(
-            "random", self.values, tuple(self.nodes), self.constants, tuple(self.inputs), outputs, {"": 17}
-        )
+        graph = Graph("random", self.values, tuple(self.nodes), self.constants, tuple(self.inputs), outputs, {"": 17})
         verify(graph)
         return graph
 

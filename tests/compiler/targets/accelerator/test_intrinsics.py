@@ -13,6 +13,7 @@ from tilewright.compiler.targets.accelerator.intrinsics import intrinsics, tenso
 from tilewright.compiler.targets.accelerator.nests import Finish, Grid, TileTensorizer, VectorTile
 from tilewright.compiler.tir.printer import stmt_text
 from tilewright.compiler.tir.tensorize import TensorizeError
+from tilewright.compiler.tir.tensorize.intrinsic import signature
 from tilewright.compiler.tir.tensorize.specialise import Specialiser
 from tilewright.compiler.tir.verify import verify
 from tilewright.isa.config import Config
@@ -38,6 +39,7 @@ def test_every_mode_is_a_valid_function(config: Config) -> None:
     for intrinsic in found:
         scalars = tuple(Var(name) for name in isa.by_name[intrinsic.name].operands)
         verify(Function("mode", scalars, tuple(mem.values()), intrinsic.body))
+        assert intrinsic.signature == signature(intrinsic.pattern)
     assert len({intrinsic.body for intrinsic in found}) == len(found)
 
 

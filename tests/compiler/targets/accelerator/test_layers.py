@@ -81,9 +81,7 @@ def test_elementwise(config: Config, shape: tuple[int, ...], rng: np.random.Gene
     total = builder.node("qadd", [x, second, builder.table(True)], {"epilogue": builder.epilogue(True)})
     limited = builder.node("qclamp", [total], {"low": -50, "high": 33})
     looked_up = builder.node("qtable", [limited, builder.table(True)])
-    scaled = builder.node(
-        "qrequantize", [looked_up, *builder.scaled(1, 1), "", ""], {"epilogue": builder.epilogue()}
-    )
+    scaled = builder.node("qrequantize", [looked_up, *builder.scaled(1, 1), "", ""], {"epilogue": builder.epilogue()})
     check(builder.graph(total, scaled), config, rng)
 
 

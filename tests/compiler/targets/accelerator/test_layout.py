@@ -1,0 +1,88 @@
+"""Packing and unpacking are inverses, and put every byte where machine.md says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.compiler.targets.accelerator.layer_driver import CONFIGS
+from tilewright.compiler.targets.accelerator.layout import (
+    channel_map,
+    image_layout,
+    matrix_layout,
+    pack,
+    pack_parameters,
+    pack_weights,
+    unpack,
+    unpack_parameters,
+    unpack_weights,
+)
+from tilewright.isa.config import Config
+
+configurations = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+@configurations
+@pytest.mark.parametrize("shape", [(1, 3, 4, 5), (3, 40, 2, 7), (2, 64, 1, 1)], ids=str)
+def test_images(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    array = rng.integers(-128, 128, shape, np.int8)
+    layout = image_layout(shape, config)
+    data = pack(array, layout, config)
+    assert data.size == layout.size_bytes(config)
+    np.testing.assert_array_equal(unpack(data, layout, config), array)
+    n, c, h, w = (int(rng.integers(0, extent)) for extent in shape)
+    batch, lanes, atom = config.gemm.batch, config.lanes, config.atom
+    row = ((n // batch * layout.blocks + c // lanes) * shape[2] + h) * shape[3] + w
+    byte = row * config.row_bytes + ((c % lanes // atom) * batch + n % batch) * atom + c % atom
+    assert data.view(np.int8)[byte] == array[n, c, h, w]
+
+
+@configurations
+@pytest.mark.parametrize("shape", [(1, 3), (9, 70), (2, 5, 33)], ids=str)
+def test_matrices(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    array = rng.integers(-128, 128, shape, np.int8)
+    layout = matrix_layout(shape, config)
+    data = pack(array, layout, config)
+    assert data.size == layout.size_bytes(config)
+    np.testing.assert_array_equal(unpack(data, layout, config), array)
+
+
+@configurations
+def test_weights(config: Config, rng: np.random.Generator) -> None:
+    shape = (37, 21, 3, 2)
+    weight = rng.integers(-128, 128, shape, np.int8)
+    channels = channel_map(shape[1], shape[0], 1, config)
+    data = pack_weights(weight, 1, channels, config)
+    np.testing.assert_array_equal(unpack_weights(data, shape, config), weight)
+    o, c, y, x = (int(rng.integers(0, extent)) for extent in shape)
+    block_in, block_out, lanes = config.gemm.block_in, config.gemm.block_out, config.lanes
+    entry = (((o // block_out * channels.span + c // lanes) * 3 + y) * 2 + x) * (lanes // block_in)
+    entry += c % lanes // block_in
+    byte = entry * config.wgt_entry_bytes + (o % block_out) * block_in + c % block_in
+    assert data.view(np.int8)[byte] == weight[o, c, y, x]
+
+
+@configurations
+@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(40, 40, 40), (48, 20, 2), (30, 60, 10)])
+def test_grouped_weights(config: Config, inputs: int, outputs: int, groups: int, rng: np.random.Generator) -> None:
+    """Grouped weights, spread out, do the same as the groups one by one."""
+    weight = rng.integers(-128, 128, (outputs, inputs // groups, 1, 1), np.int8)
+    channels = channel_map(inputs, outputs, groups, config)
+    padded = (outputs, channels.span * config.lanes, 1, 1)
+    spread = unpack_weights(pack_weights(weight, groups, channels, config), padded, config)[:, :, 0, 0].astype(int)
+    x = np.zeros(max(channels.starts[-1] + channels.span, 1) * config.lanes, int)
+    x[:inputs] = rng.integers(-128, 128, inputs)
+    for o in range(outputs):
+        first = o // (outputs // groups) * (inputs // groups)
+        expected = x[first : first + inputs // groups] @ weight[o, :, 0, 0].astype(int)
+        start = channels.starts[o // config.lanes] * config.lanes
+        assert x[start : start + spread.shape[1]] @ spread[o] == expected
+
+
+@configurations
+def test_parameters(config: Config, rng: np.random.Generator) -> None:
+    bias = rng.integers(-(1 << 31), 1 << 31, 37).astype(np.int32)
+    multiplier, shift = rng.integers(0, 1 << 24, 37, np.int32), rng.integers(0, 48, 37, np.int32)
+    data = pack_parameters(bias, multiplier, shift, 37, config)
+    for given, found in zip((bias, multiplier, shift), unpack_parameters(data, 37), strict=True):
+        np.testing.assert_array_equal(found, given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,27 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     assert ObjectCache(file / "below").get("key", lambda: b"code") == b"code"
+
+
+def test_cache_with_concurrent_writers(tmp_path: Path) -> None:
+    """Every reader sees a whole blob, one of those written, or none."""
+    cache, blobs = ObjectCache(tmp_path), [bytes([i]) * 50_000 for i in range(4)]
+
+    def work(blob: bytes) -> set[bytes | None]:
+        seen = set()
+        for _ in range(30):
+            cache.write("key", blob)
+            seen.add(cache.read("key"))
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = set().union(*pool.map(work, blobs))
+    assert seen <= set(blobs) and seen
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_cache_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert ObjectCache.default().directory == tmp_path / "tilewright" / "objects"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert ObjectCache.default().directory == Path.home() / ".cache" / "tilewright" / "objects"

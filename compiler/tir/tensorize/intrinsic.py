@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from tilewright.compiler.tir.tensorize.canonical import Level, accesses, canonical, targets
-from tilewright.isa.ir import Stmt
+from tilewright.compiler.tir.visit import walk_expressions, walk_statements
+from tilewright.isa.ir import Load, Stmt, Store
 
 Signature = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -47,7 +49,9 @@ class Intrinsic:
     @cached_property
     def signature(self) -> Signature:
         """What must be alike in a nest."""
-        return signature(self.pattern)
+        stores = [s.buffer.space for s in walk_statements(self.body) if isinstance(s, Store)]
+        loads = [e.buffer.space for e in walk_expressions(self.body) if isinstance(e, Load)]
+        return _signature(stores, loads)
 
     def __str__(self) -> str:
         flags = [name if value == 1 else f"{name}={value}" for name, value in self.mode.items() if value]
@@ -56,5 +60,11 @@ class Intrinsic:
 
 def signature(level: Level) -> Signature:
     """Return the spaces written, and those accessed as often as they are: a quick test before unification."""
-    written = sorted({target.buffer.space for target in targets(level)})
-    return tuple(written), tuple(sorted(a.buffer.space for a in accesses(level) if a.buffer.space != "local"))
+    stores = [target.buffer.space for target in targets(level)]
+    every = [access.buffer.space for access in accesses(level)]
+    return _signature(stores, sorted((Counter(every) - Counter(stores)).elements()))
+
+
+def _signature(stores: list[str], loads: list[str]) -> Signature:
+    written = tuple(sorted({space for space in stores if space != "local"}))
+    return written, tuple(sorted(space for space in stores + loads if space != "local"))

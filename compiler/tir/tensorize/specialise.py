@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from tilewright.compiler.tir.arithmetic import binary, conversion
 from tilewright.compiler.tir.tensorize.polynomial import Poly
 from tilewright.isa.ir import (
     Allocate,
@@ -24,8 +25,6 @@ from tilewright.isa.ir import (
     Var,
 )
 
-Interval = tuple[int, int | None]
-
 _NEUTRAL_RIGHT = {
     BinaryOp.ADD: 0,
     BinaryOp.SUB: 0,
@@ -38,58 +37,12 @@ _NEUTRAL_RIGHT = {
 }
 
 
-def wrap_integer(value: int, dtype: DType) -> int:
-    """Bring an integer into the range of its type, as two's complement does."""
-    if dtype is DType.BOOL:
-        return value & 1
-    low = value & ((1 << dtype.bits) - 1)
-    return low - (1 << dtype.bits) if dtype is not DType.U8 and low >> (dtype.bits - 1) else low
-
-
-def evaluate_binary(op: BinaryOp, left: int, right: int) -> int:
-    """Compute an operator on integers, without wrapping."""
-    match op:
-        case BinaryOp.ADD:
-            return left + right
-        case BinaryOp.SUB:
-            return left - right
-        case BinaryOp.MUL:
-            return left * right
-        case BinaryOp.DIV:
-            return left // right
-        case BinaryOp.MOD:
-            return left % right
-        case BinaryOp.MIN:
-            return min(left, right)
-        case BinaryOp.MAX:
-            return max(left, right)
-        case BinaryOp.AND:
-            return left & right
-        case BinaryOp.OR:
-            return left | right
-        case BinaryOp.XOR:
-            return left ^ right
-        case BinaryOp.SHL:
-            return left << right
-        case BinaryOp.SHR:
-            return left >> right
-        case BinaryOp.LT:
-            return int(left < right)
-        case BinaryOp.LE:
-            return int(left <= right)
-        case BinaryOp.EQ:
-            return int(left == right)
-        case BinaryOp.NE:
-            return int(left != right)
-
-
 def fold_binary(op: BinaryOp, left: Expr, right: Expr) -> Expr:
     """Build `left op right`, computed where both sides are constants and left out where the right is neutral."""
     if isinstance(left, Const) and isinstance(right, Const) and not left.dtype.is_float:
         if op in (BinaryOp.DIV, BinaryOp.MOD) and right.value == 0:
             return Binary(op, left, right)
-        dtype = DType.BOOL if op.is_comparison else left.dtype
-        return Const(wrap_integer(evaluate_binary(op, int(left.value), int(right.value)), dtype), dtype)
+        return Const(binary(op, left.dtype)(left.value, right.value), Binary(op, left, right).dtype)
     if isinstance(right, Const) and _NEUTRAL_RIGHT.get(op) == right.value and not right.dtype.is_float:
         return left
     if isinstance(left, Const) and left.value == 0 and op is BinaryOp.ADD and not left.dtype.is_float:
@@ -110,7 +63,7 @@ def _fold_and(left: Expr, right: Expr) -> Expr:
 def fold_cast(dtype: DType, value: Expr) -> Expr:
     """Build a conversion; of an integer constant, its result."""
     if isinstance(value, Const) and not value.dtype.is_float and not dtype.is_float:
-        return Const(wrap_integer(int(value.value), dtype), dtype)
+        return Const(conversion(value.dtype, dtype)(value.value), dtype)
     return value.cast(dtype)
 
 

@@ -167,7 +167,8 @@ def _placed(base: Base, around: tuple[str, ...], placement: Mapping[str, int]) -
                 f"buffer `{position.buffer}`: `{base.hole}` moves in steps of {base.unit * base.multiple}"
             )
     steps = [Var(name) * (step // base.unit) for name, step in zip(around, position.steps, strict=True) if step]
-    value = total([*steps, Const(start // base.unit)])
+    first = start // base.unit
+    value = total([*steps, *([Const(first)] if first or not steps else [])])
     return value & (base.modulus - 1) if base.modulus and steps else value
 
 

@@ -142,8 +142,10 @@ class _Unifier:
     def _node(self, pattern: Node, nest: Node, equations: Equations) -> None:
         match pattern, nest:
             case Assign(), Assign():
-                self._access(pattern.target, nest.target, equations)
-                self._expr(pattern.value, nest.value, equations)
+                is_recast = pattern.target.dtype != nest.target.dtype
+                value = _same_bits(pattern.value, nest.value) if is_recast else pattern.value
+                self._access(pattern.target, nest.target, equations, is_recast=value is not pattern.value)
+                self._expr(value, nest.value, equations)
             case Sequence(), Sequence() if len(pattern.body) == len(nest.body):
                 for inner, other in zip(pattern.body, nest.body, strict=True):
                     self.level(inner, other, equations)
@@ -169,6 +171,8 @@ class _Unifier:
         match pattern, nest:
             case Access(), Access():
                 self._access(pattern, nest, equations)
+            case Cast(dtype, Access() as inner), Access() if dtype == nest.dtype and inner is _same_bits(pattern, nest):
+                self._access(inner, nest, equations, is_recast=True)
             case Binary(), Binary() if pattern.op is nest.op:
                 self._expr(pattern.left, nest.left, equations)
                 self._expr(pattern.right, nest.right, equations)
@@ -221,9 +225,10 @@ class _Unifier:
 
     # ---- addresses -----------------------------------------------------------------------------------------
 
-    def _access(self, pattern: Access, nest: Access, equations: Equations) -> None:
+    def _access(self, pattern: Access, nest: Access, equations: Equations, is_recast: bool = False) -> None:
+        """Match accesses; `is_recast` where the instruction converts between types of the same bits."""
         ours, theirs = pattern.buffer, nest.buffer
-        if (ours.space, ours.dtype) != (theirs.space, theirs.dtype):
+        if ours.space != theirs.space or (ours.dtype != theirs.dtype and not is_recast):
             found = f"`{theirs.name}` ({theirs.space} {theirs.dtype})"
             raise Mismatch(f"{found} stands where {ours.space} {ours.dtype} is accessed")
         if len(pattern.opaque) != len(nest.opaque):
@@ -261,6 +266,15 @@ class _Unifier:
         if equations.locals.get(name) != other:
             raise Mismatch(f"`{other}` stands where the instruction uses its own temporary")
         equations.require(start, offset)
+
+
+def _same_bits(pattern: Expr, nest: Expr) -> Expr:
+    """Take off a conversion that keeps the bits, where the nest has the value itself: its memory is typed otherwise."""
+    match pattern:
+        case Cast(dtype, value) if dtype.bits == value.dtype.bits and not (dtype.is_float or value.dtype.is_float):
+            return pattern if isinstance(nest, Cast) else value
+        case _:
+            return pattern
 
 
 def _placements(slots: int, loops: int) -> Iterator[tuple[int, ...]]:

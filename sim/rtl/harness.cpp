@@ -142,7 +142,7 @@ public:
         return 0;
     }
 
-    bool open_waves(const char* path, uint64_t first, uint64_t last) {
+    void open_waves(const char* path, uint64_t first, uint64_t last) {
 #ifdef TILEWRIGHT_WAVES
         close_waves();
         waves = std::make_unique<VerilatedFstC>();
@@ -151,9 +151,6 @@ public:
         first_wave = first;
         last_wave = last;
         wave_origin = now;
-        return waves->isOpen();
-#else
-        return false;
 #endif
     }
 
@@ -186,8 +183,8 @@ TILEWRIGHT_EXPORT int32_t tilewright_run(void* handle, uint64_t cycles) { return
 TILEWRIGHT_EXPORT uint64_t tilewright_cycle(void* handle) { return of(handle).cycles(); }
 TILEWRIGHT_EXPORT int32_t tilewright_interrupt(void* handle) { return of(handle).interrupt(); }
 TILEWRIGHT_EXPORT void tilewright_report(void* handle, MemoryReport* report) { *report = of(handle).report(); }
-TILEWRIGHT_EXPORT int32_t tilewright_open_waves(void* handle, const char* path, uint64_t first, uint64_t last) {
-    return of(handle).open_waves(path, first, last);
+TILEWRIGHT_EXPORT void tilewright_open_waves(void* handle, const char* path, uint64_t first, uint64_t last) {
+    of(handle).open_waves(path, first, last);
 }
 TILEWRIGHT_EXPORT void tilewright_close_waves(void* handle) { of(handle).close_waves(); }
 TILEWRIGHT_EXPORT uint64_t tilewright_strobes(void* handle, uint32_t which, const uint64_t** cycles) {

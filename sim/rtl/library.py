@@ -115,7 +115,7 @@ class Model:
             "cycle": (count, (handle,)),
             "interrupt": (ctypes.c_int32, (handle,)),
             "report": (None, (handle, ctypes.POINTER(MemoryReport))),
-            "open_waves": (ctypes.c_int32, (handle, ctypes.c_char_p, count, count)),
+            "open_waves": (None, (handle, ctypes.c_char_p, count, count)),
             "close_waves": (None, (handle,)),
             "strobes": (count, (handle, number, ctypes.POINTER(ctypes.POINTER(count)))),
         }
@@ -194,8 +194,11 @@ class Model:
 
     def open_waves(self, path: Path, first: int, last: int) -> None:
         """Write waveforms of cycles `first` to `last` (exclusive) from now on to an FST file."""
-        if not self._library.tilewright_open_waves(self._handle, str(path).encode(), first, last):
-            raise DeviceError(f"cannot write waveforms to {path}")
+        try:
+            path.open("wb").close()
+        except OSError as error:
+            raise DeviceError(f"cannot write waveforms to {path}: {error.strerror}") from error
+        self._library.tilewright_open_waves(self._handle, str(path).encode(), first, last)
 
     def close_waves(self) -> None:
         """Finish the waveform file."""

@@ -108,8 +108,8 @@ class Epilogue(wiring.Component):
         if self._config.epilogue.residual:
             values = self._elaborate_residual(m, pipe, timing.requantized, values)
         values = self._elaborate_clamp(m, pipe, timing.blended, values)
-        if self._config.epilogue.tables:
-            values = self._elaborate_lookup(m, pipe, timing.clamped, values)
+        if self.tables is not None:
+            values = self._elaborate_lookup(m, self.tables, pipe, timing.clamped, values)
         self._elaborate_write(m, pipe, timing.latency, values)
         m.d.comb += [
             self.finish.eq(pipe.at("end", timing.latency)),
@@ -201,8 +201,10 @@ class Epilogue(wiring.Component):
             clamped.append(register)
         return clamped
 
-    def _elaborate_lookup(self, m: Module, pipe: ControlPipe, start: int, values: list[Value]) -> list[Value]:
-        m.submodules.tables = tables = self.tables
+    def _elaborate_lookup(
+        self, m: Module, tables: LookupTables, pipe: ControlPipe, start: int, values: list[Value]
+    ) -> list[Value]:
+        m.submodules.tables = tables
         wiring.connect(m, wiring.flipped(self.tbl_write), tables.write)
         m.d.comb += [
             tables.en.eq(pipe.at("value", start)),

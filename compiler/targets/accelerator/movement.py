@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from tilewright.compiler.targets.accelerator.nests import Grid
+from tilewright.compiler.targets.accelerator.tile_output import Grid
 from tilewright.isa.config import Config
 from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Function, If, Load, Stmt, Store, Var, loops
 from tilewright.isa.semantics import memories

@@ -7,6 +7,8 @@ tables, `dram`: bytes).
 
 Example: an output tile of 8 rows of a 3x3 convolution, 32 to 32 channels on 16x16, its padded input resident at row 0::
 
+    from tilewright.compiler.targets.accelerator.movement import LoadBox, LoadEntries, StoreBox
+
     isa = instruction_set(config)
     tiles = TileTensorizer(isa)
     x, y = Grid(blocks=2, rows=10, columns=58), Grid(blocks=2, rows=8, columns=56)
@@ -36,32 +38,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.accelerator.intrinsics import tensorizer
-from tilewright.compiler.tir.tensorize import InstructionCall, TensorizeError
+from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid, Output, Pair, split_blocks
+from tilewright.compiler.tir.tensorize import InstructionCall
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import InstructionSet
 from tilewright.isa.ir import (
-    Allocate,
     Binary,
     BinaryOp,
-    Block,
     Buffer,
     Const,
     DType,
     Expr,
     Function,
     Load,
-    Stmt,
     Store,
     Var,
     loops,
-    total,
 )
-from tilewright.isa.semantics import rounding_shift, saturate, substitute, wrap_acc
+from tilewright.isa.semantics import substitute, wrap_acc
 from tilewright.isa.vector_ops import VectorOp
 
-Pair = tuple[int, int]
 _REDUCE = {"add": BinaryOp.ADD, "max": BinaryOp.MAX, "min": BinaryOp.MIN}
 
 
@@ -70,64 +67,6 @@ class Tile(Protocol):
 
     def nest(self, config: Config) -> Function:
         """Return the computation for a configuration."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Extents of an activation tensor: `[blocks][rows][columns]` rows of `lanes` channels; in `acc`, entries."""
-
-    blocks: int
-    rows: int
-    columns: int
-
-    @property
-    def size(self) -> int:
-        """Rows (or entries) that the tensor takes."""
-        return self.blocks * self.rows * self.columns
-
-    def offset(self, block: int = 0, row: int = 0, column: int = 0) -> int:
-        """Rows (or entries) from the tensor's first to this one."""
-        return (block * self.rows + row) * self.columns + column
-
-    def in_act(self, name: str, config: Config) -> Buffer:
-        """Return the tensor as a buffer in the activation scratchpad."""
-        shape = (self.blocks, self.rows, self.columns, config.ratio, config.gemm.batch, config.atom)
-        return Buffer(name, DType.I8, shape, "act")
-
-    def in_acc(self, name: str, config: Config) -> Buffer:
-        """Return the tensor, blocks of `block_out` channels, as a buffer in the accumulator scratchpad."""
-        shape = (self.blocks, self.rows, self.columns, config.gemm.batch, config.gemm.block_out)
-        return Buffer(name, DType.I32, shape, "acc")
-
-    def in_dram(self, name: str, config: Config) -> Buffer:
-        """Return the tensor as bytes in DRAM."""
-        return Buffer(name, DType.U8, (self.blocks, self.rows, self.columns, config.row_bytes), "dram")
-
-
-@dataclass(frozen=True)
-class Finish:
-    """What becomes of a tile's sums.
-
-    Attributes
-    ----------
-    epilogue : Epilogue or None
-        Requantization and what follows; None leaves raw sums in `acc`. Its residual operand is buffer `residual`, of
-        `y`'s shape.
-    bias : bool
-        Add the parameter entry's bias.
-    accumulate : bool
-        Add the sums in buffer `addend` (in `acc`).
-    table : bool
-        Map results through buffer `table` (in `tbl`).
-    shared_parameters : bool
-        One parameter entry for all channel blocks.
-    """
-
-    epilogue: Epilogue | None = None
-    bias: bool = False
-    accumulate: bool = False
-    table: bool = False
-    shared_parameters: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,7 +110,7 @@ class ConvTile:
 
     def nest(self, config: Config) -> Function:
         """Return the computation for a configuration."""
-        out = _Output(config, self.y, self.out_blocks, self.rows, self.columns, self.finish)
+        out = Output(config, self.y, self.out_blocks, self.rows, self.columns, self.finish)
         parts = config.lanes // config.gemm.block_in
         blocks, sub = (1, parts) if self.is_diagonal else split_blocks("in_blocks", self.in_blocks, parts)
         block, kh, kw, part, k = (Var(n) for n in ("ci", "kh", "kw", "cp", "k"))
@@ -230,7 +169,7 @@ class VectorTile:
 
     def nest(self, config: Config) -> Function:
         """Return the computation for a configuration."""
-        out = _Output(config, self.y, self.out_blocks, self.rows, self.columns, self.finish)
+        out = Output(config, self.y, self.out_blocks, self.rows, self.columns, self.finish)
         kh, kw = Var("kh"), Var("kw")
         row = out.row * self.stride[0] + kh * self.dilation[0]
         column = out.column * self.stride[1] + kw * self.dilation[1]
@@ -257,107 +196,12 @@ class VectorTile:
         return out.function("vector", read, Const(start, DType.I32), step)
 
 
-def split_blocks(name: str, count: int, parts: int) -> Pair:
-    """Split a number of channel blocks into (rows of lanes, blocks in each).
-
-    Raises
-    ------
-    TensorizeError
-        If the last row of lanes would hold fewer than the others.
-    """
-    if count < parts:
-        return 1, count
-    if count % parts:
-        raise TensorizeError(f"`{name}` must be below {parts} or a multiple of it, not {count}")
-    return count // parts, parts
-
-
 def _leaves(expr: Expr) -> list[Expr]:
     match expr:
         case Binary(_, left, right):
             return [expr, *_leaves(left), *_leaves(right)]
         case _:
             return [expr]
-
-
-def little_endian(buffer: Buffer, indices: tuple[Expr, ...], offset: int, count: int) -> Expr:
-    """Return the unsigned 64-bit value of `count` bytes along the last axis."""
-    return total([Load(buffer, (*indices, Const(offset + i))).cast(DType.I64) << 8 * i for i in range(count)])
-
-
-class _Output:
-    """The loops over a tile's outputs, and what they do with the sums of one output position."""
-
-    def __init__(self, config: Config, y: Grid, out_blocks: int, rows: int, columns: int, finish: Finish) -> None:
-        width = config.gemm.block_out
-        self.config, self.grid, self.finish, self.out_blocks = config, y, finish, out_blocks
-        self.block, self.part, self.row, self.column = (Var(n) for n in ("co", "cs", "oh", "ow"))
-        self.lane_b, self.lane_c = Var("b"), Var("c")
-        blocks, parts = split_blocks("out_blocks", out_blocks, config.lanes // width)
-        self.index = self.block * parts + self.part
-        atoms = width // config.atom
-        self.channel = (self.part * atoms + self.lane_c // config.atom, self.lane_b, self.lane_c % config.atom)
-        self.lanes = [(self.lane_b, config.gemm.batch), (self.lane_c, width)]
-        self.lane = (self.lane_b, self.lane_c)
-        self.nest = [(self.block, blocks), (self.part, parts), (self.row, rows), (self.column, columns)]
-        self.sums = Buffer("sums", DType.I32, (config.gemm.batch, width))
-        self.parameters = Buffer("p", DType.U8, (1 if finish.shared_parameters else out_blocks, width, 8), "prm")
-
-    def function(self, name: str, read: tuple[Buffer, ...], start: Expr, reduction: Stmt) -> Function:
-        """Put the parts together: start, reduce, finish, for every output position."""
-        last, buffers = self._finish()
-        body = Block((loops(self.lanes, Store(self.sums, self.lane, start)), reduction, loops(self.lanes, last)))
-        return Function(name, (), (*read, *buffers), loops(self.nest, Allocate(self.sums, body)))
-
-    def _finish(self) -> tuple[Stmt, tuple[Buffer, ...]]:
-        x: Expr = Load(self.sums, self.lane)
-        extra: list[Buffer] = []
-        if self.finish.accumulate:
-            addend = Grid(self.out_blocks, self.grid.rows, self.grid.columns).in_acc("addend", self.config)
-            x = x + Load(addend, (self.index, self.row, self.column, *self.lane))
-            extra.append(addend)
-        if self.finish.bias or self.finish.epilogue:
-            extra.append(self.parameters)
-        if self.finish.bias:
-            x = x + little_endian(self.parameters, self._entry, 0, 4).cast(DType.I32)
-        summed = Store(self.sums, self.lane, wrap_acc(self.config, x))
-        epilogue = self.finish.epilogue
-        if epilogue is None:
-            y = self.grid.in_acc("y", self.config)
-            store = Store(y, (self.index, self.row, self.column, *self.lane), Load(self.sums, self.lane))
-            return Block((summed, store)), (*extra, y)
-        value = self._requantized(epilogue)
-        if epilogue.residual:
-            residual = self.grid.in_act("residual", self.config)
-            value = _added(value, Load(residual, self._target).cast(DType.I64), epilogue.residual)
-            extra.append(residual)
-        value = saturate(value, epilogue.clamp_low, epilogue.clamp_high)
-        if self.finish.table:
-            table = Buffer("table", DType.I8, (256,), "tbl")
-            value = Load(table, (value + 128,)).cast(DType.I64)
-            extra.append(table)
-        y = self.grid.in_act("y", self.config)
-        return Block((summed, Store(y, self._target, value.cast(DType.I8)))), (*extra, y)
-
-    @property
-    def _target(self) -> tuple[Expr, ...]:
-        return (self.block, self.row, self.column, *self.channel)
-
-    @property
-    def _entry(self) -> tuple[Expr, ...]:
-        return (Const(0) if self.finish.shared_parameters else self.index, self.lane_c)
-
-    def _requantized(self, epilogue: Epilogue) -> Expr:
-        mask = (1 << self.config.epilogue.multiplier_bits) - 1
-        multiplier = little_endian(self.parameters, self._entry, 4, 3) & mask
-        shift = Load(self.parameters, (*self._entry, Const(7))).cast(DType.I64) & 63
-        scaled = rounding_shift(Load(self.sums, self.lane).cast(DType.I64) * multiplier, shift)
-        return saturate(scaled + epilogue.zero_out, -128, 127)
-
-
-def _added(y: Expr, b: Expr, stage: Residual) -> Expr:
-    scaled = (y - stage.zero_a) * stage.multiplier_a + (b - stage.zero_b) * stage.multiplier_b
-    return saturate(rounding_shift(scaled, Const(stage.shift)) + stage.zero_out, -128, 127)
 
 
 class TileTensorizer:
@@ -383,3 +227,6 @@ class TileTensorizer:
     def calls(self, tile: Tile, placement: Mapping[str, int]) -> list[InstructionCall]:
         """Return the instructions of a tile whose buffers are placed so, in order; see `Tensorizer.calls`."""
         return self.tensorizer.calls(self.nest(tile), placement)
+
+
+__all__ = ["ConvTile", "Finish", "Grid", "Tile", "TileTensorizer", "VectorTile"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tilewright.compiler.tir.tensorize.canonical import TensorizeError
 from tilewright.compiler.tir.tensorize.polynomial import Poly
 from tilewright.compiler.tir.tensorize.specialise import Specialiser
+from tilewright.compiler.tir.tensorize.tree import TensorizeError
 from tilewright.isa.ir import Const, Expr
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from tilewright.compiler.tir.tensorize.canonical import Level, accesses, canonical, targets
+from tilewright.compiler.tir.tensorize.canonical import canonical
+from tilewright.compiler.tir.tensorize.tree import Level, accesses, targets
 from tilewright.compiler.tir.visit import walk_expressions, walk_statements
 from tilewright.isa.ir import Load, Stmt, Store
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from tilewright.compiler.tir.tensorize.canonical import Level, TensorizeError, canonical
+from tilewright.compiler.tir.tensorize.canonical import canonical
 from tilewright.compiler.tir.tensorize.equations import Base, Mismatch
 from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, signature
+from tilewright.compiler.tir.tensorize.tree import Level, TensorizeError
 from tilewright.compiler.tir.tensorize.unify import Solution, TooManyLoops, unify
 from tilewright.isa.ir import Call, Const, Expr, Function, Stmt, Var, total
 

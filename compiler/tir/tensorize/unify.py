@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from tilewright.compiler.tir.tensorize.canonical import (
+from tilewright.compiler.tir.tensorize.equations import Base, Equations, Mismatch, Position
+from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic
+from tilewright.compiler.tir.tensorize.polynomial import Poly
+from tilewright.compiler.tir.tensorize.specialise import integer_poly
+from tilewright.compiler.tir.tensorize.tree import (
     Access,
     Assign,
     Branch,
@@ -20,10 +24,6 @@ from tilewright.compiler.tir.tensorize.canonical import (
     children,
     map_accesses,
 )
-from tilewright.compiler.tir.tensorize.equations import Base, Equations, Mismatch, Position
-from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic
-from tilewright.compiler.tir.tensorize.polynomial import Poly
-from tilewright.compiler.tir.tensorize.specialise import integer_poly
 from tilewright.isa.ir import Binary, BinaryOp, Cast, Const, Expr, Select, Var
 
 _NEUTRAL = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.compiler.targets.accelerator.tile_driver import CONFIGS, Memories, random_memories, run_calls
 from tilewright.compiler.targets.accelerator.intrinsics import tensorizer
-from tilewright.compiler.targets.accelerator.nests import little_endian
+from tilewright.compiler.targets.accelerator.tile_output import little_endian
 from tilewright.compiler.tir.interpreter import interpret, new_array
 from tilewright.compiler.tir.printer import stmt_text
 from tilewright.compiler.tir.schedule import Schedule, ScheduleError

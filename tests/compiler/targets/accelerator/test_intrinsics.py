@@ -10,7 +10,8 @@ import pytest
 from tests.compiler.targets.accelerator.tile_driver import CONFIGS, check_tile
 from tilewright.compiler.qops import Epilogue
 from tilewright.compiler.targets.accelerator.intrinsics import intrinsics, tensorizer
-from tilewright.compiler.targets.accelerator.nests import Finish, Grid, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.nests import TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid
 from tilewright.compiler.tir.printer import stmt_text
 from tilewright.compiler.tir.tensorize import TensorizeError
 from tilewright.compiler.tir.tensorize.intrinsic import signature
@@ -75,7 +76,11 @@ for out0 in range(extent_out0):
             for red2 in range(extent_red2):
               for lane_c in range(4):
                 for lane_k in range(4):
-                  x[lane_c] = x[lane_c] + i32(act[a_base + out0 * a_out0 + out1 * a_out1 + out2 * a_out2 + red0 * a_red0 + red1 * a_red1 + red2 * a_red2 & 1023, lane_k]) * i32(wgt[w_base + out0 * w_out0 + out1 * w_out1 + out2 * w_out2 + red0 * w_red0 + red1 * w_red1 + red2 * w_red2 & 255, lane_c * 4 + lane_k])
+                  x[lane_c] = x[lane_c] \
++ i32(act[a_base + out0 * a_out0 + out1 * a_out1 + out2 * a_out2 \
++ red0 * a_red0 + red1 * a_red1 + red2 * a_red2 & 1023, lane_k]) \
+* i32(wgt[w_base + out0 * w_out0 + out1 * w_out1 + out2 * w_out2 \
++ red0 * w_red0 + red1 * w_red1 + red2 * w_red2 & 255, lane_c * 4 + lane_k])
         for lane_c in range(4):
           x[lane_c] = x[lane_c] + acc[b_base + out0 * b_out0 + out1 * b_out1 + out2 * b_out2 & 127, lane_c]
           acc[d_base + out0 * d_out0 + out1 * d_out1 + out2 * d_out2 & 127, lane_c] = x[lane_c]
@@ -98,7 +103,9 @@ def test_foreign_nest_is_refused_with_reasons() -> None:
     i, k = Var("i"), Var("k")
     negated = Store(y, (i, k), (Const(0, DType.I8) - Load(x, (i, k))).cast(DType.U8))
     nest = Function("negate", (), (x, y), loops([(i, 4), (k, config.atom_bytes)], negated))
-    with pytest.raises(TensorizeError, match=r"`negate` is no instruction: not STORE_ACT\(\), because `-` stands where"):
+    with pytest.raises(
+        TensorizeError, match=r"`negate` is no instruction: not STORE_ACT\(\), because `-` stands where"
+    ):
         tensorizer(instruction_set(config)).calls(nest, {"x": 0, "y": 0})
     copy = replace(nest, name="copy", body=loops([(i, 4), (k, config.atom_bytes)], Store(x, (i, k), Load(x, (i, k)))))
     with pytest.raises(TensorizeError, match="`copy` is no instruction"):

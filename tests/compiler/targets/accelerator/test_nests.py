@@ -8,10 +8,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tests.compiler.targets.accelerator.tile_driver import CONFIGS, check_tile, kit
+from tests.compiler.targets.accelerator.tile_driver import (
+    CONFIGS,
+    check_tile,
+    kit,
+    random_memories,
+    run_calls,
+    run_nest,
+)
 from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.accelerator.movement import LoadBox, LoadEntries, StoreBox
-from tilewright.compiler.targets.accelerator.nests import ConvTile, Finish, Grid, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.nests import ConvTile, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid
 from tilewright.compiler.tir.tensorize import TensorizeError
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import InstructionSet
@@ -93,7 +101,9 @@ def test_diagonal_and_dilated_convolution(config: Config, rng: np.random.Generat
     blocks = 2 * config.lanes // config.gemm.block_out
     finish = Finish(Epilogue(3), bias=True)
     for dilation in ((1, 1), (2, 1)):
-        tile = ConvTile(Grid(2, 6, 4), Grid(2, 2, 2), 0, blocks, 2, 2, (3, 3), (1, 1), dilation, finish, is_diagonal=True)
+        tile = ConvTile(
+            Grid(2, 6, 4), Grid(2, 2, 2), 0, blocks, 2, 2, (3, 3), (1, 1), dilation, finish, is_diagonal=True
+        )
         check_tile(tiles, isa, tile, placement(config, finish, rng), rng)
 
 
@@ -225,3 +235,21 @@ def test_remembered_tiles_are_fast() -> None:
     for _ in range(2000):
         tiles.calls(tile, place)
     assert (time.perf_counter() - start) / 2000 < 100e-6
+
+
+@CASES
+def test_addresses_wrap(config: Config, rng: np.random.Generator) -> None:
+    """A tile whose input runs over the end of the scratchpad does what it does elsewhere."""
+    isa, tiles, finish = *kit(config), Finish(Epilogue(2), bias=True)
+    parts = config.lanes // config.gemm.block_in
+    tile = ConvTile(
+        Grid(2, 4, 4), Grid(1, 2, 2), 2 * parts, config.lanes // config.gemm.block_out, 2, 2, (3, 3), finish=finish
+    )
+    place = {"x": 0, "w": 0, "p": 0, "y": 64 * config.ratio}
+    expected = random_memories(config, rng)
+    shift = config.act_depth - 5 * config.ratio
+    actual = {space: array.copy() for space, array in expected.items()}
+    actual["act"] = np.roll(actual["act"], shift, axis=0)
+    run_nest(tiles.nest(tile), place, expected)
+    run_calls(isa, tiles.calls(tile, {**place, "x": shift, "y": place["y"] + shift}), actual)
+    np.testing.assert_array_equal(np.roll(actual["act"], -shift, axis=0), expected["act"])

@@ -1,4 +1,4 @@
-"""Runs a tile twice - its nest on views of the memories, its instructions by their semantics - and compares memories."""
+"""Runs a tile twice, its nest on views of the memories and its instructions by their semantics, and compares."""
 
 from __future__ import annotations
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box, load_entries, store_box
 from tilewright.compiler.targets.accelerator.layout import ceil_div
-from tilewright.compiler.targets.accelerator.operations import Operation, Step
+from tilewright.compiler.targets.accelerator.nests import ConvTile, Finish, Grid, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.problem import (
     Problem,
@@ -19,6 +20,7 @@ from tilewright.compiler.targets.accelerator.problem import (
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import Engine
+from tilewright.isa.vector_ops import VectorOp
 
 Chunk = tuple[int, int, int, int, int, int]
 
@@ -87,11 +89,15 @@ class _Lowering:
     in_slots: Slots
     out_slots: Slots
     pads: Scratchpads
+    tiles: TileTensorizer
+    vector_sum: VectorOp
+    tiles_of: dict[tuple[int | bool, ...], ConvTile] = field(default_factory=dict)
     weights_at: dict[tuple[int, Chunk], int] = field(default_factory=dict)
     parameters_at: dict[int, int] = field(default_factory=dict)
     inputs: int = 0
     outputs: int = 0
     in_base: int = 0
+    sums: int = 0
     table: int = -1
 
     @property
@@ -103,11 +109,25 @@ class _Lowering:
         return self.config.lanes // self.config.gemm.block_out
 
 
-def convolution_steps(conv: Convolution, tiling: Tiling, pads: Scratchpads, config: Config) -> Iterator[Step]:
-    """Yield the steps of a convolution: images, spatial tiles, groups of output blocks, pieces of the reduction."""
+def convolution_steps(
+    conv: Convolution, tiling: Tiling, pads: Scratchpads, tiles: TileTensorizer, vector_sum: VectorOp
+) -> Iterator[Step]:
+    """Yield the steps of a convolution: images, spatial tiles, groups of output blocks, pieces of the reduction.
+
+    Parameters
+    ----------
+    conv, tiling
+    pads
+        The scratchpads as earlier layers leave them.
+    tiles
+        Turns computations into instructions.
+    vector_sum
+        The vector operation that ends sums to which a residual is added.
+    """
+    config = tiles.config
     in_slots = pads.slots(in_slot_rows(conv.problem, tiling), tiling.in_slots)
     out_slots = pads.slots(out_slot_rows(tiling), tiling.out_slots)
-    state = _Lowering(config, conv, tiling, in_slots, out_slots, pads)
+    state = _Lowering(config, conv, tiling, in_slots, out_slots, pads, tiles, vector_sum)
     chunks = chunk_list(conv.problem, tiling)
     for patch in patches(conv.problem, tiling):
         for block in range(0, conv.problem.out_blocks, tiling.out_blocks):
@@ -136,6 +156,8 @@ def _step(state: _Lowering, patch: Patch, block: int, blocks: int, chunk: Chunk,
     if is_first:
         state.outputs += 1
         step.loads += _tail_loads(state, block, co_first, co_count)
+        if not is_last:
+            state.sums = state.pads.acc.take(co_count * patch.plane)
     weights = _weights(state, step, block, co_first, co_count, chunk)
     source = _source(state, step, patch, block, blocks, chunk)
     target = state.out_slots.at(state.outputs)
@@ -143,8 +165,7 @@ def _step(state: _Lowering, patch: Patch, block: int, blocks: int, chunk: Chunk,
         placed = state.conv.tail.residual
         box = _out_box(state, placed, patch, block, blocks, target)
         step.loads.append(load_box(state.config, box, Padding(), blocks * patch.plane, f"{state.conv.name} residual"))
-    for sub in range(min(state.sub_out, co_count)):
-        step.computes.append(_gemm(state, patch, block, blocks, chunk, ends, sub, co_count, source, weights, target))
+    step.computes += _computes(state, patch, block, blocks, chunk, ends, co_count, source, weights, target)
     if is_last:
         box = _out_box(state, state.conv.target, patch, block, blocks, target)
         step.stores.append(store_box(state.config, box, blocks * patch.plane, state.conv.name))
@@ -253,84 +274,117 @@ def _out_box(state: _Lowering, placed: Placed, patch: Patch, block: int, blocks:
     return Box(placed.offset + first * row_bytes, base, patch.columns, loops)
 
 
-def _gemm(
+def _computes(
     state: _Lowering, patch: Patch, block: int, blocks: int, chunk: Chunk, ends: tuple[bool, bool],
-    sub: int, co_count: int, source: int, weights: int, target: int,
-) -> Operation:  # fmt: skip
-    """One GEMM instruction: every `sub_out`-th co block of a step, beginning with the `sub`-th."""
-    config, conv, problem = state.config, state.conv, state.conv.problem
+    co_count: int, source: int, weights: int, target: int,
+) -> Iterator[Operation]:  # fmt: skip
+    """Yield the instructions of a step: whole rows of co blocks, then those of a last row that is not full."""
+    whole = co_count // state.sub_out * state.sub_out
+    for first, count in ((0, whole), (whole, co_count - whole)):
+        if count:
+            place = _Place(
+                source=source,
+                weights=weights + first * _chunk_run(state, chunk),
+                parameters=state.parameters_at[block] + first,
+                target=target + first // state.sub_out * patch.plane,
+                sums=state.sums + first * patch.plane,
+                in_blocks=state.conv.problem.in_blocks(ceil_div(count, state.sub_out), chunk[1]),
+            )
+            if state.conv.problem.step:
+                place = replace(place, source=source + first // state.sub_out * patch.in_plane)
+            yield from _tile_operations(state, patch, blocks, chunk, ends, count, place)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the operands of a compute tile begin: rows of `act`, entries of the others; and its blocks of input."""
+
+    source: int
+    weights: int
+    parameters: int
+    target: int
+    sums: int
+    in_blocks: int
+
+
+def _tile_operations(
+    state: _Lowering, patch: Patch, blocks: int, chunk: Chunk, ends: tuple[bool, bool], count: int, place: _Place
+) -> Iterator[Operation]:
+    """Yield the instructions that compute `count` co blocks of a step."""
+    config, conv, tail = state.config, state.conv, state.conv.tail
     is_first, is_last = ends
-    ratio, run = config.ratio, _chunk_run(state, chunk)
-    count = ceil_div(co_count - sub, state.sub_out)
-    line = patch.in_columns * ratio
-    start = source * ratio + (chunk[2] * problem.dilations[0] * line) + chunk[4] * problem.dilations[1] * ratio
-    parameters = state.parameters_at[block]
-    d_base = (target * ratio + sub * (config.gemm.block_out // config.atom)) % config.act_depth
-    operands = {
-        "extent_out0": count,
-        "extent_out1": patch.rows,
-        "extent_out2": patch.columns,
-        **_reduction_loops(state, patch, chunk),
-        "a_base": start % config.act_depth,
-        "a_out0": problem.step * patch.in_plane * ratio,
-        "a_out1": problem.row_stride * line,
-        "a_out2": problem.strides[1] * ratio,
-        "w_base": (weights + sub * run) % config.wgt_depth,
-        "w_out0": state.sub_out * run,
-        "p_base": (parameters + sub) % config.prm_depth,
-        "p_out0": state.sub_out,
-        "d_base": d_base if is_last else d_base % config.acc_depth,
-        "d_out0": patch.plane * ratio,
-        "d_out1": patch.columns * ratio,
-        "d_out2": ratio,
+    ratio, positions = config.ratio, count * patch.plane
+    rows = ceil_div(count, state.sub_out) * patch.plane
+    line = patch.in_columns * conv.problem.dilations[0]
+    start = place.source + chunk[2] * line + chunk[4] * conv.problem.dilations[1]
+    is_split = is_last and not is_first and tail.residual is not None  # one operand b: either the sums or the residual
+    finishes = is_last and not is_split
+    spans: dict[str, Span] = {
+        "sums": ("acc", place.sums % config.acc_depth, positions),
+        "target": ("act", place.target % config.act_rows, rows),
+        "p": ("prm", place.parameters % config.prm_depth, count),
+        "table": ("tbl", max(state.table, 0), 1),
     }
-    reads = [
-        ("act", source % config.act_rows, problem.in_blocks(blocks, chunk[1]) * patch.in_plane),
-        ("wgt", weights, co_count * run),
+    placement = {
+        "x": start % config.act_rows * ratio,
+        "w": place.weights % config.wgt_depth,
+        "p": spans["p"][1],
+        "addend": spans["sums"][1],
+        "table": spans["table"][1],
+        "residual": spans["target"][1] * ratio,
+        "y": spans["target"][1] * ratio if finishes else spans["sums"][1],
+    }
+    reads: list[Span] = [
+        ("act", place.source % config.act_rows, place.in_blocks * patch.in_plane),
+        ("wgt", placement["w"], count * _chunk_run(state, chunk)),
     ]
-    rows = blocks * patch.plane
-    target_span = ("act", target % config.act_rows, rows)
-    sums_span = ("acc", d_base % config.acc_depth, count * patch.plane * ratio)
-    if not is_first or (is_last and conv.tail.residual is not None):
-        operands |= {f"b_{key}": operands[f"d_{key}"] for key in ("out0", "out1", "out2")}
-        operands["b_base"] = d_base  # in act; where sums are added too, they lie at the same address modulo their depth
-    if not is_first:
-        operands["accumulate"] = 1
-        reads.append(sums_span)
-    if is_last:
-        operands |= conv.tail.operands(max(state.table, 0))
-        operands["bias_enable"] = 1
-        reads.append(("prm", parameters, co_count))
-        if conv.tail.residual is not None:
-            reads.append(target_span)
-        if conv.tail.table is not None:
-            reads.append(("tbl", state.table, 1))
-    else:
-        operands["to_acc"] = 1
-    steps = count * patch.plane * chunk[1] * chunk[3] * chunk[5] * state.sub_in
-    writes = (target_span if is_last else sums_span,)
-    return Operation("GEMM", Engine.COMPUTE, operands, tuple(reads), writes, steps, label=conv.name)
+    ending = [
+        spans["p"],
+        *([spans["target"]] if tail.residual is not None else []),
+        *([spans["table"]] if tail.table is not None else []),
+    ]
+    reads += [] if is_first else [spans["sums"]]
+    reads += ending if finishes else []
+    writes = (spans["target"] if finishes else spans["sums"],)
+    key = (patch.rows, patch.columns, blocks, chunk[1], chunk[3], chunk[5], is_first, finishes, count)
+    tile = state.tiles_of.get(key)
+    if tile is None:
+        tile = state.tiles_of[key] = _conv_tile(state, patch, blocks, chunk, count, is_first, finishes)
+    for name, operands in state.tiles.calls(tile, placement):
+        yield Operation(name, Engine.COMPUTE, operands, tuple(reads), writes, label=conv.name)
+    if is_split:
+        grid = Grid(count, patch.rows, patch.columns)
+        last = VectorTile(
+            state.vector_sum, grid, Grid(blocks, patch.rows, patch.columns), count, patch.rows, patch.columns,
+            from_acc=True, finish=_finish(state),
+        )  # fmt: skip
+        placement |= {"x": spans["sums"][1], "y": spans["target"][1] * ratio}
+        for name, operands in state.tiles.calls(last, placement):
+            read = (spans["sums"], *ending)
+            yield Operation(name, Engine.COMPUTE, operands, read, (spans["target"],), label=f"{conv.name} residual")
 
 
-def _reduction_loops(state: _Lowering, patch: Patch, chunk: Chunk) -> dict[str, int]:
-    """Extents and strides of the reduction: blocks, kernel rows, kernel columns with the sub blocks of a row."""
-    config, problem = state.config, state.conv.problem
-    ratio, sub = config.ratio, state.sub_in
-    atoms = config.gemm.block_in // config.atom
-    _, blocks, _, kh, _, kw = chunk
-    dh, dw = problem.dilations
-    rows = (kh, dh * patch.in_columns * ratio, kw * sub)
-    if sub == 1:
-        columns = (kw, dw * ratio, 1)
-    elif kw == 1 or dw == 1:
-        columns = (kw * sub, atoms, 1)
-    else:
-        assert kh == 1
-        rows, columns = (kw, dw * ratio, sub), (sub, atoms, 1)
-    loops = ((blocks, patch.in_plane * ratio, kh * kw * sub), rows, columns)
-    result: dict[str, int] = {}
-    for i, (extent, a_stride, w_stride) in enumerate(loops):
-        result[f"extent_red{i}"] = extent
-        result[f"a_red{i}"] = a_stride
-        result[f"w_red{i}"] = w_stride
-    return result
+def _finish(state: _Lowering) -> Finish:
+    tail = state.conv.tail
+    return Finish(tail.epilogue, bias=True, table=tail.table is not None)
+
+
+def _conv_tile(
+    state: _Lowering, patch: Patch, blocks: int, chunk: Chunk, count: int, is_first: bool, finishes: bool
+) -> ConvTile:
+    """Describe a step's computation."""
+    problem = state.conv.problem
+    finish = replace(_finish(state), accumulate=not is_first) if finishes else Finish(accumulate=not is_first)
+    return ConvTile(
+        x=Grid(problem.in_blocks(blocks, chunk[1]), patch.in_rows, patch.in_columns),
+        y=Grid(blocks if finishes else count, patch.rows, patch.columns),
+        in_blocks=chunk[1] * state.sub_in,
+        out_blocks=count,
+        rows=patch.rows,
+        columns=patch.columns,
+        kernel=(chunk[3], chunk[5]),
+        stride=(problem.row_stride, problem.strides[1]),
+        dilation=problem.dilations,
+        finish=finish,
+        is_diagonal=problem.step > 0,
+    )

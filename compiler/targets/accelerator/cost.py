@@ -65,7 +65,12 @@ def estimate(problem: Problem, tiling: Tiling, config: Config) -> Cost:
     # Each output column and row split adds no steps of the array, only instructions.
     instructions = tiles * co_groups * chunks * sub_out
     fences = tiles * co_groups * (chunks - 1)
-    compute = problem.steps(config) + instructions * GAP_CYCLES + fences * FENCE_CYCLES
+    if problem.has_residual and chunks > 1:  # the residual is added by instructions of its own
+        out_rows_compute = problem.groups * problem.co_count * problem.out_height * problem.out_width
+        fences += tiles * co_groups
+    else:
+        out_rows_compute = 0
+    compute = problem.steps(config) + instructions * GAP_CYCLES + fences * FENCE_CYCLES + out_rows_compute
 
     first_rows = problem.in_rows(tiling.heights[0]) * problem.in_columns(tiling.widths[0])
     first_in = (in_blocks if chunks == 1 else tiling.blocks) * first_rows * row_cycles

@@ -23,6 +23,7 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_parameters,
     pack_weights,
 )
+from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.problem import Problem, Tiling
@@ -37,6 +38,7 @@ from tilewright.compiler.targets.accelerator.vector_layer import (
 from tilewright.isa.config import Config
 from tilewright.isa.errors import CapacityError
 from tilewright.isa.instructions import InstructionSet
+from tilewright.isa.vector_ops import VectorOp
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,14 @@ class LayerContext:
     Attributes
     ----------
     graph : Graph
+    tiles : TileTensorizer
     isa : InstructionSet
     pool : ConstantPool
     pads : Scratchpads
     """
 
     graph: Graph
+    tiles: TileTensorizer
     isa: InstructionSet
     pool: ConstantPool
     pads: Scratchpads
@@ -80,6 +84,10 @@ class LayerContext:
     def config(self) -> Config:
         """The configuration."""
         return self.isa.config
+
+    def vector_op(self, name: str) -> VectorOp:
+        """The vector operation of that name."""
+        return next(op for op in self.isa.vector_ops if op.name == name)
 
     def constant(self, node: Node, name: str) -> Array:
         """The array of a node's constant operand."""
@@ -142,7 +150,7 @@ def _multiplied(
     for part in _parts(base, channels, config):
         choice = choose_tiling(part.problem, config)
         cycles += choice.cost.cycles
-        steps += convolution_steps(part, choice.tiling, context.pads, config)
+        steps += convolution_steps(part, choice.tiling, context.pads, context.tiles, context.vector_op("sum"))
     assert choice is not None
     return steps, cycles, describe(choice.tiling)
 
@@ -164,7 +172,7 @@ def _problem(
 
 def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator[Convolution]:
     """Yield the convolution, cut into its output blocks where their inputs are not evenly spaced."""
-    if channels.step is not None:
+    if channels.step == 0 or (channels.step == 1 and channels.span == 1):
         yield whole
         return
     problem = whole.problem
@@ -199,12 +207,11 @@ def _pieces(sizes: tuple[int, ...]) -> str:
 def _reduced(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> tuple[list[Step], int, str]:
     layer = _vector_layer(context, node, sources, target)
     tiling = choose_vector_tiling(layer, context.config)
-    steps = list(vector_steps(layer, tiling, context.pads, context.config))
+    steps = list(vector_steps(layer, tiling, context.pads, context.tiles))
     return steps, 0, f"rows {len(tiling.heights)}x{max(tiling.heights)}, {tiling.blocks} blocks"
 
 
 def _vector_layer(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> VectorLayer:
-    codes = {op.name: op.code for op in context.isa.vector_ops}
     epilogue: Epilogue = node.get("epilogue") or Epilogue()
     if node.op == "qadd":
         epilogue = replace(epilogue, zero_out=0)  # y is x: there is no requantization before the sum
@@ -232,8 +239,9 @@ def _vector_layer(context: LayerContext, node: Node, sources: list[Placed], targ
         source, target = _flat(source), _flat(target)
         tail = replace(tail, residual=_flat(residual) if residual else None)
         regions = [Region(0, target.layout.height, 0, 1)]
+    op = context.vector_op("max" if node.op == "qmaxpool" else "sum")
     return VectorLayer(
-        source, target, codes["max" if node.op == "qmaxpool" else "sum"], kernel, strides, dilations, pads, pad_value,
+        source, target, op, kernel, strides, dilations, pads, pad_value,
         tail, len(entries), regions, has_scale, layer_name(node),
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import llvmlite
@@ -18,6 +19,7 @@ from tilewright.compiler.targets.accelerator.dram import ConstantPool, Lifetime,
 from tilewright.compiler.targets.accelerator.emit import encode
 from tilewright.compiler.targets.accelerator.layers import LayerContext, LayerSteps, layer_name, layer_steps
 from tilewright.compiler.targets.accelerator.layout import layout_of
+from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Operation, Step
 from tilewright.compiler.targets.accelerator.ordering import ordered
 from tilewright.compiler.targets.accelerator.partition import Form, HostPlan, LaunchPlan, Partition, partition
@@ -121,6 +123,12 @@ def _lowered(graph: Graph, parts: Partition, config: Config) -> Program:
     )
 
 
+@lru_cache(maxsize=16)
+def tile_tensorizer(config: Config) -> TileTensorizer:
+    """Return the tensorizer of a configuration, which remembers the tiles that it has worked out."""
+    return TileTensorizer(instruction_set(config))
+
+
 def toolchain_versions() -> dict[str, str]:
     """Return the versions of what a program is compiled with."""
     return {
@@ -141,13 +149,14 @@ class _Lowering:
     ) -> None:  # fmt: skip
         self.graph, self.isa, self.parts, self.offsets, self.pool = graph, isa, parts, offsets, pool
         self.tensor_bytes = tensor_bytes
+        self.tiles = tile_tensorizer(isa.config)
         self.reports: list[LayerReport] = []
         self.stream: list[Operation] = []
 
     def launch(self, step: LaunchPlan) -> bytes:
         """Lower one launch and return its instructions."""
         config = self.isa.config
-        context = LayerContext(self.graph, self.isa, self.pool, Scratchpads(config))
+        context = LayerContext(self.graph, self.tiles, self.isa, self.pool, Scratchpads(config))
         steps: list[Step] = []
         for layer in step.layers:
             sources, target = [self.placed(form) for form in layer.sources], self.placed(layer.target)

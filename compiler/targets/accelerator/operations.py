@@ -25,8 +25,6 @@ class Operation:
         Everything but `wait`, `signal` and `fence`.
     reads, writes : tuple of Span
         What it touches; may be larger than the truth.
-    cycles : int
-        How long it keeps its engine busy, about.
     layer : int
         Index of the layer in the report.
     label : str
@@ -38,7 +36,6 @@ class Operation:
     operands: dict[str, int]
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
-    cycles: int = 0
     layer: int = 0
     label: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Epilogue
+from tilewright.compiler.qops import Epilogue
 from tilewright.compiler.targets.accelerator.layout import TensorLayout
 
 
@@ -35,27 +35,3 @@ class Tail:
     parameters: int
     table: int | None = None
     residual: Placed | None = None
-
-    def operands(self, table_index: int) -> dict[str, int]:
-        """The operands of a compute instruction that ends sums in this way."""
-        e = self.epilogue
-        operands = {"clamp_low": e.clamp_low, "clamp_high": e.clamp_high, "zero_out": e.zero_out}
-        if e.residual is not None:
-            r = e.residual
-            operands |= {
-                "residual": 1,
-                "zero_a": r.zero_a,
-                "zero_b": r.zero_b,
-                "residual_multiplier_a": r.multiplier_a,
-                "residual_multiplier_b": r.multiplier_b,
-                "residual_shift": r.shift,
-                "residual_zero_out": r.zero_out,
-            }
-        if self.table is not None:
-            operands |= {"table_enable": 1, "table": table_index}
-        return operands
-
-
-def raw_tail(parameters: int) -> Tail:
-    """Return the tail of results that only pass through."""
-    return Tail(Epilogue(clamp_low=INT8_MIN, clamp_high=INT8_MAX), parameters)

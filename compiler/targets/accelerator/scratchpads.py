@@ -44,6 +44,7 @@ class Scratchpads:
     def __init__(self, config: Config) -> None:
         self.act = Ring(config.act_rows)
         self.wgt = Ring(config.wgt_depth)
+        self.acc = Ring(config.acc_depth)
         self.prm = Ring(config.prm_depth)
         self.tbl = Ring(max(1, config.epilogue.tables))
 

@@ -80,7 +80,7 @@ def fits(problem: Problem, tiling: Tiling, config: Config) -> bool:
     rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(tiling)
     sub_out = config.lanes // config.gemm.block_out
     positions = tiling.height * tiling.width
-    sums = tiling.out_blocks * config.ratio * positions if reductions(problem, tiling) > 1 else 0
+    sums = tiling.out_blocks * sub_out * positions if reductions(problem, tiling) > 1 else 0
     return (
         rows <= config.act_rows
         and sums <= config.acc_depth

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box, load_entries, store_box
 from tilewright.compiler.targets.accelerator.convolution import clip
 from tilewright.compiler.targets.accelerator.layout import ceil_div
-from tilewright.compiler.targets.accelerator.operations import Operation, Step
+from tilewright.compiler.targets.accelerator.nests import Finish, Grid, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
 from tilewright.compiler.targets.accelerator.tiling import evenly
 from tilewright.isa.config import Config
 from tilewright.isa.errors import CapacityError
 from tilewright.isa.instructions import Engine
+from tilewright.isa.vector_ops import VectorOp
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,7 @@ class VectorLayer:
     Attributes
     ----------
     source, target : Placed
-    op : int
-        Code of the vector operation.
+    op : VectorOp
     kernel, strides, dilations, pads : tuple of int
         Over height and width; pads are top and left.
     pad_value : int
@@ -55,7 +56,7 @@ class VectorLayer:
 
     source: Placed
     target: Placed
-    op: int
+    op: VectorOp
     kernel: tuple[int, int]
     strides: tuple[int, int]
     dilations: tuple[int, int]
@@ -113,12 +114,12 @@ def choose_vector_tiling(layer: VectorLayer, config: Config) -> VectorTiling:
     return VectorTiling(evenly(height, rows), min(count, ceil_div(blocks, 2)))
 
 
-def vector_steps(layer: VectorLayer, tiling: VectorTiling, pads: Scratchpads, config: Config) -> Iterator[Step]:
+def vector_steps(layer: VectorLayer, tiling: VectorTiling, pads: Scratchpads, tiles: TileTensorizer) -> Iterator[Step]:
     """Yield the steps of a layer: images, channel blocks, rows."""
     tallest = max(tiling.heights)
     in_slots = pads.slots(tiling.blocks * layer.in_rows(tallest) * layer.in_columns, 2)
     out_slots = pads.slots(tiling.blocks * tallest * layer.target.layout.width, 2)
-    state = _State(layer, config, in_slots, out_slots, pads.prm.take(layer.entries), _table(layer, pads))
+    state = _State(layer, tiles, in_slots, out_slots, pads.prm.take(layer.entries), _table(layer, pads))
     index = 0
     for image in range(layer.target.layout.groups):
         for block in range(0, layer.target.layout.blocks, tiling.blocks):
@@ -137,11 +138,15 @@ def _table(layer: VectorLayer, pads: Scratchpads) -> int:
 @dataclass(frozen=True)
 class _State:
     layer: VectorLayer
-    config: Config
+    tiles: TileTensorizer
     in_slots: Slots
     out_slots: Slots
     parameters: int
     table: int
+
+    @property
+    def config(self) -> Config:
+        return self.tiles.config
 
 
 def _step(state: _State, index: int, image: int, block: int, blocks: int, row: int, rows: int) -> Step:
@@ -204,46 +209,33 @@ def _out_box(state: _State, placed: Placed, image: int, block: int, blocks: int,
 def _computes(
     state: _State, part: Region, blocks: int, row: int, rows: int, source: int, target: int
 ) -> Iterator[Operation]:
-    """Yield VECTOR instructions for a region of a tile, one for each block of `block_out` channels in a row."""
+    """Yield the instructions for a region of a tile."""
     layer, config = state.layer, state.config
-    ratio, width = config.ratio, layer.target.layout.width
-    in_columns, in_plane = layer.in_columns, layer.in_rows(rows) * layer.in_columns
-    atoms = config.gemm.block_out // config.atom
-    in_first = source + (part.row - row) * layer.strides[0] * in_columns + part.column * layer.strides[1]
-    out_first = target + (part.row - row) * width + part.column
-    for sub in range(config.lanes // config.gemm.block_out):
-        operands = {
-            "op": layer.op,
-            "extent_out0": blocks,
-            "extent_out1": part.row_end - part.row,
-            "extent_out2": part.column_end - part.column,
-            "extent_red0": 1,
-            "extent_red1": layer.kernel[0],
-            "extent_red2": layer.kernel[1],
-            "a_base": (in_first * ratio + sub * atoms) % config.act_depth,
-            "a_out0": in_plane * ratio,
-            "a_out1": layer.strides[0] * in_columns * ratio,
-            "a_out2": layer.strides[1] * ratio,
-            "a_red1": layer.dilations[0] * in_columns * ratio,
-            "a_red2": layer.dilations[1] * ratio,
-            "p_base": (state.parameters + part.entry) % config.prm_depth,
-            "d_base": (out_first * ratio + sub * atoms) % config.act_depth,
-            "d_out0": rows * width * ratio,
-            "d_out1": width * ratio,
-            "d_out2": ratio,
-            "bias_enable": int(layer.has_bias),
-            **layer.tail.operands(state.table),
-        }
-        out_span = ("act", target % config.act_rows, blocks * rows * width)
-        reads = [
-            ("act", source % config.act_rows, blocks * in_plane),
-            ("prm", (state.parameters + part.entry) % config.prm_depth, 1),
-        ]
-        if layer.tail.residual is not None:
-            operands |= {f"b_{key}": operands[f"d_{key}"] for key in ("base", "out0", "out1", "out2")}
-            reads.append(out_span)
-        if layer.tail.table is not None:
-            reads.append(("tbl", state.table, 1))
-        positions = (part.row_end - part.row) * (part.column_end - part.column) * blocks
-        cycles = positions * layer.kernel[0] * layer.kernel[1]
-        yield Operation("VECTOR", Engine.COMPUTE, operands, tuple(reads), (out_span,), cycles, label=layer.name)
+    x = Grid(blocks, layer.in_rows(rows), layer.in_columns)
+    y = Grid(blocks, rows, layer.target.layout.width)
+    first = (part.row - row, part.column)
+    tile = VectorTile(
+        layer.op, x, y, blocks * (config.lanes // config.gemm.block_out),
+        part.row_end - part.row, part.column_end - part.column, layer.kernel, layer.strides, layer.dilations,
+        finish=Finish(
+            layer.tail.epilogue, layer.has_bias, table=layer.tail.table is not None, shared_parameters=True
+        ),
+    )  # fmt: skip
+    from_x = x.offset(0, first[0] * layer.strides[0], first[1] * layer.strides[1])
+    place = (target + y.offset(0, *first)) % config.act_rows * config.ratio
+    entry = (state.parameters + part.entry) % config.prm_depth
+    placement = {
+        "x": (source + from_x) % config.act_rows * config.ratio,
+        "y": place,
+        "residual": place,
+        "p": entry,
+        "table": state.table,
+    }
+    out_span: Span = ("act", target % config.act_rows, y.size)
+    reads: list[Span] = [("act", source % config.act_rows, x.size), ("prm", entry, 1)]
+    if layer.tail.residual is not None:
+        reads.append(out_span)
+    if layer.tail.table is not None:
+        reads.append(("tbl", state.table, 1))
+    for name, operands in state.tiles.calls(tile, placement):
+        yield Operation(name, Engine.COMPUTE, operands, tuple(reads), (out_span,), label=layer.name)

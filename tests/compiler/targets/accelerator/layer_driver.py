@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ CONFIGS = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def simulator(config: Config) -> FunctionalSimulator:
     """Give a functional simulator; its scratchpads keep what earlier programs left, as hardware does."""
     return FunctionalSimulator(instruction_set(config))

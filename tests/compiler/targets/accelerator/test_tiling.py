@@ -51,7 +51,7 @@ def test_tilings_fit(config: Config, rng: np.random.Generator) -> None:
         if tiling.is_weight_resident:
             assert problem.co_count * problem.span * problem.taps(config) <= config.wgt_depth
         if reductions(problem, tiling) > 1:
-            assert out_slot_rows(tiling) * config.ratio <= config.acc_depth
+            assert out_slot_rows(tiling) * (config.lanes // config.gemm.block_out) <= config.acc_depth
         assert choice.cost.cycles >= problem.steps(config)
         assert choice.cost == estimate(problem, tiling, config)
 

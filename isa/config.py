@@ -112,8 +112,20 @@ class Vector:
     multiply: bool = _switch(True, "whether the vector unit multiplies two operands")
 
 
+@dataclass(frozen=True)
+class Depthwise:
+    """The depthwise mode of the array: every lane gets a window of its own channel."""
+
+    enabled: bool = _switch(False, "whether the array has the depthwise mode")
+    columns: int = _parameter(128, 16, 1024, "longest input row of a pass", power_of_two=True)
+
+
+#: Rows of the depthwise window, by the multipliers of a lane.
+_WINDOW_ROWS = {4: 1, 8: 2, 16: 3, 32: 5, 64: 7}
+
 _SECTIONS: dict[str, type] = {
-    "gemm": Gemm, "memory": Memory, "bus": Bus, "queue": Queue, "epilogue": Epilogue, "vector": Vector,
+    "gemm": Gemm, "memory": Memory, "bus": Bus, "queue": Queue,
+    "epilogue": Epilogue, "vector": Vector, "depthwise": Depthwise,
 }  # fmt: skip
 
 
@@ -125,7 +137,7 @@ class Config:
     ----------
     name : str
         A label for people; not part of the hash.
-    gemm, memory, bus, queue, epilogue, vector
+    gemm, memory, bus, queue, epilogue, vector, depthwise
         The sections; `describe_fields` lists their ranges.
 
     Raises
@@ -141,6 +153,7 @@ class Config:
     queue: Queue = Queue()
     epilogue: Epilogue = Epilogue()
     vector: Vector = Vector()
+    depthwise: Depthwise = Depthwise()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -215,6 +228,16 @@ class Config:
     def macs_per_cycle(self) -> int:
         """Peak multiply-accumulates a cycle."""
         return self.gemm.batch * self.gemm.block_in * self.gemm.block_out
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of the depthwise window."""
+        return _WINDOW_ROWS[self.gemm.block_in]
+
+    @property
+    def window_columns(self) -> int:
+        """Columns of the depthwise window: rows times columns is at most `block_in`."""
+        return self.gemm.block_in // self.window_rows
 
     @property
     def bus_bytes(self) -> int:

@@ -100,6 +100,8 @@ def _instruction(isa: InstructionSet, instruction: Instruction) -> list[str]:
     lines += _table(("bits", "field", "width", "meaning"), _field_rows(instruction))
     if instruction.exclusive:
         lines += [f"`{'` and `'.join(group)}` exclude each other." for group in instruction.exclusive] + [""]
+    lines += [f"{constraint.doc[0].upper()}{constraint.doc[1:]}." for constraint in instruction.constraints]
+    lines += [""] if instruction.constraints else []
     body = instruction.meaning(semantics.memories(isa.config))
     return [*lines, "```", *_statement(body, 0), "```", ""]
 

@@ -43,6 +43,8 @@ class Field:
         For `CHOICE`: its values by name.
     align : int
         For DRAM addresses and strides: values are multiples of this.
+    maximum : int or None
+        The largest value, where that is less than the bits can hold.
     """
 
     name: str
@@ -53,10 +55,13 @@ class Field:
     space: str = ""
     choices: Mapping[str, int] | None = None
     align: int = 1
+    maximum: int | None = None
 
     @property
     def values(self) -> range:
-        """Every value that the bits can hold."""
+        """Every value allowed."""
+        if self.maximum is not None:
+            return range(self.maximum + 1)
         half = 1 << (self.bits - 1) if self.bits else 0
         return range(-half, max(half, 1)) if self.signed else range(1 << self.bits)
 

@@ -76,6 +76,8 @@ def footprint(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) ->
     match opcode:
         case Opcode.GEMM | Opcode.VECTOR:
             return _compute(isa, opcode, values)
+        case Opcode.DEPTHWISE:
+            return _depthwise(isa.config, values)
         case Opcode.LOAD_ACT:
             return _load_act(isa.config, values)
         case Opcode.STORE_ACT:
@@ -88,16 +90,54 @@ def _operand(values: Mapping[str, int], operand: str, loop_names: Iterable[str])
     return _walk(values[f"{operand}_base"], [(values[f"extent_{n}"], values[f"{operand}_{n}"]) for n in loop_names])
 
 
+def _depthwise(config: Config, values: Mapping[str, int]) -> Footprint:
+    extents = [values[f"extent_{n}"] for n in (*OUT_LOOPS, *RED_LOOPS[1:])]
+    if not all(extents):
+        return Footprint({}, {})
+    blocks, rows, columns, kernel_rows, kernel_columns = extents
+    wide = config.gemm.block_out // config.atom
+    loops = [
+        (blocks, values["a_out0"]),
+        (rows, values["a_row"] * (1 + values["double_y"])),
+        (kernel_rows, values["a_row"]),
+        (columns, values["a_pixel"] * (1 + values["double_x"])),
+        (kernel_columns, values["a_pixel"]),
+    ]
+    act = [_widened(_walk(values["a_base"], loops), wide, config.act_depth)]
+    weights = _walk(values["w_base"], [(blocks, values["w_out0"])])
+    reads = {"wgt": _wrap(weights, config.wgt_depth)} | _epilogue_reads(config, values)
+    if values["residual"]:
+        act.append(_widened(_operand(values, "b", OUT_LOOPS), wide, config.act_depth))
+    return Footprint(reads | {"act": np.unique(np.concatenate(act))}, _results(config, values))
+
+
+def _epilogue_reads(config: Config, values: Mapping[str, int]) -> dict[str, Entries]:
+    """Parameters, partial sums and tables."""
+    reads = {"prm": _wrap(_operand(values, "p", OUT_LOOPS), config.prm_depth)}
+    if values["accumulate"]:
+        reads["acc"] = _wrap(_operand(values, "b", OUT_LOOPS), config.acc_depth)
+    if values["table_enable"]:
+        reads["tbl"] = np.array([values["table"]], np.int64)
+    return reads
+
+
+def _results(config: Config, values: Mapping[str, int]) -> dict[str, Entries]:
+    d = _operand(values, "d", OUT_LOOPS)
+    if values["to_acc"]:
+        return {"acc": _wrap(d, config.acc_depth)}
+    return {"act": _widened(d, config.gemm.block_out // config.atom, config.act_depth)}
+
+
 def _compute(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) -> Footprint:
     config = isa.config
     if not all(values[f"extent_{n}"] for n in OUT_LOOPS + RED_LOOPS):
         return Footprint({}, {})
     wide = config.gemm.block_out // config.atom
     act: list[Entries] = []
-    acc: list[Entries] = []
+    reads = _epilogue_reads(config, values)
+    acc = [reads["acc"]] if "acc" in reads else []
     a = _operand(values, "a", OUT_LOOPS + RED_LOOPS)
     b = _operand(values, "b", OUT_LOOPS)
-    reads = {"prm": _wrap(_operand(values, "p", OUT_LOOPS), config.prm_depth)}
     if opcode is Opcode.GEMM:
         act.append(_widened(a, config.gemm.block_in // config.atom, config.act_depth))
         reads["wgt"] = _wrap(_operand(values, "w", OUT_LOOPS + RED_LOOPS), config.wgt_depth)
@@ -107,14 +147,8 @@ def _compute(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) -> 
         act.append(_widened(a, wide, config.act_depth))
     if values["residual"] or (opcode is Opcode.VECTOR and _uses_b(isa, values["op"])):
         act.append(_widened(b, wide, config.act_depth))
-    if values["accumulate"]:
-        acc.append(_wrap(b, config.acc_depth))
-    if values["table_enable"]:
-        reads["tbl"] = np.array([values["table"]], np.int64)
     reads |= {space: np.unique(np.concatenate(parts)) for space, parts in (("act", act), ("acc", acc)) if parts}
-    d = _operand(values, "d", OUT_LOOPS)
-    writes = {"acc": _wrap(d, config.acc_depth)} if values["to_acc"] else {"act": _widened(d, wide, config.act_depth)}
-    return Footprint(reads, writes)
+    return Footprint(reads, _results(config, values))
 
 
 def _uses_b(isa: InstructionSet, code: int) -> bool:

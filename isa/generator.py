@@ -50,6 +50,8 @@ def random_instruction(isa: InstructionSet, rng: random.Random, limits: Limits =
     instruction = rng.choices(isa.instructions, [weights[i.engine] for i in isa.instructions])[0]
     for _ in range(_ATTEMPTS):
         values = _draw(isa.config, instruction, rng, limits)
+        if not all(constraint.holds(values) for constraint in instruction.constraints):
+            continue
         touched = footprint(isa, instruction.opcode, values)
         if not touched.reads_own_writes and _inside(touched, limits):
             return RandomInstruction(instruction, values, touched)
@@ -69,7 +71,7 @@ def _inside(touched: Footprint, limits: Limits) -> bool:
 
 
 def _draw(config: Config, instruction: Instruction, rng: random.Random, limits: Limits) -> dict[str, int]:
-    extents = [f.name for f in instruction.operands.values() if f.kind is FieldKind.EXTENT]
+    extents = [f for f in instruction.operands.values() if f.kind is FieldKind.EXTENT]
     values = _draw_extents(extents, rng, limits.steps)
     for name, f in instruction.operands.items():
         if name not in values:
@@ -80,17 +82,19 @@ def _draw(config: Config, instruction: Instruction, rng: random.Random, limits: 
     return values
 
 
-def _draw_extents(names: list[str], rng: random.Random, steps: int) -> dict[str, int]:
+def _draw_extents(extents: list[Field], rng: random.Random, steps: int) -> dict[str, int]:
     """Extents whose product stays below `steps`; pads are small, so that boxes stay small too."""
+    names = [f.name for f in extents]
     values = dict.fromkeys(names, 1)
     left = steps
-    for name in rng.sample(names, len(names)):
+    for f in rng.sample(extents, len(extents)):
+        name = f.name
         if name.startswith("pad_"):
             values[name] = rng.choice((0, 0, 0, 1, 2))
             left = max(1, left // (1 + values[name]))
             continue
         values[name] = rng.choice((1, 1, 2, 3, rng.randint(1, max(1, left))))
-        values[name] = min(values[name], max(1, left))
+        values[name] = min(values[name], max(1, left), f.values.stop - 1)
         left //= values[name]
     if names and rng.random() < 0.08:
         values[rng.choice(names)] = 0

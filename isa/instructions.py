@@ -41,7 +41,24 @@ class Opcode(IntEnum):
     LOAD_TBL = 4
     GEMM = 8
     VECTOR = 9
+    DEPTHWISE = 10
     STORE_ACT = 16
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What the operands of an instruction must satisfy together.
+
+    Attributes
+    ----------
+    doc : str
+        In words, for errors and the reference page.
+    holds : Callable
+        Tells whether complete operands do.
+    """
+
+    doc: str
+    holds: Callable[[Mapping[str, int]], bool]
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,7 @@ class Instruction:
         Builds the body of the meaning from the memories (see `semantics.memories`).
     exclusive : tuple of tuples of str
         Groups of flags of which at most one may be set.
+    constraints : tuple of Constraint
     """
 
     opcode: Opcode
@@ -68,6 +86,7 @@ class Instruction:
     doc: str
     meaning: Callable[[Mapping[str, Buffer]], Stmt]
     exclusive: tuple[tuple[str, ...], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def name(self) -> str:
@@ -90,7 +109,8 @@ class Instruction:
         Raises
         ------
         ProgramError
-            For an unknown operand, a value that does not fit, or flags that exclude each other.
+            For an unknown operand, a value that does not fit, flags that exclude each other, or a constraint that does
+            not hold.
         """
         for name in values:
             if name not in self.operands:
@@ -98,7 +118,11 @@ class Instruction:
         for group in self.exclusive:
             if sum(values.get(name, 0) != 0 for name in group) > 1:
                 raise ProgramError(f"{self.name} cannot set {' and '.join(group)} together")
-        return {name: f.check(self.name, values.get(name, 0)) for name, f in self.operands.items()}
+        complete = {name: f.check(self.name, values.get(name, 0)) for name, f in self.operands.items()}
+        for constraint in self.constraints:
+            if not constraint.holds(complete):
+                raise ProgramError(f"{self.name}: {constraint.doc}")
+        return complete
 
     def encode(self, values: Mapping[str, int]) -> int:
         """Return the instruction word of these operands; see `complete`."""
@@ -196,6 +220,10 @@ def _flag(name: str, doc: str, bits: int = 1) -> Field:
     return Field(name, bits, FieldKind.FLAG, doc)
 
 
+def _fence() -> Field:
+    return _flag("fence", "start only when all earlier compute instructions have written their results")
+
+
 def _bits(depth: int) -> int:
     return (depth - 1).bit_length()
 
@@ -251,7 +279,7 @@ def _compute_fields(config: Config, specific: Sequence[Field], a_bits: int) -> t
     either = max(act, acc)
     return (
         *_header(Engine.COMPUTE),
-        _flag("fence", "start only when all earlier compute instructions have written their results"),
+        _fence(),
         *_loop_extents(config),
         *_operand("a", a_bits, "act", OUT_LOOPS + RED_LOOPS, "operand a"),
         *specific,
@@ -285,6 +313,47 @@ def _dram_stride(config: Config, loop: int, entry_bytes: int) -> Field:
     doc = f"bytes between iterations of loop {loop}"
     align = min(entry_bytes, config.bus_bytes)
     return Field(f"dram_stride{loop}", config.bus.address_bits, FieldKind.DRAM_STRIDE, doc, align=align)
+
+
+def _kernel_extent(name: str, most: int, doc: str) -> Field:
+    return Field(name, most.bit_length(), FieldKind.EXTENT, f"{doc}, at most {most}", maximum=most)
+
+
+def _depthwise_fields(config: Config) -> tuple[Field, ...]:
+    act, acc, prm, wgt = (_bits(d) for d in (config.act_depth, config.acc_depth, config.prm_depth, config.wgt_depth))
+    outputs = ("channel blocks", "output rows", "output columns")
+    a = _operand("a", act, "act", ("out0", "row", "pixel"), "operand a")
+    return (
+        *_header(Engine.COMPUTE),
+        _fence(),
+        *(_extent(config, f"extent_{n}", doc) for n, doc in zip(OUT_LOOPS, outputs, strict=True)),
+        _kernel_extent("extent_red1", config.window_rows, "kernel rows"),
+        _kernel_extent("extent_red2", config.window_columns, "kernel columns"),
+        _flag("double_y", "two input rows an output row instead of one"),
+        _flag("double_x", "two input columns an output column instead of one"),
+        *a,
+        *_operand("w", wgt, "wgt", ("out0",), "operand w"),
+        *_operand("b", max(act, acc), "act", OUT_LOOPS, "operand b (residual in act, addend in acc)"),
+        *_operand("p", prm, "prm", OUT_LOOPS, "epilogue parameters"),
+        *_operand("d", max(act, acc), "act", OUT_LOOPS, "destination (act or acc)"),
+        *_epilogue_fields(config),
+    )
+
+
+def _depthwise(config: Config) -> Instruction:
+    most = config.depthwise.columns
+
+    def fits(values: Mapping[str, int]) -> bool:
+        return (values["extent_out2"] - 1) * (1 + values["double_x"]) + values["extent_red2"] <= most
+
+    return Instruction(
+        Opcode.DEPTHWISE,
+        Engine.COMPUTE,
+        _depthwise_fields(config),
+        "convolve every channel with its own kernel, then the epilogue",
+        lambda mem: semantics.depthwise(config, mem),
+        constraints=(Constraint(f"an input row must be at most {most} pixels long (`depthwise.columns`)", fits),),
+    )
 
 
 def _box_fields(config: Config, engine: Engine) -> tuple[Field, ...]:
@@ -359,6 +428,7 @@ def instruction_set(config: Config, vector_ops: Sequence[VectorOp] = VECTOR_OPS)
             Opcode.VECTOR, Engine.COMPUTE, _vector_fields(config, ops), "reduce elementwise, then the epilogue",
             lambda mem: semantics.vector(config, mem, ops), exclusive=(("from_acc", "accumulate"),),
         ),
+        *((_depthwise(config),) if config.depthwise.enabled else ()),
         Instruction(
             Opcode.STORE_ACT, Engine.STORE, _box_fields(config, Engine.STORE),
             "store a strided box of rows from the activation scratchpad",

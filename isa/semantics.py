@@ -148,7 +148,14 @@ def _epilogue(config: Config, mem: Mapping[str, Buffer], x: Buffer, b: Expr, lan
     return Block((Store(x, (lane,), summed), If(field("to_acc").differs(0), to_acc, to_act)))
 
 
-def _compute(config: Config, mem: Mapping[str, Buffer], identity: Expr, step: Stmt, x: Buffer) -> Stmt:
+def _compute(
+    config: Config,
+    mem: Mapping[str, Buffer],
+    identity: Expr,
+    step: Stmt,
+    x: Buffer,
+    reductions: Sequence[str] = RED_LOOPS,
+) -> Stmt:
     """Output loops around (start at the identity, reduce, epilogue); nothing at all when any extent is zero."""
     b, channel = Var("lane_b"), Var("lane_c")
     lane = b * config.gemm.block_out + channel
@@ -156,12 +163,15 @@ def _compute(config: Config, mem: Mapping[str, Buffer], identity: Expr, step: St
     body = Block(
         (
             loops(lanes, Store(x, (lane,), identity)),
-            loops([(Var(name), field(f"extent_{name}")) for name in RED_LOOPS], step),
+            loops([(Var(name), field(f"extent_{name}")) for name in reductions], step),
             loops(lanes, _epilogue(config, mem, x, b, lane, channel)),
         )
     )
     nest = loops([(Var(name), field(f"extent_{name}")) for name in OUT_LOOPS], Allocate(x, body))
-    reduces = field("extent_red0").minimum(field("extent_red1")).minimum(field("extent_red2"))
+    first, *others = (field(f"extent_{name}") for name in reductions)
+    reduces: Expr = first
+    for other in others:
+        reduces = reduces.minimum(other)
     return If(Const(0, DType.I64) < reduces, nest)
 
 
@@ -179,6 +189,33 @@ def gemm(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
         Store(x, (lane,), Load(x, (lane,)) + product),
     )
     return _compute(config, mem, Const(0, DType.I32), step, x)
+
+
+def depthwise(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
+    """Return the meaning of DEPTHWISE: every channel's window times its own weights, then the epilogue.
+
+    A channel's `block_in` weights are a window of `window_rows` x `window_columns`, row-major; a smaller kernel stands
+    in its last rows and columns, and the others do not count.
+    """
+    width = config.gemm.block_out
+    x = Buffer("x", DType.I32, (config.acc_lanes,))
+    b, channel = Var("lane_b"), Var("lane_c")
+    out0, out1, out2, row, column = (Var(name) for name in (*OUT_LOOPS, *RED_LOOPS[1:]))
+    lane = b * width + channel
+    y = out1 * (field("double_y") + 1) + row
+    z = out2 * (field("double_x") + 1) + column
+    address = field("a_base") + out0 * field("a_out0") + y * field("a_row") + z * field("a_pixel")
+    a = _act_element(config, mem["act"], address, width, b, channel)
+    window_row = row + config.window_rows - field("extent_red1")
+    window_column = column + config.window_columns - field("extent_red2")
+    element = channel * config.gemm.block_in + window_row * config.window_columns + window_column
+    entry = _wrapped(field("w_base") + out0 * field("w_out0"), config.wgt_depth)
+    product = a.cast(DType.I32) * Load(mem["wgt"], (entry, element)).cast(DType.I32)
+    step = loops(
+        [(b, config.gemm.batch), (channel, width)],
+        Store(x, (lane,), Load(x, (lane,)) + product),
+    )
+    return _compute(config, mem, Const(0, DType.I32), step, x, RED_LOOPS[1:])
 
 
 def _identity(config: Config, reduce: str) -> int:
@@ -298,6 +335,7 @@ __all__ = [
     "OUT_LOOPS",
     "RED_LOOPS",
     "affine",
+    "depthwise",
     "field",
     "gemm",
     "load_act",

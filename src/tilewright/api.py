@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.arrays import count_differences
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.graph.types import Value
 from tilewright.compiler.program import Program
@@ -57,7 +58,11 @@ def load(source: str | Path | ModelProto, *, dims: Mapping[str, int] | None = No
 
 
 def compile(
-    model: str | Path | ModelProto | Graph, config: Config | str = "16x16", *, dims: Mapping[str, int] | None = None
+    model: str | Path | ModelProto | Graph,
+    config: Config | str = "16x16",
+    *,
+    dims: Mapping[str, int] | None = None,
+    host_fallback: bool = False,
 ) -> Compiled:
     """Compile a model for an accelerator.
 
@@ -69,6 +74,8 @@ def compile(
         Configuration, or the name of a preset or file.
     dims : mapping, optional
         Extents of named dynamic dimensions.
+    host_fallback : bool
+        Let the host compute a layer that does not fit the scratchpads, instead of refusing the model.
 
     Raises
     ------
@@ -82,11 +89,12 @@ def compile(
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
     from tilewright.compiler.pipeline import compile_model
+    from tilewright.compiler.targets.accelerator.lower import Options
 
     chosen = _config(config)
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
     graph = run_passes(imported, integer_passes(chosen.epilogue.multiplier_bits))
-    return Compiled(compile_model(graph, chosen), graph)
+    return Compiled(compile_model(graph, chosen, Options(is_host_fallback=host_fallback)), graph)
 
 
 def load_program(path: str | Path) -> Compiled:
@@ -159,7 +167,7 @@ def _config(config: Config | str) -> Config:
 
 def dram_timing(latency: int | None = None, bandwidth: int | None = None, outstanding: int | None = None) -> DramTiming:
     """Give the memory's timing with some values chosen; None means the default."""
-    chosen = {"latency": latency, "bytes_per_cycle": bandwidth, "outstanding": outstanding}
+    chosen = {"latency_cycles": latency, "bytes_per_cycle": bandwidth, "outstanding": outstanding}
     return DramTiming(**{name: value for name, value in chosen.items() if value is not None})
 
 
@@ -261,6 +269,10 @@ class Compiled:
         machine = simulator(on, self.config, dram=dram) if isinstance(on, str) else on
         return Run(*execute(self.program, inputs, machine))
 
+    def check_inputs(self, inputs: Arrays) -> None:
+        """Raise InputError unless `inputs` are exactly what the model asks for."""
+        self.program.check_inputs(inputs)
+
     def reference(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Compute the outputs by the integer reference.
 
@@ -277,21 +289,13 @@ class Compiled:
 
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
         """Count, for each output, the values that are not exactly the integer reference's."""
-        expected = self.reference(inputs)
-        return {name: _unequal(outputs[name], expected[name]) for name in expected}
+        return count_differences(self.reference(inputs), outputs)
 
     def output_step(self, name: str) -> float:
         """Give the step between neighbouring values of an output: its scale, or 1 for integers and plain floats."""
         if self.graph is None:
             return 1.0
         return _output_step(self.graph, name)
-
-
-def _unequal(given: NDArray[Any], expected: NDArray[Any]) -> int:
-    if given.shape != expected.shape or given.dtype != expected.dtype:
-        return int(expected.size)
-    is_nan = (given != given) & (expected != expected)
-    return int(np.count_nonzero((given != expected) & ~is_nan))
 
 
 def _output_step(graph: Graph, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Inputs and outputs of runs: NPZ files and random inputs."""
+"""Inputs and outputs of runs: NPZ files, random inputs, comparison."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def read_arrays(path: str | Path) -> Arrays:
         When it cannot be read, is no NPZ file, is damaged, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"`{path}` is a single array; inputs come as an NPZ file of named arrays")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"`{path}` is a single array; inputs come as an NPZ file of named arrays")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise InputError(f"cannot read `{path}`: {error.strerror or error}") from None
@@ -60,3 +61,15 @@ def _random_array(value: Value, rng: np.random.Generator) -> NDArray[Any]:
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(np.bool_)
     return rng.standard_normal(shape).astype(dtype)
+
+
+def count_differences(expected: Mapping[str, NDArray[Any]], given: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Count, for each array, the values that are not exactly as expected; NaN is NaN."""
+    return {name: _unequal(given[name], array) for name, array in expected.items()}
+
+
+def _unequal(given: NDArray[Any], expected: NDArray[Any]) -> int:
+    if given.shape != expected.shape or given.dtype != expected.dtype:
+        return int(expected.size)
+    is_nan = (given != given) & (expected != expected)
+    return int(np.count_nonzero((given != expected) & ~is_nan))

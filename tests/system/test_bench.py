@@ -35,9 +35,10 @@ def test_peers_name_cases_and_sources() -> None:
     for peer in peers():
         assert set(peer.values) == set(SUITES[peer.suite].cases)
         assert len(peer.source.split()) > 5
-    gemmini = peer_of("accelerator", "cycles")
+    gemmini = peer_of("accelerator", "cycles", "1x16x16")
     assert gemmini is not None and gemmini.values["C2"] == 467_335
-    assert peer_of("accelerator", "nonsense") is None
+    assert peer_of("accelerator", "nonsense", "1x16x16") is None
+    assert peer_of("accelerator", "cycles", "1x8x8") is None  # a smaller array is not compared with
 
 
 def test_model_has_the_layers_shape_and_fixed_weights() -> None:
@@ -67,6 +68,34 @@ def test_what_does_not_exist_yet_is_a_record_with_a_reason() -> None:
 def test_record_leaves_out_what_is_not_known() -> None:
     data = Record("s", "c", "-", "m", None, "s", "lower", reason="no tool").as_data()
     assert data["value"] is None and "peer" not in data
+
+
+@pytest.mark.verilator
+def test_a_layer_is_measured_and_checked_on_rtl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.json"
+    arguments = ("accelerator", "--only", "C10", "--config", "8x8", "--json", path)
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    records = {record["metric"]: record for record in json.loads(path.read_text())}
+    cycles = records["cycles"]
+    assert cycles["ideal"] == 7 * 7 * 256 * 512 / 64 <= cycles["value"]
+    assert cycles["config"] == "1x8x8" and "peer" not in cycles
+    assert records["utilization"]["value"] == round(100 * cycles["ideal"] / cycles["value"], 2)
+    weights = 256 * 512
+    assert records["dram_bytes"]["value"] > weights
+    monkeypatch.setattr("tilewright.api.Compiled.count_differences", lambda *_: {"y": 3})
+    failed = invoke(*arguments)
+    assert failed.exit_code == 1
+    assert "3 of 25088 values differ" in " ".join(failed.stdout.split())
+    assert all(record["value"] is None and record["wrong"] == 3 for record in json.loads(path.read_text()))
+
+
+def test_speed_of_the_functional_simulator_is_measured() -> None:
+    result = invoke("simulators", "--only", "f", "--config", "8x8", "--json", "-")
+    assert result.exit_code == 0, result.output
+    functional, fast = json.loads(result.stdout)
+    assert functional["unit"] == "GMAC/s" and functional["value"] > 0
+    assert fast["value"] is None and fast["reason"]
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from tilewright.bench.convolutions import VTA_LAYERS, Convolution, convolution_model
 from tilewright.bench.peers import peer_of
-from tilewright.bench.record import Record
+from tilewright.bench.record import Record, array_of
 from tilewright.bench.suites import Context
 from tilewright.bench.tables import number
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tilewright.isa.config import Config
     from tilewright.report import Report
 
 SUITE = "accelerator"
@@ -34,25 +35,24 @@ def measure(case: str, context: Context) -> Iterator[Record]:
     context.progress("running", 0, 1)
     result = compiled.run(inputs, on=context.simulator("rtl"))
     wrong = sum(compiled.count_differences(inputs, result.outputs).values())
-    records = tuple(_records(layer, config.gemm.batch, result.report))
+    records = tuple(_records(layer, config, result.report))
     if wrong:
         reason = f"{wrong} of {sum(y.size for y in result.outputs.values())} values differ from the integer reference"
         records = tuple(replace(record, value=None, reason=reason, wrong=wrong) for record in records)
     yield from records
 
 
-def _records(layer: Convolution, batch: int, report: Report) -> Iterator[Record]:
-    cycles, config = report.cycles, report.config
-    macs = layer.macs * batch
-    ideal = macs / report.macs_per_cycle
+def _records(layer: Convolution, config: Config, report: Report) -> Iterator[Record]:
+    cycles, array = report.cycles, array_of(config)
+    ideal = layer.macs * config.gemm.batch / config.macs_per_cycle
     bound = max(report.layers, key=lambda entry: entry.cycles or 0).bound or None
 
     def record(metric: str, value: float | None, unit: str, better: str, ideal: float | None) -> Record:
-        peer = peer_of(SUITE, metric)
-        published = peer.values.get(layer.name) if peer else None
+        peer = peer_of(SUITE, metric, array)
         return Record(
-            SUITE, layer.name, config, metric, value, unit, better, ideal, peer.name if peer else None, published, bound
-        )
+            SUITE, layer.name, array, metric, value, unit, better, ideal, bound=bound, config_hash=config.hash,
+            peer=peer.name if peer else None, peer_value=peer.values.get(layer.name) if peer else None,
+        )  # fmt: skip
 
     yield record("cycles", cycles, "cycles", "lower", ideal)
     yield record("utilization", round(100 * ideal / cycles, 2) if cycles else None, "%", "higher", 100)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from tilewright.bench.convolutions import VTA_LAYERS, convolution_model
-from tilewright.bench.record import Record
+from tilewright.bench.record import Record, array_of
 from tilewright.bench.suites import Context
 
 SUITE = "compile"
@@ -25,4 +25,13 @@ def measure(case: str, context: Context) -> Iterator[Record]:
         start = time.perf_counter()
         api.compile(model, context.config)
         seconds.append(time.perf_counter() - start)
-    yield Record(SUITE, case, context.config.name, "time", round(min(seconds), 3), "s", "lower")
+    yield Record(
+        SUITE,
+        case,
+        array_of(context.config),
+        "time",
+        round(min(seconds), 3),
+        "s",
+        "lower",
+        config_hash=context.config.hash,
+    )

@@ -11,10 +11,11 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Peer:
-    """One source of figures: of which suite and metric, in which unit, in whose words, and by case."""
+    """One source of figures: of which suite, array and metric, in which unit, in whose words, and by case."""
 
     name: str
     suite: str
+    config: str
     metric: str
     unit: str
     source: str
@@ -28,6 +29,7 @@ def peers() -> tuple[Peer, ...]:
     return tuple(Peer(name, **entry) for name, entry in data.items())
 
 
-def peer_of(suite: str, metric: str) -> Peer | None:
-    """Give the peer with figures of this metric, if there is one."""
-    return next((peer for peer in peers() if (peer.suite, peer.metric) == (suite, metric)), None)
+def peer_of(suite: str, metric: str, config: str) -> Peer | None:
+    """Give the peer with figures of this metric on an array of this size, if there is one."""
+    wanted = (suite, metric, config)
+    return next((peer for peer in peers() if (peer.suite, peer.metric, peer.config) == wanted), None)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tilewright.isa.config import Config
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Record:
     bound : str, optional
         What limits the figure.
     reason : str, optional
+    config_hash : str, optional
+        Names the accelerator exactly; `config` is its array only.
     wrong : int, optional
         Output values that differ from the integer reference: the case has failed.
     """
@@ -42,8 +47,14 @@ class Record:
     peer_value: float | None = None
     bound: str | None = None
     reason: str | None = None
+    config_hash: str | None = None
     wrong: int | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Give the record for JSON: what is not known is left out, but `value` is always there."""
         return {key: value for key, value in asdict(self).items() if value is not None or key == "value"}
+
+
+def array_of(config: Config) -> str:
+    """Name a configuration by its array, `batch x block_in x block_out`."""
+    return f"{config.gemm.batch}x{config.gemm.block_in}x{config.gemm.block_out}"

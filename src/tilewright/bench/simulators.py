@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tilewright.bench.record import Record
+from tilewright.bench.record import Record, array_of
 from tilewright.bench.suites import Context
 
 SUITE = "simulators"
@@ -14,9 +14,9 @@ _REPEATS = 3
 
 def measure(case: str, context: Context) -> Iterator[Record]:
     """Record the speed of one simulator, building it not counted."""
-    name = context.config.name
+    array = array_of(context.config)
     if case == "fast":
-        yield Record(SUITE, case, name, "speed", None, "GMAC/s", "higher", reason="there is no fast simulator yet")
+        yield Record(SUITE, case, array, "speed", None, "GMAC/s", "higher", reason="there is no fast simulator yet")
         return
     from tilewright import api
     from tilewright.demo import default_model, default_samples
@@ -26,9 +26,27 @@ def measure(case: str, context: Context) -> Iterator[Record]:
     (inputs,), _ = default_samples(1)
     report = compiled.run(inputs, on=simulator).report  # also warms up
     seconds = _best(lambda: compiled.run(inputs, on=simulator).report.seconds["device"])
-    yield Record(SUITE, case, name, "speed", round(report.macs / seconds / 1e9, 4), "GMAC/s", "higher")
+    yield Record(
+        SUITE,
+        case,
+        array,
+        "speed",
+        round(report.macs / seconds / 1e9, 4),
+        "GMAC/s",
+        "higher",
+        config_hash=context.config.hash,
+    )
     if report.cycles is not None:
-        yield Record(SUITE, case, name, "clock", round(report.cycles / seconds / 1e3, 1), "kHz", "higher")
+        yield Record(
+            SUITE,
+            case,
+            array,
+            "clock",
+            round(report.cycles / seconds / 1e3, 1),
+            "kHz",
+            "higher",
+            config_hash=context.config.hash,
+        )
 
 
 def _best(run: Callable[[], float]) -> float:

@@ -14,6 +14,7 @@ from tilewright.cli.terminal import Terminal, check_writable
 if TYPE_CHECKING:
     from tilewright.bench.record import Record
     from tilewright.bench.suites import Context, Suite
+    from tilewright.sim.api import DramTiming
 
 _SUITES = ("accelerator", "simulators", "compile", "cpu", "gpu", "fpga")
 
@@ -63,8 +64,17 @@ def command(
     with terminal.step(suite) as progress:
         records = _measure(chosen, cases, Context(config, dram, progress))
     terminal.show(chosen.table(records))
+    if suite == "accelerator":
+        terminal.show(_conditions(dram))
     terminal.write_json([record.as_data() for record in records])
     return Exit.FAILED if any(record.wrong for record in records) else Exit.OK
+
+
+def _conditions(dram: DramTiming) -> str:
+    from tilewright.bench.peers import peers
+
+    memory = f"memory: {dram.bytes_per_cycle} bytes a cycle, latency {dram.latency_cycles} cycles"
+    return "\n".join([memory, *(f"{peer.name}: {peer.source}" for peer in peers())])
 
 
 def _cases(suite: Suite, only: str | None) -> list[str]:

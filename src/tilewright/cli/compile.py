@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tilewright.cli.group import TilewrightCommand
-from tilewright.cli.options import config_options, json_option, quiet_option, read_config
+from tilewright.cli.options import config_options, fallback_option, json_option, quiet_option, read_config
 from tilewright.cli.terminal import Terminal, check_writable
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="MODEL")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Write the program there.")
 @config_options("16x16")
+@fallback_option
 @json_option
 @quiet_option
 def command(
-    model: str, output: str, config_name: str, changes: tuple[str, ...], json_file: str | None, quiet: bool
-) -> None:
+    model: str, output: str, config_name: str, changes: tuple[str, ...], host_fallback: bool, json_file: str | None,
+    quiet: bool,
+) -> None:  # fmt: skip
     """Compile an ONNX model to a program file, and say which layers run on the device.
 
     A program file belongs to one configuration; `tilewright run` runs it without compiling again.
@@ -44,7 +46,7 @@ def command(
     from tilewright import api
 
     with terminal.step("compiling"):
-        compiled = api.compile(model, config)
+        compiled = api.compile(model, config, host_fallback=host_fallback)
     compiled.save(output)
     terminal.write_json(
         {

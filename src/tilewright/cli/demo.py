@@ -81,7 +81,10 @@ def command(
             "seconds": dict(terminal.seconds),
         }
     )
-    return Exit.OK if verdict.is_good else Exit.FAILED
+    if not verdict.is_good:
+        click.echo("error: the demo's outputs are not what they must be", err=True)
+        return Exit.FAILED
+    return Exit.OK
 
 
 def _lines(verdict: Verdict, images: int) -> list[str]:

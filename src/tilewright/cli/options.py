@@ -58,6 +58,12 @@ def simulator_option(default: str) -> Callable[[Command], Command]:
     return click.option("--on", type=click.Choice(["functional", "rtl"]), default=default, show_default=True, help=text)
 
 
+def fallback_option(command: Command) -> Command:
+    """Add `--host-fallback`."""
+    text = "Let the host compute a layer that does not fit the scratchpads, instead of refusing the model."
+    return click.option("--host-fallback", is_flag=True, help=text)(command)
+
+
 def memory_options(command: Command) -> Command:
     """Add `--latency`, `--bandwidth` and `--outstanding`: the simulated DRAM."""
     options = (
@@ -76,7 +82,11 @@ def read_config(name: str, changes: Iterable[str] = ()) -> Config:
     """Read a preset or file and change the fields that `SECTION.FIELD=VALUE` texts name."""
     from tilewright.isa.config import Config
 
-    config = Config.load(name)
+    return change_config(Config.load(name), changes)
+
+
+def change_config(config: Config, changes: Iterable[str]) -> Config:
+    """Change the fields of a configuration that `SECTION.FIELD=VALUE` texts name."""
     sections: dict[str, dict[str, int | bool]] = {}
     for text in changes:
         path, value = _parse_change(text)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tilewright.cli.group import TilewrightCommand
+from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import (
+    change_config,
     config_options,
+    fallback_option,
     json_option,
     memory_options,
     quiet_option,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 )
 @click.argument("model", metavar="MODEL")
 @config_options(None)
+@fallback_option
 @simulator_option("functional")
 @click.option("--input", "input_file", metavar="X.npz", help="Inputs by name; without it, random ones.")
 @click.option("--seed", default=0, show_default=True, help="Seed of random inputs.")
@@ -48,9 +51,9 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 def command(
-    model: str, config_name: str | None, changes: tuple[str, ...], on: str, input_file: str | None, seed: int,
-    output_file: str | None, latency: int | None, bandwidth: int | None, outstanding: int | None, waves: str | None,
-    check: bool, json_file: str | None, quiet: bool,
+    model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, on: str,
+    input_file: str | None, seed: int, output_file: str | None, latency: int | None, bandwidth: int | None,
+    outstanding: int | None, waves: str | None, check: bool, json_file: str | None, quiet: bool,
 ) -> int:  # fmt: skip
     """Run MODEL, an ONNX model or a compiled program, on a simulator.
 
@@ -64,11 +67,13 @@ def command(
         raise click.UsageError("--waves needs --on rtl", click.get_current_context())
     terminal = Terminal(quiet, json_file)
     from tilewright import api
-    from tilewright.arrays import write_arrays
+    from tilewright.arrays import count_differences, write_arrays
     from tilewright.report import report_table
 
-    compiled = _compiled(model, config_name, changes, terminal)
+    compiled = _compiled(model, config_name, changes, host_fallback, terminal)
     inputs = _inputs(compiled, input_file, seed, terminal)
+    compiled.check_inputs(inputs)  # before anything that takes long
+    expected = compiled.reference(inputs) if check else {}
     dram = api.dram_timing(latency, bandwidth, outstanding)
     with terminal.step("building") as progress:
         simulator = api.simulator(on, compiled.config, dram=dram, waves=waves, progress=progress)
@@ -76,29 +81,31 @@ def command(
         result = compiled.run(inputs, on=simulator)
     if output_file is not None:
         write_arrays(output_file, result.outputs)
+    wrong = count_differences(expected, result.outputs)
     data = {**result.report.as_data(), "seconds": dict(terminal.seconds)}
-    failed = 0
+    terminal.write_json({**data, "differences": wrong} if check else data)
     terminal.show(report_table(result.report))
     if check:
-        wrong = compiled.count_differences(inputs, result.outputs)
-        data["differences"] = wrong
-        failed = sum(wrong.values())
-        terminal.show(f"{failed} values differ from the integer reference")
-    terminal.write_json(data)
+        terminal.show(f"{sum(wrong.values())} values differ from the integer reference")
     terminal.show(", ".join(f"{name} {seconds:.1f} s" for name, seconds in terminal.seconds.items()))
-    return 1 if failed else 0
+    if any(wrong.values()):
+        click.echo(f"error: {model}: outputs differ from the integer reference", err=True)
+        return Exit.FAILED
+    return Exit.OK
 
 
-def _compiled(model: str, config_name: str | None, changes: tuple[str, ...], terminal: Terminal) -> Compiled:
+def _compiled(
+    model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, terminal: Terminal
+) -> Compiled:
     from tilewright import api
 
     if not api.is_program_file(model):
         with terminal.step("compiling"):
-            return api.compile(model, read_config(config_name or "16x16", changes))
+            config = read_config(config_name or "16x16", changes)
+            return api.compile(model, config, host_fallback=host_fallback)
     compiled = api.load_program(model)
-    if config_name is not None or changes:
-        asked = read_config(config_name or compiled.config.name, changes)
-        _check_same(model, compiled.config, asked)
+    asked = compiled.config if config_name is None else read_config(config_name)
+    _check_same(model, compiled.config, change_config(asked, changes))
     return compiled
 
 

@@ -46,6 +46,38 @@ DMA_IN_FLIGHT = 63
 #: Program that fetch holds or has asked for: 16 instructions of the usual size.
 FETCH_BUFFER_BYTES = 1024
 
+#: From the start of a load or store instruction to its first burst on the bus, if nothing is in the way: walk, cut,
+#: queue, send. Runs follow each other every cycle (or every burst, where a run needs several); the next instruction
+#: can start one cycle after the last run's request.
+DMA_ADDRESS_CYCLES = 4
+
+#: From a beat on the read channel to the write that it completes, which is also when its instruction finishes.
+LOAD_WRITE_CYCLES = 2
+
+#: From the start of a load instruction to its first row of padding, or to its finish if it is empty.
+LOAD_PADDING_CYCLES = 4
+
+#: From the start of a store instruction to its first read of the scratchpad.
+STORE_READ_CYCLES = 3
+
+#: From the data of a read (the last of those in one beat) to the beat on the write channel.
+STORE_BEAT_CYCLES = 3
+
+#: From an instruction's last response to its finish.
+STORE_FINISH_CYCLES = 2
+
+#: From the finish of an instruction to the earliest start that takes its token.
+TOKEN_CYCLES = 1
+
+#: From an instruction's last beat on the read channel to the head of its empty queue: fetch's buffer, assembly, queue.
+FETCH_CYCLES = 5
+
+#: From the first cycle that counts to the first burst of fetch on the bus.
+FETCH_ADDRESS_CYCLES = 1
+
+#: From the last finish to the last cycle that counts.
+DONE_CYCLES = 2
+
 #: Cycles in which nothing moves while an engine waits for a token, before that is called a deadlock.
 DEADLOCK_CYCLES = 64
 

@@ -13,6 +13,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiSlave, M
 
 from tests.hw.configs import CONFIGS
 from tests.hw.programs import DRAM_BYTES, PROGRAM, Program, deadlock, tiled_layer
+from tilewright.hw.timing import DONE_CYCLES, FETCH_ADDRESS_CYCLES
 from tilewright.isa import registers
 from tilewright.isa.instructions import InstructionSet, instruction_set
 from tilewright.isa.registers import Error
@@ -56,6 +57,22 @@ class Bench:
         self.master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_"), dut.clk, dut.rst)
         if stall:
             self._stall(stall)
+
+        for name in ("ar", "aw", "w"):
+            cocotb.start_soon(self._check_stable(name))
+
+    async def _check_stable(self, name: str) -> None:
+        """Assert that a channel keeps what it offers until it is taken."""
+        channel = [s for s in dir(self.dut) if s.startswith(f"m_axi__{name}") and not s.endswith("ready")]
+        signals = [getattr(self.dut, s) for s in channel]
+        valid, ready = (getattr(self.dut, f"m_axi__{name}{end}") for end in ("valid", "ready"))
+        offered = None
+        while True:
+            await RisingEdge(self.dut.clk)
+            now = [int(s.value) for s in signals]
+            assert offered in (None, now), f"{name} changed before it was taken"
+            held = int(valid.value) and not int(ready.value) and not int(self.dut.rst.value)
+            offered = now if held else None
 
     def _stall(self, stall: float) -> None:
         """Hold every channel back at random."""
@@ -188,9 +205,22 @@ async def starts_and_finishes_are_traced(dut):
             for name in names:
                 seen[name] += int(getattr(dut, f"trace__{name}").value)
 
+    first, last = [], []
+
+    async def watch_ends():
+        for cycle in itertools.count():
+            await RisingEdge(dut.clk)
+            if int(dut.m_axi__arvalid.value) and not first:
+                first.append(cycle)
+            if int(dut.trace__store_finish.value):
+                last.append(cycle)
+
     cocotb.start_soon(watch())
+    cocotb.start_soon(watch_ends())
     program = bench.layer(tiles=4)
     await bench.run(program)
+    around = FETCH_ADDRESS_CYCLES + 1 + DONE_CYCLES
+    assert await bench.counter("CYCLES") == last[-1] - first[0] + around
     for engine in ("load", "compute", "store"):
         count = sum(bench.isa.by_name[name].engine == engine for name, _ in program.steps)
         assert seen[f"{engine}_start"] == seen[f"{engine}_finish"] == count

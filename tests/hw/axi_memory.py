@@ -95,6 +95,7 @@ class WriteMemory:
     bursts: list = field(default_factory=list)
     cycle: int = 0
     beat_cycles: list = field(default_factory=list)
+    burst_cycles: list = field(default_factory=list)
 
     def drive(self, ctx) -> None:
         axi = self.axi
@@ -113,6 +114,7 @@ class WriteMemory:
             address, beats = ctx.get(axi.awaddr), ctx.get(axi.awlen) + 1
             check_burst(self.config, address, beats)
             self.bursts.append((address, beats))
+            self.burst_cycles.append(self.cycle)
             self.addresses.append((address, beats))
         if ctx.get(axi.wvalid) and ctx.get(axi.wready):
             self.data.append((ctx.get(axi.wdata), ctx.get(axi.wstrb), ctx.get(axi.wlast)))

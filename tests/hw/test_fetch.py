@@ -12,6 +12,7 @@ from tests.hw.axi_memory import Chance, ReadMemory
 from tilewright.hw.dispatch import Dispatch
 from tilewright.hw.fetch import Fetch
 from tilewright.hw.read_port import ReadPort
+from tilewright.hw.timing import FETCH_CYCLES
 from tilewright.isa.config import Bus, Config, Gemm, Memory, Queue
 from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet, instruction_set
 
@@ -50,7 +51,8 @@ def fetch_program(isa: InstructionSet, words: list[int], offset: int, rng, stall
 
     async def bench(ctx):
         nonlocal illegal
-        for signal, value in ((port.base, BASE), (fetch.program_offset, offset), (fetch.count, len(words)), (fetch.begin, 1)):
+        ctx.set(port.base, BASE)
+        for signal, value in ((fetch.program_offset, offset), (fetch.count, len(words)), (fetch.begin, 1)):
             ctx.set(signal, value)
         await ctx.tick()
         ctx.set(fetch.begin, 0)
@@ -97,6 +99,7 @@ def test_instructions_come_at_the_rate_of_the_bus(python_random):
     per_instruction = isa.instruction_bytes // isa.config.bus_bytes
     assert set(np.diff(cycles)) == {per_instruction}
     assert len(memory.beat_cycles) == 64 * per_instruction
+    assert cycles[0] == memory.beat_cycles[per_instruction - 1] + FETCH_CYCLES
 
 
 @pytest.mark.parametrize("opcode", [0, 5, 63])

@@ -15,6 +15,7 @@ from tests.hw.axi_memory import Chance, ReadMemory
 from tests.hw.reference import Memories, draw_of_engine, execute, random_memories
 from tilewright.hw.load_engine import LoadEngine
 from tilewright.hw.read_port import ReadPort
+from tilewright.hw.timing import DMA_ADDRESS_CYCLES, LOAD_PADDING_CYCLES, LOAD_WRITE_CYCLES
 from tilewright.isa.config import Bus, Config, Gemm, Memory
 from tilewright.isa.generator import Limits
 from tilewright.isa.instructions import Engine, InstructionSet, instruction_set
@@ -168,3 +169,17 @@ def test_nothing_is_read_for_a_zero_extent_but_tokens_go(zero, rng, python_rando
     memory = bench.run(row_loads(isa, rows=2, run=3, count=3, signal=2, **{zero: 0}))
     assert memory.bursts == [] and bench.writes == 0
     assert [mask for _, mask in bench.finished] == [2, 2, 2]
+
+
+def test_latencies_are_those_of_the_timing_facts(rng, python_random):
+    isa = instruction_set(config_of(1, 16, 16, 128))
+    bench = LoadBench(isa, random_memories(isa, rng, DRAM_BYTES), python_random, stall=0, latency=9)
+    memory = bench.run(row_loads(isa, rows=1, run=1, count=1))
+    (start,), (finish, _) = bench.starts, bench.finished[0]
+    assert memory.beat_cycles == [start + DMA_ADDRESS_CYCLES + 9]
+    assert finish == memory.beat_cycles[0] + LOAD_WRITE_CYCLES
+
+    bench = LoadBench(isa, random_memories(isa, rng, DRAM_BYTES), python_random, stall=0)
+    bench.run([*row_loads(isa, rows=0, run=1, count=1, pad_top=1), *row_loads(isa, rows=0, run=1, count=1)])
+    assert [finish - bench.starts[0] for finish, _ in bench.finished] == [LOAD_PADDING_CYCLES, LOAD_PADDING_CYCLES + 1]
+    assert np.diff(bench.starts) == [1]

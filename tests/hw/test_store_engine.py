@@ -16,7 +16,13 @@ from tests.hw.axi_memory import Chance, WriteMemory
 from tests.hw.reference import Memories, draw_of_engine, execute, random_memories
 from tests.hw.test_load_engine import SHAPES, config_of
 from tilewright.hw.store_engine import StoreEngine
-from tilewright.hw.timing import act_read_cycles
+from tilewright.hw.timing import (
+    DMA_ADDRESS_CYCLES,
+    STORE_BEAT_CYCLES,
+    STORE_FINISH_CYCLES,
+    STORE_READ_CYCLES,
+    act_read_cycles,
+)
 from tilewright.hw.write_port import WritePort
 from tilewright.isa.generator import Limits
 from tilewright.isa.instructions import Engine, InstructionSet, instruction_set
@@ -39,6 +45,7 @@ class StoreBench:
     finished: list = field(default_factory=list)
     starts: list = field(default_factory=list)
     errors: int = 0
+    requests: list = field(default_factory=list)
 
     def run(self, words: list[int], drain_at: int | None = None) -> WriteMemory:
         """Run instructions until as many have finished, or until drained; return the memory with its notes."""
@@ -94,6 +101,8 @@ class StoreBench:
             queue.pop(0)
             self.starts.append(cycle)
         asked = ctx.get(engine.rows.request.valid) and ctx.get(engine.rows.request.ready)
+        if asked:
+            self.requests.append(cycle)
         row = ctx.get(engine.rows.request.payload)
         data = self.arrays["act"][row * ratio : (row + 1) * ratio].tobytes()
         reads.append(int.from_bytes(data, "little") if asked else None)
@@ -166,3 +175,16 @@ def test_a_response_with_an_error_is_reported_once(rng, python_random):
     bench = StoreBench(isa, random_memories(isa, rng, DRAM_BYTES), python_random, error_at=BASE + 2 * 512)
     bench.run([store_word(isa)])
     assert bench.errors == 1
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_latencies_are_those_of_the_timing_facts(ratio, rng, python_random):
+    isa = instruction_set(config_of(1, 16, 16 // ratio, 128))
+    latency = 9
+    bench = StoreBench(isa, random_memories(isa, rng, DRAM_BYTES), python_random, stall=0, latency=latency)
+    memory = bench.run([store_word(isa, extent_run=1, extent0=1)])
+    (start,), (finish, _) = bench.starts, bench.finished[0]
+    assert bench.requests == [start + STORE_READ_CYCLES]
+    assert memory.burst_cycles == [start + DMA_ADDRESS_CYCLES]
+    assert memory.beat_cycles == [bench.requests[0] + act_read_cycles(isa.config) + STORE_BEAT_CYCLES]
+    assert finish == memory.beat_cycles[0] + latency + STORE_FINISH_CYCLES

@@ -145,13 +145,14 @@ def _compute(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) -> 
         acc.append(_wrap(a, config.acc_depth))
     else:
         act.append(_widened(a, wide, config.act_depth))
-    if values["residual"] or (opcode is Opcode.VECTOR and _uses_b(isa, values["op"])):
+    if values["residual"] or (opcode is Opcode.VECTOR and uses_operand_b(isa, values["op"])):
         act.append(_widened(b, wide, config.act_depth))
     reads |= {space: np.unique(np.concatenate(parts)) for space, parts in (("act", act), ("acc", acc)) if parts}
     return Footprint(reads, _results(config, values))
 
 
-def _uses_b(isa: InstructionSet, code: int) -> bool:
+def uses_operand_b(isa: InstructionSet, code: int) -> bool:
+    """Tell whether the vector operation of this number reads operand `b`."""
     return any("b" in _variables(op.combine) for op in isa.vector_ops if op.code == code)
 
 

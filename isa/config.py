@@ -102,7 +102,7 @@ class Epilogue:
 
     multiplier_bits: int = _parameter(16, 8, 24, "width of the fixed-point requantization multipliers")
     residual: bool = _switch(True, "whether a second operand with its own scale can be added")
-    tables: int = _parameter(2, 0, 16, "resident 256-entry lookup tables; 0 leaves the lookup out")
+    tables: int = _parameter(2, 0, 16, "resident 256-entry lookup tables, 0 leaves the lookup out", power_of_two=True)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from tilewright.sim.rtl.cache import Cache, content_hash
 from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness.cpp", "memory.hpp", "fst/lz4.h", "fst/zlib.h")
+_SOURCES = ("harness.cpp", "memory.hpp")
+_SHIMS = ("fst/lz4.h", "fst/zlib.h")
 _LIBRARY = "model.so"
 
 _VERILATOR_FLAGS = (
@@ -90,7 +91,8 @@ def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress:
         If a tool is missing or fails, or the cache cannot be written.
     """
     tools = find_toolchain()
-    key = content_hash((verilog, top, repr(options), *_identity(tools, options)))
+    sources = [(_HERE / name).read_text() for name in _SOURCES]
+    key = content_hash((verilog, top, repr(options), *_identity(tools, options), *sources))
 
     def make_runtime(folder: Path) -> None:
         _compile_runtime(tools, options, folder, progress)
@@ -103,10 +105,9 @@ def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress:
 
 
 def _identity(tools: Toolchain, options: BuildOptions) -> list[str]:
-    sources = [(_HERE / name).read_text() for name in _SOURCES]
     verilator = (_VERILATOR_FLAGS, options.verilator_flags)
     compiler = (_COMMON_FLAGS, _FAST_FLAGS, _SLOW_FLAGS, _LINK_FLAGS, options.defines, options.runtime_sources)
-    return [tools.identity, repr(verilator), repr(compiler), *sources]
+    return [tools.identity, repr(verilator), repr(compiler), *((_HERE / name).read_text() for name in _SHIMS)]
 
 
 def _compile_runtime(tools: Toolchain, options: BuildOptions, folder: Path, progress: Progress) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -169,6 +171,22 @@ def test_time_out_names_missing_tokens(rng: np.random.Generator) -> None:
     message = r"LOAD_ACT #2 waits for a token from compute and store; .*STORE_ACT #1 waits for a token from compute$"
     with pytest.raises(DeviceError, match=message):
         simulator(max_cycles=1000).launch(memory(program, rng), 0, 3)
+
+
+def test_control_c_ends_a_run(rng: np.random.Generator) -> None:
+    stuck = simulator()
+    timer = Timer(0.5, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        stuck.launch(memory(ISA.encode("GEMM", {}), rng), 0, 1)
+    timer.join()
+    assert stuck.launch(memory(copy_program(1), rng), 0, 2).cycles, "the simulator is usable afterwards"
+
+
+def test_threads_change_nothing(rng: np.random.Generator) -> None:
+    dram = memory(copy_program(5), rng)
+    results = [simulator(threads=threads).launch(dram.copy(), 0, 2) for threads in (1, 2)]
+    assert results[0].counters == results[1].counters
 
 
 def test_illegal_instruction_is_named(rng: np.random.Generator) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.timing import PAGE_BYTES as PAGE_BYTES
+from tilewright.hw.timing import burst_limit as burst_limit
 from tilewright.isa import registers
 from tilewright.isa.config import Config
 
@@ -16,14 +18,6 @@ FETCH_ID = 0
 LOAD_ID = 1
 
 BURST_INCREMENTING = 1
-
-#: No burst crosses a multiple of this.
-PAGE_BYTES = 4096
-
-
-def burst_limit(config: Config) -> int:
-    """Return the beats of the longest burst: `bus.burst_beats`, but never more than a page."""
-    return min(config.bus.burst_beats, PAGE_BYTES // config.bus_bytes)
 
 
 def _read_members(config: Config) -> dict[str, wiring.Member]:

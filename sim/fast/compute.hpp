@@ -1,0 +1,99 @@
+// The compute engine: decoder, sequencer and the pipeline behind it, which never stalls.
+#pragma once
+
+#include "common.hpp"
+
+class Compute {
+    // What one instruction issues: steps in the cycles `first` to `last`, every `reduction`-th of them with a result.
+    struct Issue {
+        Cycle first, last;
+        int64_t reduction;
+        bool writes_act, reads_b_always, reads_b_last;
+    };
+
+    Context& c;
+    WaitMeter meter;
+    bool is_decoded = false;
+    Cycle decode_from = 0, decoded_from = 0, free_from = 0;
+    Level in_flight;
+    std::vector<Issue> issues;
+    size_t writing = 0, reading = 0, finishing = 0;  // the issues that the result write, operand b, the finish are at
+
+public:
+    explicit Compute(Context& context) : c(context) {}
+
+    void start(Cycle t) {
+        if (!is_decoded) decode(t);
+        if (!is_decoded) return;
+        Cycle ready_from = std::max(decoded_from, free_from);
+        if (t < ready_from) return c.clock.at(COMPUTE_START, ready_from);
+        const Instruction& instruction = c.program[c.compute_queue.front()];
+        if (instruction.fence && in_flight.at(t) > 0) return meter.set(t, &c.counters.compute_fence);
+        if (!c.tokens.grants(COMPUTE, instruction.wait, t)) return meter.set(t, &c.counters.compute_wait);
+        meter.set(t, nullptr);
+        c.begin(COMPUTE, t);
+        in_flight.raise(t);
+        is_decoded = false;
+        decode_from = t + c.p.compute_decode - 1;
+        issue(instruction, t + c.p.compute_start);
+    }
+
+    void finish(Cycle t) {
+        if (t < finish_cycle()) return c.clock.at(COMPUTE_FINISH, finish_cycle());
+        ++finishing;
+        in_flight.lower(t);
+        c.finish(COMPUTE, t);
+        if (finishing < issues.size()) c.clock.at(COMPUTE_FINISH, finish_cycle());
+    }
+
+    // Whether a result is written to the activation scratchpad in this cycle; cycles asked for never go back.
+    bool writes_act(Cycle t) { return next_write(t) == t; }
+
+    // The first cycle from t on in which a result of what has been issued so far is written there.
+    Cycle next_write(Cycle t) {
+        Cycle step = t - c.p.compute_latency;
+        while (writing < issues.size() && (issues[writing].last < step || !issues[writing].writes_act)) ++writing;
+        if (writing == issues.size()) return never;
+        return c.p.compute_latency + next_result(issues[writing], step);
+    }
+
+    // Likewise for operand b, in the cycle of the step.
+    bool reads_b(Cycle t) { return next_read(t) == t; }
+
+    Cycle next_read(Cycle t) {
+        while (reading < issues.size() && (issues[reading].last < t || !reads_b(issues[reading]))) ++reading;
+        if (reading == issues.size()) return never;
+        const Issue& issue = issues[reading];
+        return issue.reads_b_always ? std::max(issue.first, t) : next_result(issue, t);
+    }
+
+    // No instruction that has not started yet issues a step before this cycle, seen from cycle t.
+    Cycle horizon(Cycle t) const { return std::max(free_from, t) + c.p.compute_start; }
+
+private:
+    Cycle finish_cycle() const { return issues[finishing].last + c.p.compute_latency; }
+    static bool reads_b(const Issue& issue) { return issue.reads_b_always || issue.reads_b_last; }
+
+    static Cycle next_result(const Issue& issue, Cycle step) {
+        if (step <= issue.first) return issue.first + issue.reduction - 1;
+        return step + issue.reduction - 1 - (step - issue.first) % issue.reduction;
+    }
+
+    void decode(Cycle t) {
+        if (t < decode_from) return c.clock.at(COMPUTE_START, decode_from);
+        if (!c.compute_queue.has(t)) return;
+        is_decoded = true;
+        decoded_from = t + 1;
+    }
+
+    void issue(const Instruction& instruction, Cycle first) {
+        bool is_empty = instruction.steps == 0;
+        Cycle last = first + std::max<int64_t>(instruction.steps, 1) - 1;
+        issues.push_back({first, last, std::max<int64_t>(instruction.reduction, 1), instruction.writes_act && !is_empty,
+                          instruction.reads_b_always && !is_empty, instruction.reads_b_last && !is_empty});
+        free_from = last;
+        c.clock.at(COMPUTE_FINISH, finish_cycle());
+        c.counters.compute_busy += instruction.steps;
+        if (instruction.is_gemm) c.counters.gemm_steps += instruction.steps;
+    }
+};

@@ -1,0 +1,138 @@
+// Reading: bursts of fetch and load over the address channel, the memory, the data to fetch and to the scratchpads.
+#pragma once
+
+#include "compute.hpp"
+#include "dma_front.hpp"
+#include "entry_walker.hpp"
+#include "fetch.hpp"
+
+class ReadPath {
+    struct Request {
+        int64_t beats;
+        bool is_fetch;
+    };
+
+    struct Reading {
+        int64_t beats;
+        bool is_fetch;
+        Cycle ready;
+    };
+
+    Context& c;
+    Fetch& fetch;
+    DmaFront& front;
+    Compute& compute;
+    EntryWalker walker;
+
+    Level outstanding;          // bursts on their way
+    Queue<Request> addresses;   // between port and bus
+    Level accepted;             // bursts that the memory has taken and not finished
+    Ring<Reading> readings;
+    Cycle bus_free = 0;         // the data channel moves again from this cycle on
+    int64_t buffered = 0;       // beats between bus and readers, at most two
+    bool is_fetch[2] = {};      // whose they are
+    int64_t chunk = 0;          // of the current entry
+    bool has_row = false;       // a row stands at the activation scratchpad's port
+    bool at_end = false;        // the write in the output registers is an instruction's last
+
+public:
+    ReadPath(Context& context, Fetch& fetch, DmaFront& front, Compute& compute)
+        : c(context), fetch(fetch), front(front), compute(compute), walker(c, front.boxes, LOAD_START),
+          addresses(2), readings(c.p.outstanding) {}
+
+    // The address channel: the memory takes a request, the port takes a burst, fetch first.
+    void send(Cycle t) {
+        bool has_room = addresses.level.at(t) < 2 && outstanding.at(t) != c.p.reads_in_flight;
+        bool moves = false;
+        if (addresses.has(t) && accepted.at(t) < c.p.outstanding) {
+            accept(t, addresses.pop(t));
+            moves = true;
+        }
+        if (has_room) moves |= take_burst(t);
+        if (moves) c.clock.at(READ_ADDRESS, t + 1);
+    }
+
+    // The data channel and the load engine's back.
+    void receive(Cycle t) {
+        bool bus_moves = buffered < 2 && !readings.empty() && t >= readings.front().ready && t >= bus_free;
+        bool to_fetch = buffered && is_fetch[0];
+        if (to_fetch) fetch.arrive(t);
+        bool to_load = write(t, buffered && !is_fetch[0]);
+        if (to_fetch || to_load) {
+            --buffered;
+            is_fetch[0] = is_fetch[1];
+        }
+        if (bus_moves) take_beat(t);
+        plan(t);
+    }
+
+private:
+    void accept(Cycle t, const Request& request) {
+        ++c.counters.read_bursts;
+        accepted.raise(t);
+        readings.push({request.beats, request.is_fetch, t + c.p.latency});
+        c.clock.at(READ_DATA, t + c.p.latency);
+    }
+
+    bool take_burst(Cycle t) {
+        int64_t beats = fetch.asks(t);
+        if (beats) {
+            fetch.ask();
+            addresses.push(t, {beats, true});
+        } else if (front.bursts.has(t)) {
+            addresses.push(t, {front.take(t).beats, false});
+        } else {
+            return false;
+        }
+        outstanding.raise(t);
+        return true;
+    }
+
+    void take_beat(Cycle t) {
+        Reading& reading = readings.front();
+        ++c.counters.read_beats;
+        is_fetch[buffered++] = reading.is_fetch;
+        bus_free = t + c.p.beat_interval;
+        if (--reading.beats) return;
+        readings.pop();
+        accepted.lower(t);
+        outstanding.lower(t);
+        c.clock.at(READ_ADDRESS, t + 1);
+    }
+
+    // Write a beat, a part of it or padding; return whether a beat is used up.
+    bool write(Cycle t, bool has_beat) {
+        bool port_free = !has_row || !compute.writes_act(t);
+        if (at_end && port_free) front.finish(t);
+        bool fires = false, entry_done = false, uses_beat = false, writes = false;
+        bool is_act = walker.space == 0;
+        if (walker.is_active) {
+            bool at_last_chunk = chunk == c.p.chunks[walker.space] - 1;
+            entry_done = at_last_chunk || !walker.inside;
+            writes = entry_done || !is_act;
+            fires = (has_beat || !walker.inside) && (port_free || !writes);
+            uses_beat = fires && walker.inside && beat_ends();
+            entry_done &= fires;
+            if (fires && walker.inside) chunk = at_last_chunk ? 0 : chunk + 1;
+        }
+        if (port_free) {
+            has_row = fires && is_act && writes && !walker.is_empty;
+            at_end = entry_done && walker.is_last;
+        }
+        walker.tick(t, entry_done);
+        return uses_beat;
+    }
+
+    bool beat_ends() const {
+        int64_t slots = c.p.slots[walker.space];
+        return slots == 1 || walker.slot == slots - 1 || walker.run_end;
+    }
+
+    void plan(Cycle t) {
+        bool load_moves = walker.is_active && (!walker.inside || (buffered && !is_fetch[0]));
+        if ((buffered && is_fetch[0]) || has_row || at_end || load_moves || walker.is_moving())
+            c.clock.at(READ_DATA, t + 1);
+        else if (buffered < 2 && !readings.empty())
+            c.clock.at(READ_DATA, std::max({t + 1, readings.front().ready, bus_free}));
+    }
+};

@@ -1,0 +1,118 @@
+"""A program as the cycle model wants it: one row of numbers for each instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tilewright.isa.config import Config
+from tilewright.isa.errors import ProgramError
+from tilewright.isa.footprint import uses_operand_b
+from tilewright.isa.instructions import Engine, Instruction, InstructionSet, Opcode
+from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
+from tilewright.sim.decoded_program import DecodedProgram, Integers
+
+#: Columns of the table, as the struct `Instruction` in common.hpp has them.
+COLUMNS = (
+    "engine", "wait", "signal",
+    "fence", "steps", "reduction", "writes_act", "reads_b_always", "reads_b_last", "is_gemm",
+    "space", "base", "run", "extent0", "extent1", "extent2", "stride0", "stride1", "stride2",
+    "pad_left", "pad_right", "pad_top", "pad_bottom",
+)  # fmt: skip
+
+#: The scratchpads that DMA reaches, numbered as in the model, by the instructions that move their entries.
+SPACES: Mapping[Opcode, int] = {
+    Opcode.LOAD_ACT: 0,
+    Opcode.LOAD_WGT: 1,
+    Opcode.LOAD_PRM: 2,
+    Opcode.LOAD_TBL: 3,
+    Opcode.STORE_ACT: 0,
+}
+
+_INDEX = {name: i for i, name in enumerate(COLUMNS)}
+_ENGINES = tuple(Engine)
+_TABLE_BYTES = 256
+_MAX_STEPS = 1 << 62
+
+Values = Mapping[str, Integers]
+
+
+def entry_bytes(config: Config) -> tuple[int, ...]:
+    """Return the bytes of an entry of each scratchpad, as `SPACES` numbers them."""
+    return (config.row_bytes, config.wgt_entry_bytes, config.prm_entry_bytes, _TABLE_BYTES)
+
+
+def program_table(program: DecodedProgram) -> Integers:
+    """Return the table of a program, shape (instructions, columns).
+
+    Raises
+    ------
+    ProgramError
+        For an instruction whose timing is not known, or that takes longer than can be counted.
+    """
+    table = np.zeros((len(program), len(COLUMNS)), np.int64)
+    for instruction in program.isa.instructions:
+        positions, values = program.positions[instruction.name], program.operands[instruction.name]
+        if not len(positions):
+            continue
+        columns = {
+            "engine": _ENGINES.index(instruction.engine),
+            "wait": values["wait"],
+            "signal": values["signal"],
+            **_columns(program, instruction, values),
+        }
+        for name, numbers in columns.items():
+            table[positions, _INDEX[name]] = numbers
+    return table
+
+
+def _columns(program: DecodedProgram, instruction: Instruction, values: Values) -> Mapping[str, Integers | int]:
+    if instruction.opcode in SPACES:
+        return _box(instruction, values)
+    if instruction.opcode in (Opcode.GEMM, Opcode.VECTOR):
+        return _compute(program, instruction, values)
+    position = int(program.positions[instruction.name][0])
+    raise ProgramError(f"{program.describe(position)}: the cycle model does not know the timing of {instruction.name}")
+
+
+def _box(instruction: Instruction, values: Values) -> Mapping[str, Integers | int]:
+    loops = {f"extent{i}": values.get(f"extent{i}", 1) for i in range(3)}
+    strides = {f"stride{i}": values.get(f"dram_stride{i}", 0) for i in range(3)}
+    pads = {name: values.get(name, 0) for name in ("pad_left", "pad_right", "pad_top", "pad_bottom")}
+    space = SPACES[instruction.opcode]
+    return {"space": space, "base": values["dram_base"], "run": values["extent_run"], **loops, **strides, **pads}
+
+
+def _compute(program: DecodedProgram, instruction: Instruction, values: Values) -> Mapping[str, Integers | int]:
+    is_gemm = instruction.opcode is Opcode.GEMM
+    reads_b = 0 if is_gemm else _reads_b(program.isa, values)
+    return {
+        "fence": values["fence"],
+        "steps": _steps(program, instruction, values),
+        "reduction": _product(values, RED_LOOPS),
+        "writes_act": 1 - values["to_acc"],
+        "reads_b_always": reads_b,
+        "reads_b_last": values["residual"],
+        "is_gemm": int(is_gemm),
+    }
+
+
+def _reads_b(isa: InstructionSet, values: Values) -> Integers:
+    codes = [op.code for op in isa.vector_ops if uses_operand_b(isa, op.code)]
+    return np.isin(values["op"], codes).astype(np.int64)
+
+
+def _product(values: Values, loops: tuple[str, ...]) -> Integers:
+    return np.asarray(np.prod([values[f"extent_{name}"] for name in loops], axis=0), np.int64)
+
+
+def _steps(program: DecodedProgram, instruction: Instruction, values: Values) -> Integers:
+    names = OUT_LOOPS + RED_LOOPS
+    logarithm = np.sum([np.log2(np.maximum(values[f"extent_{name}"], 1)) for name in names], axis=0)
+    steps = _product(values, names)
+    too_long = np.flatnonzero((logarithm > np.log2(_MAX_STEPS)) & (steps != 0))
+    if len(too_long):
+        position = int(program.positions[instruction.name][too_long[0]])
+        raise ProgramError(f"{program.describe(position)} takes more than 2**62 steps")
+    return steps

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.program import Launch, Program
 from tilewright.isa.config import Config
-from tilewright.isa.instructions import InstructionSet, instruction_set
+from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet, instruction_set
 from tilewright.report import LayerInfo, LayerReport, Report, Work, bound_of, cycles_by_layer, work_by_layer
 from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 
@@ -80,11 +80,18 @@ def _launch_reports(
     start = launch.offset - program.image_offset
     instructions = program.image[start : start + launch.count * isa.instruction_bytes].tobytes()
     work = work_by_layer(isa, instructions, layer_of)
-    charges = cycles_by_layer(layer_of, result.trace.end.tolist()) if result.trace is not None else {}
+    charges: dict[int, int] = {}
+    if result.trace is not None:
+        is_compute = [_engine(isa, instructions, i) is Engine.COMPUTE for i in range(launch.count)]
+        charges = cycles_by_layer(layer_of, is_compute, result.trace.end.tolist())
     return {
         index: _device_report(_device_info(program, index), work[index], charges.get(index), program.config, rate)
         for index in work
     }
+
+
+def _engine(isa: InstructionSet, instructions: bytes, index: int) -> Engine:
+    return isa.by_opcode[instructions[index * isa.instruction_bytes] & ((1 << OPCODE_BITS) - 1)].engine
 
 
 def _device_report(info: LayerInfo, work: Work, cycles: int | None, config: Config, rate: float) -> LayerReport:

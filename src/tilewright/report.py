@@ -1,7 +1,7 @@
 """What a run took, layer by layer: cycles, utilization, DRAM traffic, and what bounds each layer.
 
-Engines overlap, so a layer has no cycles of its own. A layer is charged the time from the completion of everything
-before it to its own completion; the charges add up to the run's cycles.
+Engines overlap, so a layer has no cycles of its own. A layer is charged the time from the last result of the layers
+before it to its own last result; the charges add up to the run's cycles.
 """
 
 from __future__ import annotations
@@ -187,25 +187,35 @@ def _product(values: Any) -> int:
     return result
 
 
-def cycles_by_layer(layer_of: Sequence[int], end: Sequence[int], start_cycle: int = 0) -> dict[int, int]:
-    """Charge each layer the time between the completions before it and its own.
+def cycles_by_layer(layer_of: Sequence[int], is_compute: Sequence[bool], end: Sequence[int]) -> dict[int, int]:
+    """Charge each layer the time from the computing of all before it to its own.
+
+    Computing is in order, so that no layer is charged less than its steps. The first layer's charge includes the
+    wait for its operands, the last one's the wait for its results to be stored; layers that only move data count
+    when they are complete.
 
     Parameters
     ----------
     layer_of : sequence of int
         Layer of each instruction.
+    is_compute : sequence of bool
+        Whether each is a compute instruction.
     end : sequence of int
-        Cycle in which each instruction completed.
-    start_cycle : int
-        When the run began.
+        Cycle in which each completed, from the start of the launch.
     """
-    last: dict[int, int] = {}
-    for layer, cycle in zip(layer_of, end, strict=True):
-        last[layer] = max(last.get(layer, start_cycle), int(cycle))
-    charges, done = {}, start_cycle
-    for layer, cycle in sorted(last.items(), key=lambda item: (item[1], item[0])):
+    complete: dict[int, int] = {}
+    computed: dict[int, int] = {}
+    for layer, computes, cycle in zip(layer_of, is_compute, end, strict=True):
+        complete[layer] = max(complete.get(layer, 0), int(cycle))
+        if computes:
+            computed[layer] = max(computed.get(layer, 0), int(cycle))
+    marks = {layer: computed.get(layer, cycle) for layer, cycle in complete.items()}
+    charges, done = {}, 0
+    for layer, cycle in sorted(marks.items(), key=lambda item: (item[1], item[0])):
         charges[layer] = cycle - done
         done = cycle
+    if charges:
+        charges[next(reversed(charges))] += max(complete.values()) - done
     return charges
 
 
@@ -250,12 +260,22 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
     from rich.markup import escape
 
     if layer.place == "host":
-        return escape(layer.name), layer.kind, *[""] * 5, escape(f"host: {layer.note}" if layer.note else "host")
+        return (
+            escape(layer.name),
+            shown_kind(layer.kind),
+            *[""] * 5,
+            escape(f"host: {layer.note}" if layer.note else "host"),
+        )
     return (
-        escape(layer.name), layer.kind, f"{layer.macs:,}" if layer.macs else "", _number(layer.cycles),
+        escape(layer.name), shown_kind(layer.kind), f"{layer.macs:,}" if layer.macs else "", _number(layer.cycles),
         _percent(layer.utilization if layer.macs else None), f"{layer.work.read_bytes:,}",
         f"{layer.work.write_bytes:,}", layer.bound,
     )  # fmt: skip
+
+
+def shown_kind(kind: str) -> str:
+    """Show an operator: those of ONNX under their plain name."""
+    return kind.removeprefix("onnx.")
 
 
 def _number(value: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -129,11 +130,12 @@ def softmax_model(domain: str = "", op: str = "Softmax") -> onnx.ModelProto:
 def test_unsupported_operator_runs_on_the_host_and_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "softmax.onnx"
     path.write_bytes(softmax_model().SerializeToString())
-    result = invoke("run", path, "--config", "tiny", "--check")
+    result = invoke("run", path, "--config", "tiny", "--check", "--json", "-")
     assert result.exit_code == 0, result.output
-    (line,) = (line for line in result.stdout.splitlines() if "onnx.Softmax" in line)
-    assert "host" in line
-    assert "0 values differ" in result.stdout
+    layers = {layer["kind"]: layer for layer in json.loads(result.stdout)["layers"]}
+    assert layers["onnx.Softmax"]["place"] == "host" and layers["onnx.Softmax"]["note"]
+    assert layers["qconv2d"]["place"] == "device"
+    assert "Softmax" in result.stderr and "0 values differ" in result.stderr
 
 
 def test_unknown_operator_is_refused_by_name(tmp_path: Path) -> None:

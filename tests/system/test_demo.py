@@ -58,6 +58,7 @@ def test_demo_on_rtl(tmp_path: Path) -> None:
     layers = [layer for layer in data["layers"] if layer["place"] == "device"]
     assert all(layer["bound"] in ("array", "vector", "bus", "latency") for layer in layers if layer["cycles"])
     assert sum(layer["cycles"] for layer in layers) <= data["cycles"]
+    assert all(layer["work"]["gemm_steps"] + layer["work"]["vector_steps"] <= layer["cycles"] for layer in layers)
     assert 0 < data["utilization"] <= 1
     counters = data["counters"]
     assert data["work"]["gemm_steps"] == counters["gemm_steps"]

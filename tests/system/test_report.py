@@ -37,18 +37,22 @@ def test_work_is_what_the_instructions_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "end", "expected"),
+    ("trace", "expected"),
     [
-        ([0, 0, 1], [10, 30, 50], {0: 30, 1: 20}),
-        ([0, 1, 0, 1], [10, 20, 30, 45], {0: 30, 1: 15}),  # the second layer's load overlaps the first
-        ([1, 0], [30, 10], {0: 10, 1: 20}),
-        ([2, 2, 3], [8, 8, 8], {2: 8, 3: 0}),
+        # (layer, engine, end)
+        ([(0, "l", 10), (0, "c", 30), (1, "c", 50)], {0: 30, 1: 20}),
+        ([(0, "l", 10), (1, "l", 20), (0, "c", 30), (1, "c", 45)], {0: 30, 1: 15}),  # loads ahead
+        ([(0, "c", 30), (0, "s", 44), (1, "c", 45), (1, "s", 60)], {0: 30, 1: 30}),  # stores behind
+        ([(0, "c", 30), (1, "l", 35), (1, "s", 50), (2, "c", 70)], {0: 30, 1: 20, 2: 20}),  # a copy
+        ([(2, "c", 8), (3, "l", 8)], {2: 8, 3: 0}),
+        ([], {}),
     ],
 )
-def test_charges_add_up(layers: list[int], end: list[int], expected: dict[int, int]) -> None:
-    found = cycles_by_layer(layers, np.array(end))
+def test_charges_add_up(trace: list[tuple[int, str, int]], expected: dict[int, int]) -> None:
+    layers, engines, end = ([entry[i] for entry in trace] for i in range(3))
+    found = cycles_by_layer(layers, [engine == "c" for engine in engines], np.array(end))
     assert found == expected
-    assert sum(found.values()) == max(end)
+    assert sum(found.values()) == max(end, default=0)
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,10 @@ def layer_table(compiled: Compiled) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from tilewright.report import shown_kind
+
     table = Table("layer", "kind", "runs on", "MACs", "why", title=escape(compiled.title), title_justify="left")
     for layer in compiled.layers:
         macs = f"{layer.macs:,}" if layer.macs else ""
-        table.add_row(escape(layer.name), layer.kind, layer.place, macs, escape(layer.note))
+        table.add_row(escape(layer.name), shown_kind(layer.kind), layer.place, macs, escape(layer.note))
     return table

@@ -1,88 +1,122 @@
-"""An analytic estimate of a tiled layer's cycles: compute against bus, start-up and tail."""
+"""An analytic estimate of a tiled layer's cycles: loads of successive tiles against their compute, start-up, tail."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from tilewright.compiler.targets.accelerator.problem import Problem, Tiling, chunk_entries, reductions
 from tilewright.isa.config import Config
 
 #: Cycles from the start of a load instruction to its first data, about; as much again for a store's response.
-LATENCY_CYCLES = 40
+LATENCY_CYCLES = 60
+#: Cycles from the start of a program to its first load.
+FETCH_CYCLES = 60
 #: Cycles lost between compute instructions.
-GAP_CYCLES = 2
+GAP_CYCLES = 1
 #: Cycles lost when a compute instruction waits for its predecessors' results.
-FENCE_CYCLES = 30
-#: Cycles of a DMA engine for each run or instruction, beside its beats.
+FENCE_CYCLES = 25
+#: Cycles of a DMA engine for each run, and for each instruction, beside its beats.
 RUN_CYCLES = 1
+BOX_CYCLES = 4
+#: Tiles that are looked at one by one; beyond them, those in the middle are taken for equal.
+WATCHED_TILES = 10
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cycles of a layer by cause, and bytes moved.
+    """Cycles of a layer.
 
     Attributes
     ----------
     compute, load, store : int
-        Cycles for which each engine is busy.
-    exposed : int
-        Cycles before the first compute instruction and after the last.
+        For which each engine is busy.
     cycles : int
-        The estimate of the whole.
+        The estimate of the whole, from start to the last response.
     """
 
     compute: int
     load: int
     store: int
-    exposed: int
     cycles: int
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Cycles of a spatial tile: its compute, its input, its other loads, and what must be loaded before it starts."""
+
+    compute: int
+    inputs: int
+    others: int
+    first: int
 
 
 def estimate(problem: Problem, tiling: Tiling, config: Config) -> Cost:
     """Estimate the cycles of a problem that is cut in a certain way."""
-    sub_out = config.lanes // config.gemm.block_out
     row_cycles = max(1, config.row_bytes // config.bus_bytes)
-    entry_cycles = max(1, config.wgt_entry_bytes // config.bus_bytes)
-    prm_cycles = max(1, config.prm_entry_bytes // config.bus_bytes)
     co_groups = -(-problem.out_blocks // tiling.out_blocks)
-    chunks = reductions(problem, tiling)
-    tiles = problem.groups * tiling.tiles
-
-    in_blocks = problem.span if tiling.is_input_resident else problem.in_blocks(tiling.out_blocks, problem.span)
-    in_times = 1 if tiling.is_input_resident else co_groups
-    columns = min(problem.in_columns(tiling.width), problem.in_width) * len(tiling.widths)
-    run = RUN_CYCLES + columns * row_cycles
-    tile_rows = sum(min(problem.in_rows(h), problem.in_height) for h in tiling.heights)
-    load_in = problem.groups * in_times * in_blocks * tile_rows * run
-    weights = problem.co_count * problem.span * problem.taps(config) * entry_cycles
-    load_weights = weights * (1 if tiling.is_weight_resident else tiles)
-    load_prm = problem.co_count * prm_cycles * (1 if tiling.is_parameter_resident else tiles)
+    steps = co_groups * reductions(problem, tiling)
+    tiles = _tiles(problem, tiling, config, steps)
     out_rows = problem.groups * problem.out_blocks * problem.out_height * problem.out_width
-    load = load_in + load_weights + load_prm + out_rows * row_cycles * problem.has_residual
-    load += tiles * co_groups * chunks * 4
-    store = out_rows * row_cycles + tiles * co_groups * 4
-
-    # Each output column and row split adds no steps of the array, only instructions.
-    instructions = tiles * co_groups * chunks * sub_out
-    fences = tiles * co_groups * (chunks - 1)
-    if problem.has_residual and chunks > 1:  # the residual is added by instructions of its own
-        out_rows_compute = problem.groups * problem.co_count * problem.out_height * problem.out_width
-        fences += tiles * co_groups
-    else:
-        out_rows_compute = 0
-    compute = problem.steps(config) + instructions * GAP_CYCLES + fences * FENCE_CYCLES + out_rows_compute
-
-    first_rows = problem.in_rows(tiling.heights[0]) * problem.in_columns(tiling.widths[0])
-    first_in = (in_blocks if chunks == 1 else tiling.blocks) * first_rows * row_cycles
-    first_weights = -(-weights // (co_groups * chunks))
-    start = first_in + first_weights + prm_cycles + LATENCY_CYCLES
+    store = out_rows * row_cycles + problem.groups * tiling.tiles * co_groups * BOX_CYCLES
     last_blocks = problem.out_blocks - (co_groups - 1) * tiling.out_blocks
     tail = last_blocks * tiling.heights[-1] * tiling.widths[-1] * row_cycles + LATENCY_CYCLES
 
-    body = max(compute, load - first_in - first_weights, store - tail)
-    stalls = 0
-    if tiling.in_slots < 2:  # a tile's input is loaded only when the previous tile is computed
-        stalls += (tiles * in_times - 1) * min(compute, load - load_weights) // (tiles * in_times)
+    end = FETCH_CYCLES + LATENCY_CYCLES + _pipeline(tiles, steps, tiling.in_slots)
+    compute = sum(tile.compute for tile in tiles)
+    load = sum(tile.inputs + tile.others for tile in tiles)
+    end += (problem.groups - 1) * max(compute, load)
+    end = max(end, problem.groups * store)
     if not tiling.is_weight_resident and 2 * chunk_entries(problem, tiling, config) > config.wgt_depth:
-        stalls += min(compute, load_weights)
-    return Cost(compute, load, store, start + tail, start + body + tail + stalls)
+        end += min(compute, load)  # weights cannot be loaded while others are used
+    return Cost(problem.groups * compute, problem.groups * load, store, end + tail)
+
+
+def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list[_Tile]:
+    """Work out the tiles of one image."""
+    row_cycles = max(1, config.row_bytes // config.bus_bytes)
+    entry_cycles = max(1, config.wgt_entry_bytes // config.bus_bytes)
+    prm_cycles = max(1, config.prm_entry_bytes // config.bus_bytes)
+    chunks = reductions(problem, tiling)
+    co_groups = steps // chunks
+    sub_out = config.lanes // config.gemm.block_out
+    weights = problem.co_count * problem.span * problem.taps(config) * entry_cycles
+    parameters = problem.co_count * prm_cycles
+    blocks = (
+        problem.span if tiling.is_input_resident else co_groups * problem.in_blocks(tiling.out_blocks, problem.span)
+    )
+    first_blocks = tiling.blocks if tiling.is_input_resident else problem.in_blocks(tiling.out_blocks, tiling.blocks)
+    is_split = problem.has_residual and chunks > 1  # the residual is added by instructions of its own
+    overhead = steps * sub_out * GAP_CYCLES + co_groups * (chunks - 1 + is_split) * FENCE_CYCLES
+    reduction = problem.span * problem.taps(config) + is_split
+    tiles: list[_Tile] = []
+    for height, width in product(tiling.heights, tiling.widths):
+        rows = min(problem.in_rows(height), problem.in_height)
+        line = RUN_CYCLES + min(problem.in_columns(width), problem.in_width) * row_cycles
+        inputs = blocks * rows * line + BOX_CYCLES * (chunks if tiling.is_input_resident else steps)
+        others = problem.out_blocks * height * width * row_cycles * problem.has_residual
+        others += weights + steps * BOX_CYCLES if not tiles or not tiling.is_weight_resident else 0
+        others += parameters + co_groups * BOX_CYCLES if not tiles or not tiling.is_parameter_resident else 0
+        first = first_blocks * rows * line
+        first += (weights + parameters) // steps if not tiles or not tiling.is_weight_resident else 0
+        compute = height * width * problem.co_count * reduction + overhead
+        tiles.append(_Tile(compute, inputs, others, first))
+    return tiles
+
+
+def _pipeline(tiles: Sequence[_Tile], steps: int, in_slots: int) -> int:
+    """When the last tile is computed, its input being loaded while at most `in_slots - 1` earlier ones are computed."""
+    ends: list[int] = []
+    load_end = 0
+    skipped = 0
+    for index, tile in enumerate(tiles):
+        if len(tiles) > WATCHED_TILES and WATCHED_TILES // 2 <= index < len(tiles) - WATCHED_TILES // 2:
+            skipped += max(tile.compute, tile.inputs + tile.others)
+            continue
+        free = ends[-in_slots] if len(ends) >= in_slots else 0
+        begin = max(load_end, free)
+        start = max(ends[-1] if ends else 0, begin + tile.first)
+        load_end = begin + tile.inputs + tile.others
+        ends.append(max(start + tile.compute, load_end + tile.compute // steps))
+    return ends[-1] + skipped

@@ -69,6 +69,17 @@ struct Clock {
         for (int i = 1; i < PARTS; ++i) first = std::min(first, wake[i]);
         return first;
     }
+
+    // The parts to be stepped in this cycle, a bit each; forget that they were.
+    unsigned take(Cycle now) {
+        unsigned due = 0;
+        for (int i = 0; i < PARTS; ++i) {
+            bool is_due = wake[i] == now;
+            due |= unsigned(is_due) << i;
+            wake[i] = is_due ? never : wake[i];
+        }
+        return due;
+    }
 };
 
 // A number that goes up and down by one at most once a cycle each; changes show in the next cycle.

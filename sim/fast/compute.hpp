@@ -39,6 +39,7 @@ public:
     }
 
     void finish(Cycle t) {
+        if (finishing == issues.size()) return;
         if (t < finish_cycle()) return c.clock.at(COMPUTE_FINISH, finish_cycle());
         ++finishing;
         in_flight.lower(t);

@@ -58,11 +58,8 @@ public:
             }
             now = c.clock.next();
             if (now == never) return true;
-            for (int part = 0; part < PARTS; ++part)
-                if (c.clock.wake[part] == now) {
-                    c.clock.wake[part] = never;
-                    step(Part(part), now);
-                }
+            unsigned due = c.clock.take(now);
+            for (; due; due &= due - 1) step(Part(__builtin_ctz(due)), now);
         }
         return false;
     }

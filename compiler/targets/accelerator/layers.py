@@ -12,6 +12,9 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.qops import Epilogue, operand, window, window_counts
 from tilewright.compiler.targets.accelerator.convolution import Convolution, convolution_steps
 from tilewright.compiler.targets.accelerator.copies import Copy, copy_steps
+from tilewright.compiler.targets.accelerator.depthwise import Depthwise, depthwise_steps
+from tilewright.compiler.targets.accelerator.depthwise_tile import pack_depthwise_weights
+from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseProblem, choose_depthwise_tiling
 from tilewright.compiler.targets.accelerator.dram import ConstantPool
 from tilewright.compiler.targets.accelerator.layout import (
     Array,
@@ -104,7 +107,9 @@ def layer_steps(context: LayerContext, node: Node, sources: list[Placed], target
     """
     before = context.pool.end
     try:
-        if node.op in ("qconv2d", "qmatmul"):
+        if is_depthwise(context, node):
+            steps, cycles, tiling = _depthwise(context, node, sources, target)
+        elif node.op in ("qconv2d", "qmatmul"):
             steps, cycles, tiling = _multiplied(context, node, sources, target)
         elif node.op in ("qpad", "qconcat"):
             steps, cycles, tiling = _copied(context, node, sources, target), 0, ""
@@ -185,6 +190,41 @@ def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator
             whole, problem=replace(problem, out_blocks=1, co_count=co_count), source_block=start, target_block=block,
             weights=whole.weights + block * entries * config.wgt_entry_bytes, tail=tail,
         )  # fmt: skip
+
+
+def is_depthwise(context: LayerContext, node: Node) -> bool:
+    """Tell whether a node is lowered to DEPTHWISE.
+
+    Elsewhere a depthwise convolution is a block-diagonal matrix product: without the mode, with more outputs than
+    channels, with dilation, or with strides beyond 2.
+    """
+    if node.op != "qconv2d" or not context.config.depthwise.enabled:
+        return False
+    channels, depth = context.graph.shape(operand(node, "weight"))[:2]
+    is_plain = max(node["strides"]) <= 2 and max(node["dilations"]) == 1
+    return is_plain and depth == 1 and channels == node["groups"]
+
+
+def _depthwise(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> tuple[list[Step], int, str]:
+    config, w = context.config, window(context.graph, node)
+    weight = context.constant(node, "weight")
+    source, result = sources[0].layout, target.layout
+    tail = Tail(
+        node["epilogue"],
+        context.pool.add(_parameters(context, node, weight.shape[0])),
+        _table(context, node),
+        sources[1] if len(sources) > 1 else None,
+    )
+    problem = DepthwiseProblem(
+        result.groups, result.blocks, ceil_div(weight.shape[0], config.gemm.block_out), source.height, source.width,
+        result.height, result.width, w.kernel, w.strides, w.pads[:2], tail.residual is not None,
+    )  # fmt: skip
+    weights = context.pool.add(pack_depthwise_weights(weight, config))
+    layer = Depthwise(problem, sources[0], target, weights, tail, node["zero_in"], layer_name(node))
+    tiling = choose_depthwise_tiling(problem, config)
+    steps = list(depthwise_steps(layer, tiling, context.pads, context.tiles, context.vector_op("sum")))
+    pieces = f"rows {_pieces(tiling.heights)}, columns {_pieces(tiling.widths)}, {tiling.blocks} blocks"
+    return steps, tiling.cycles, f"{pieces}, depthwise"
 
 
 def describe(tiling: Tiling) -> str:

@@ -28,7 +28,7 @@ from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tokens import synchronise
 from tilewright.isa.config import ISA_VERSION, Config
 from tilewright.isa.errors import CapacityError
-from tilewright.isa.instructions import InstructionSet, instruction_set
+from tilewright.isa.instructions import Engine, InstructionSet, instruction_set
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _report(
 
 def moved_bytes(operation: Operation, config: Config) -> int:
     """Bytes that an operation moves over the memory port, instruction fetch left out."""
-    if operation.name in ("GEMM", "VECTOR"):
+    if operation.engine is Engine.COMPUTE:
         return 0
     sizes = {"LOAD_WGT": config.wgt_entry_bytes, "LOAD_PRM": config.prm_entry_bytes, "LOAD_TBL": 256}
     size = sizes.get(operation.name, config.row_bytes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
 from tilewright.compiler.tir.tensorize.canonical import canonical
 from tilewright.compiler.tir.tensorize.equations import Base, Mismatch
-from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, signature
+from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, Signature, signature
 from tilewright.compiler.tir.tensorize.tree import Level, TensorizeError
 from tilewright.compiler.tir.tensorize.unify import Solution, TooManyLoops, unify
 from tilewright.isa.ir import Call, Const, Expr, Function, Stmt, Var, total
@@ -150,12 +151,23 @@ class Tensorizer:
                 return _unify_hoisting(intrinsic, tree, around, most)
             except (Mismatch, TooManyLoops) as error:
                 failures.append((intrinsic, error))
+        if most is None and (template := self._with_fewer_loops(wanted, tree, around)):
+            return template
         for _, failure in failures:
             if isinstance(failure, TooManyLoops):
                 raise failure
         reasons = "; ".join(f"not {intrinsic}, because {failure}" for intrinsic, failure in failures)
         spaces = ", ".join(sorted(set(wanted[1])))
         raise TensorizeError(f"nest `{name}` is no instruction: {reasons or f'none works on {spaces} like this'}")
+
+    def _with_fewer_loops(self, wanted: Signature, tree: Level, around: tuple[str, ...]) -> Template | None:
+        """Look for the fewest instructions where an outermost loop does not fit any hardware loop."""
+        for count in range(1, len(tree.loops)):
+            for intrinsic in self.intrinsics:
+                if intrinsic.signature == wanted:
+                    with suppress(Mismatch, TooManyLoops):
+                        return _unified(intrinsic, tree, around, count)
+        return None
 
 
 def _placed(base: Base, around: tuple[str, ...], placement: Mapping[str, int]) -> Expr:
@@ -176,14 +188,18 @@ def _placed(base: Base, around: tuple[str, ...], placement: Mapping[str, int]) -
 def _unify_hoisting(intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], most: int | None) -> Template:
     """Unify, taking outermost loops off (`most` at most) until the rest fits."""
     for count in range(len(tree.loops) + 1):
-        hoisted = tree.loops[:count]
-        inner = Level(tree.loops[count:], tree.body)
         try:
-            solution = unify(intrinsic, inner, (*around, *(loop.name for loop in hoisted)))
+            return _unified(intrinsic, tree, around, count)
         except TooManyLoops as error:
             if not error.is_outermost or count == most:
                 raise
-        else:
-            trips = tuple(loop.extent.value or 0 for loop in hoisted)
-            return Template(solution, trips, intrinsic.holes, intrinsic.alignment)
     raise Mismatch("no loops are left to hoist")
+
+
+def _unified(intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], count: int) -> Template:
+    """Unify with the `count` outermost loops hoisted."""
+    hoisted = tree.loops[:count]
+    inner = Level(tree.loops[count:], tree.body)
+    solution = unify(intrinsic, inner, (*around, *(loop.name for loop in hoisted)))
+    trips = tuple(loop.extent.value or 0 for loop in hoisted)
+    return Template(solution, trips, intrinsic.holes, intrinsic.alignment)

@@ -133,6 +133,8 @@ class _Unifier:
                     attempt.loops[slot.name] = loop.name if loop else ""
                     attempt.require(slot.extent, 1 if loop is None else _extent(loop))
                 self._node(pattern.body, nest.body, attempt)
+                if pattern is self.intrinsic.pattern:
+                    attempt.copy().solve()  # loops that share a stride contradict each other only when all is known
             except Mismatch as error:
                 failure = failure or error
             else:

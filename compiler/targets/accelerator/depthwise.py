@@ -1,0 +1,313 @@
+"""A depthwise convolution as steps: loads, DEPTHWISE instructions and stores of its tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box, load_entries, store_box
+from tilewright.compiler.targets.accelerator.convolution import clip
+from tilewright.compiler.targets.accelerator.depthwise_tile import DepthwiseTile, Window, windows
+from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseProblem, DepthwiseTiling, in_slot_rows
+from tilewright.compiler.targets.accelerator.nests import Tile, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
+from tilewright.compiler.targets.accelerator.placement import Placed, Tail
+from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
+from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid
+from tilewright.compiler.targets.accelerator.tiling import evenly
+from tilewright.isa.config import Config
+from tilewright.isa.instructions import Engine
+from tilewright.isa.vector_ops import VectorOp
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A problem with the places of its operands.
+
+    Attributes
+    ----------
+    problem : DepthwiseProblem
+    source, target : Placed
+    weights : int
+        First byte of the weight entries.
+    tail : Tail
+    zero_in : int
+        What padding holds.
+    name : str
+    """
+
+    problem: DepthwiseProblem
+    source: Placed
+    target: Placed
+    weights: int
+    tail: Tail
+    zero_in: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """Where the weights and parameters of a group of blocks lie in the scratchpads, and the table."""
+
+    weights: int
+    parameters: int
+    table: int
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """A tile: its image, channel blocks, output rows and columns."""
+
+    image: int
+    block: int
+    blocks: int
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class _Lowering:
+    """What all tiles of a layer share."""
+
+    layer: Depthwise
+    tiles: TileTensorizer
+    pads: Scratchpads
+    in_slots: Slots
+    out_slots: Slots
+    vector_sum: VectorOp
+    parts: tuple[Window, ...]
+
+    @property
+    def config(self) -> Config:
+        return self.tiles.config
+
+    @property
+    def sub_out(self) -> int:
+        return self.config.lanes // self.config.gemm.block_out
+
+    def co_count(self, patch: _Patch) -> int:
+        """Blocks of `block_out` channels of a tile."""
+        first = patch.block * self.sub_out
+        return min(first + patch.blocks * self.sub_out, self.layer.problem.co_count) - first
+
+    def input_grid(self, patch: _Patch) -> Grid:
+        problem = self.layer.problem
+        return Grid(patch.blocks, problem.in_rows(patch.rows), problem.pitch(patch.columns))
+
+
+def depthwise_steps(
+    layer: Depthwise, tiling: DepthwiseTiling, pads: Scratchpads, tiles: TileTensorizer, vector_sum: VectorOp
+) -> Iterator[Step]:
+    """Yield the steps of a depthwise convolution: images, groups of channel blocks, rows, columns.
+
+    Parameters
+    ----------
+    layer, tiling
+    pads
+        The scratchpads as earlier layers leave them.
+    tiles
+        Turns computations into instructions.
+    vector_sum
+        The vector operation that ends sums to which a residual is added.
+    """
+    problem = layer.problem
+    in_slots = pads.slots(in_slot_rows(problem, tiling.blocks, tiling.height, tiling.width), 2)
+    out_slots = pads.slots(tiling.blocks * tiling.height * tiling.width, 2)
+    parts = tuple(windows(problem.kernel, tiles.config))
+    state = _Lowering(layer, tiles, pads, in_slots, out_slots, vector_sum, parts)
+    table = pads.tbl.take(1) if layer.tail.table is not None else -1
+    index = 0
+    for image in range(problem.groups):
+        block = 0
+        for blocks in evenly(problem.blocks, tiling.blocks):
+            constants: _Constants | None = None
+            for patch in _patches(tiling, image, block, blocks):
+                step = Step()
+                if constants is None:
+                    constants = _load_constants(state, patch, table, step, is_first=index == 0)
+                _fill(state, patch, constants, index, step)
+                yield step
+                index += 1
+            block += blocks
+
+
+def _patches(tiling: DepthwiseTiling, image: int, block: int, blocks: int) -> Iterator[_Patch]:
+    row = 0
+    for rows in tiling.heights:
+        column = 0
+        for columns in tiling.widths:
+            yield _Patch(image, block, blocks, row, rows, column, columns)
+            column += columns
+        row += rows
+
+
+def _load_constants(state: _Lowering, patch: _Patch, table: int, step: Step, is_first: bool) -> _Constants:
+    """Load what a group of blocks needs for all its tiles."""
+    config, layer = state.config, state.layer
+    count, entries = state.co_count(patch), len(state.parts)
+    first = patch.block * state.sub_out
+    places = _Constants(state.pads.wgt.take(count * entries), state.pads.prm.take(count), table)
+    size = config.prm_entry_bytes
+    step.loads.append(
+        load_entries(
+            config, "prm", layer.tail.parameters + first * size, places.parameters, count, 1, count * size,
+            f"{layer.name} parameters",
+        )
+    )  # fmt: skip
+    size = entries * config.wgt_entry_bytes
+    step.loads.append(
+        load_entries(
+            config, "wgt", layer.weights + first * size, places.weights, count * entries, 1, count * size,
+            f"{layer.name} weights",
+        )
+    )  # fmt: skip
+    if is_first and layer.tail.table is not None:
+        step.loads.append(load_entries(config, "tbl", layer.tail.table, table, 1, 1, 256, f"{layer.name} table"))
+    return places
+
+
+def _fill(state: _Lowering, patch: _Patch, constants: _Constants, index: int, step: Step) -> None:
+    """Add a tile's loads, instructions and stores to a step."""
+    config, layer = state.config, state.layer
+    source, target = state.in_slots.at(index), state.out_slots.at(index)
+    out_rows = patch.blocks * patch.rows * patch.columns
+    step.loads.append(_load_input(state, patch, source))
+    if layer.tail.residual is not None:
+        box = _out_box(state, layer.tail.residual, patch, target)
+        step.loads.append(load_box(config, box, Padding(), out_rows, f"{layer.name} residual"))
+    step.computes += _computes(state, patch, constants, source, target)
+    step.stores.append(store_box(config, _out_box(state, layer.target, patch, target), out_rows, layer.name))
+
+
+def _load_input(state: _Lowering, patch: _Patch, base: int) -> Operation:
+    config, layer, problem = state.config, state.layer, state.layer.problem
+    grid = state.input_grid(patch)
+    top = patch.row * problem.strides[0] - problem.pads[0]
+    left = patch.column * problem.strides[1] - problem.pads[1]
+    pad_top, rows, pad_bottom = clip(top, grid.rows, problem.in_height - top)
+    pad_left, columns, pad_right = clip(left, grid.columns, problem.in_width - left)
+    layout, row_bytes = layer.source.layout, config.row_bytes
+    first = (patch.image * layout.blocks + patch.block) * layout.plane + max(top, 0) * layout.width + max(left, 0)
+    if not (rows and columns):
+        first, rows, columns = 0, 0, 0
+        pad_top, pad_bottom, pad_left, pad_right = 0, grid.rows, 0, grid.columns
+    loops = [
+        (rows, layout.width * row_bytes, grid.columns),
+        (patch.blocks, layout.plane * row_bytes, grid.rows * grid.columns),
+    ]
+    box = Box(layer.source.offset + first * row_bytes, base, columns, loops)
+    padding = Padding(pad_top, pad_bottom, pad_left, pad_right, layer.zero_in)
+    return load_box(config, box, padding, grid.size, f"{layer.name} input")
+
+
+def _out_box(state: _Lowering, placed: Placed, patch: _Patch, base: int) -> Box:
+    layout, row_bytes = placed.layout, state.config.row_bytes
+    first = (patch.image * layout.blocks + patch.block) * layout.plane + patch.row * layout.width + patch.column
+    plane = patch.rows * patch.columns
+    loops = [(patch.rows, layout.width * row_bytes, patch.columns), (patch.blocks, layout.plane * row_bytes, plane)]
+    return Box(placed.offset + first * row_bytes, base, patch.columns, loops)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the operands of a tile begin (rows of `act`, entries of the others) and how many blocks it has."""
+
+    source: int
+    weights: int
+    parameters: int
+    target: int
+    sums: int
+    table: int
+    count: int
+
+
+def _computes(state: _Lowering, patch: _Patch, constants: _Constants, source: int, target: int) -> Iterator[Operation]:
+    """Yield the instructions of a tile: whole rows of lanes, then those of a last row that is not full."""
+    count, grid = state.co_count(patch), state.input_grid(patch)
+    plane = patch.rows * patch.columns
+    sums = state.pads.acc.take(count * plane) if len(state.parts) > 1 else 0
+    whole = count // state.sub_out * state.sub_out
+    for first, part in ((0, whole), (whole, count - whole)):
+        if part:
+            row = first // state.sub_out
+            yield from _windows(
+                state, patch,
+                _Place(
+                    source=source + row * grid.rows * grid.columns,
+                    weights=constants.weights + first * len(state.parts),
+                    parameters=constants.parameters + first,
+                    target=target + row * plane,
+                    sums=sums + first * plane,
+                    table=constants.table,
+                    count=part,
+                ),
+            )  # fmt: skip
+
+
+def _windows(state: _Lowering, patch: _Patch, place: _Place) -> Iterator[Operation]:
+    """Yield an instruction for each window of the kernel, and what ends the sums."""
+    config, layer = state.config, state.layer
+    rows, plane = -(-place.count // state.sub_out), patch.rows * patch.columns
+    out = Grid(rows, patch.rows, patch.columns)
+    sums_grid = Grid(place.count, patch.rows, patch.columns)
+    grid = replace(state.input_grid(patch), blocks=rows)
+    sums: Span = ("acc", place.sums % config.acc_depth, place.count * plane)
+    target: Span = ("act", place.target % config.act_rows, out.size)
+    ending = _ending(state, place, target)
+    finish = Finish(layer.tail.epilogue, bias=True, table=layer.tail.table is not None)
+    is_split = len(state.parts) > 1 and layer.tail.residual is not None
+    for index, part in enumerate(state.parts):
+        finishes = index == len(state.parts) - 1 and not is_split
+        tile = DepthwiseTile(
+            grid, out if finishes else sums_grid, place.count, patch.rows, patch.columns, (part.rows, part.columns),
+            layer.problem.strides, len(state.parts),
+            replace(finish, accumulate=index > 0) if finishes else Finish(accumulate=index > 0),
+        )  # fmt: skip
+        start = place.source + grid.offset(0, part.row, part.column)
+        reads: list[Span] = [
+            ("act", place.source % config.act_rows, grid.size),
+            ("wgt", place.weights % config.wgt_depth, place.count * len(state.parts)),
+            *([sums] if index else []),
+            *(ending if finishes else []),
+        ]
+        placement = _placement(state, place, start, place.weights + index, finishes)
+        yield from _operations(state, tile, placement, tuple(reads), target if finishes else sums)
+    if is_split:
+        last = VectorTile(
+            state.vector_sum, sums_grid, out, place.count, patch.rows, patch.columns, from_acc=True, finish=finish
+        )
+        placement = _placement(state, place, 0, 0, True) | {"x": sums[1]}
+        yield from _operations(state, last, placement, (sums, *ending), target)
+
+
+def _ending(state: _Lowering, place: _Place, target: Span) -> list[Span]:
+    """What the epilogue reads."""
+    tail = state.layer.tail
+    return [
+        ("prm", place.parameters % state.config.prm_depth, place.count),
+        *([target] if tail.residual is not None else []),
+        *([("tbl", place.table, 1)] if tail.table is not None else []),
+    ]
+
+
+def _placement(state: _Lowering, place: _Place, start: int, weights: int, finishes: bool) -> dict[str, int]:
+    config = state.config
+    target, sums = place.target % config.act_rows * config.ratio, place.sums % config.acc_depth
+    return {
+        "x": start % config.act_rows * config.ratio,
+        "w": weights % config.wgt_depth,
+        "p": place.parameters % config.prm_depth,
+        "addend": sums,
+        "table": max(place.table, 0),
+        "residual": target,
+        "y": target if finishes else sums,
+    }
+
+
+def _operations(
+    state: _Lowering, tile: Tile, placement: dict[str, int], reads: tuple[Span, ...], writes: Span
+) -> Iterator[Operation]:
+    for name, operands in state.tiles.calls(tile, placement):
+        yield Operation(name, Engine.COMPUTE, operands, reads, (writes,), label=state.layer.name)

@@ -1,0 +1,183 @@
+"""Chooses how a depthwise convolution is cut: channel blocks, rows and columns of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tilewright.compiler.targets.accelerator.cost import (
+    BOX_CYCLES,
+    FENCE_CYCLES,
+    FETCH_CYCLES,
+    GAP_CYCLES,
+    LATENCY_CYCLES,
+    RUN_CYCLES,
+)
+from tilewright.compiler.targets.accelerator.depthwise_tile import windows
+from tilewright.compiler.targets.accelerator.tile_output import Pair
+from tilewright.compiler.targets.accelerator.tiling import evenly
+from tilewright.isa.config import Config
+from tilewright.isa.errors import CapacityError
+
+#: Most pieces that an extent is cut into while searching.
+MAX_PIECES = 32
+
+
+@dataclass(frozen=True)
+class DepthwiseProblem:
+    """A depthwise convolution in units of the machine.
+
+    Attributes
+    ----------
+    groups, blocks : int
+        Groups of `batch` images; blocks of `lanes` channels.
+    co_count : int
+        Blocks of `block_out` channels that hold any channel.
+    in_height, in_width, out_height, out_width : int
+        Pixels.
+    kernel, strides : pair of int
+    pads : pair of int
+        Top and left.
+    has_residual : bool
+    """
+
+    groups: int
+    blocks: int
+    co_count: int
+    in_height: int
+    in_width: int
+    out_height: int
+    out_width: int
+    kernel: Pair
+    strides: Pair
+    pads: Pair
+    has_residual: bool
+
+    def in_rows(self, rows: int) -> int:
+        """Input rows of `rows` output rows."""
+        return (rows - 1) * self.strides[0] + self.kernel[0]
+
+    def in_columns(self, columns: int) -> int:
+        """Input columns of `columns` output columns."""
+        return (columns - 1) * self.strides[1] + self.kernel[1]
+
+    def pitch(self, columns: int) -> int:
+        """Columns from one input row to the next in `act`.
+
+        One more than needed where rows would follow each other so that a row of windows looks like a longer row.
+        """
+        needed = self.in_columns(columns)
+        is_seamless = self.strides[0] * needed == self.strides[1] * columns or needed == self.kernel[1]
+        return needed + is_seamless
+
+
+@dataclass(frozen=True)
+class DepthwiseTiling:
+    """Output rows and columns of successive tiles, channel blocks of a step, and what it is estimated to cost."""
+
+    heights: tuple[int, ...]
+    widths: tuple[int, ...]
+    blocks: int
+    cycles: int
+
+    @property
+    def height(self) -> int:
+        """Output rows of the largest tile."""
+        return max(self.heights)
+
+    @property
+    def width(self) -> int:
+        """Output columns of the largest tile."""
+        return max(self.widths)
+
+
+def in_slot_rows(problem: DepthwiseProblem, blocks: int, height: int, width: int) -> int:
+    """Rows of `act` that a tile of input takes."""
+    return blocks * problem.in_rows(height) * problem.pitch(width)
+
+
+@lru_cache(maxsize=1024)
+def choose_depthwise_tiling(problem: DepthwiseProblem, config: Config) -> DepthwiseTiling:
+    """Return the tiling with the least estimate, two tiles of input and output in `act` at a time.
+
+    Raises
+    ------
+    CapacityError
+        When a row of output of one channel block does not fit, naming the memory.
+    """
+    best = min(_candidates(problem, config), key=lambda tiling: tiling.cycles, default=None)
+    if best is None:
+        rows = 2 * (in_slot_rows(problem, 1, 1, 1) + 1)
+        raise CapacityError(
+            f"the smallest tile needs {rows * config.row_bytes} bytes of `memory.act_kib`, "
+            f"which has {config.memory.act_kib * 1024}"
+        )
+    return best
+
+
+def _candidates(problem: DepthwiseProblem, config: Config) -> Iterator[DepthwiseTiling]:
+    widest = (config.depthwise.columns - min(problem.kernel[1], config.window_columns)) // problem.strides[1] + 1
+    for width in _sizes(problem.out_width, widest):
+        found = False
+        for blocks in _sizes(problem.blocks, problem.blocks):
+            for height in _sizes(problem.out_height, config.depthwise.columns):
+                if _fits(problem, blocks, height, width, config):
+                    found = True
+                    heights, widths = evenly(problem.out_height, height), evenly(problem.out_width, width)
+                    cycles = _estimate(problem, heights, widths, blocks, config)
+                    yield DepthwiseTiling(heights, widths, blocks, cycles)
+        if found:
+            return
+
+
+def _sizes(total: int, most: int) -> Iterator[int]:
+    """Yield sizes of nearly equal pieces, at most `most`, the largest first."""
+    last = 0
+    for count in [*range(1, min(total, MAX_PIECES) + 1), total]:
+        size = -(-total // count)
+        if size <= most and size != last:
+            yield size
+            last = size
+
+
+def _fits(problem: DepthwiseProblem, blocks: int, height: int, width: int, config: Config) -> bool:
+    sub_out = config.lanes // config.gemm.block_out
+    count = len(windows(problem.kernel, config))
+    out_rows = blocks * height * width
+    return (
+        2 * (in_slot_rows(problem, blocks, height, width) + out_rows) <= config.act_rows
+        and (count == 1 or out_rows * sub_out <= config.acc_depth)
+        and 2 * blocks * sub_out * count <= config.wgt_depth
+        and 2 * blocks * sub_out <= config.prm_depth
+    )
+
+
+def _estimate(
+    problem: DepthwiseProblem, heights: tuple[int, ...], widths: tuple[int, ...], blocks: int, config: Config
+) -> int:
+    """Cycles from start to the last response: every step is as long as the slowest engine is busy with it."""
+    row_cycles = max(1, config.row_bytes // config.bus_bytes)
+    entry_cycles = max(1, config.wgt_entry_bytes // config.bus_bytes)
+    sub_out = config.lanes // config.gemm.block_out
+    parts = windows(problem.kernel, config)
+    constants = sub_out * (len(parts) * entry_cycles + max(1, config.prm_entry_bytes // config.bus_bytes))
+    groups = evenly(problem.blocks, blocks)
+    end = FETCH_CYCLES + LATENCY_CYCLES
+    loaded = computed = stored = end
+    for group in groups:
+        loaded += group * constants + 2 * BOX_CYCLES
+        for height in heights:
+            for width in widths:
+                rows, columns = problem.in_rows(height), problem.in_columns(width)
+                line = min(columns, problem.in_width) * row_cycles + RUN_CYCLES
+                store = group * height * width * row_cycles + BOX_CYCLES
+                loaded += group * rows * line + BOX_CYCLES + problem.has_residual * store
+                pixels = sum(
+                    ((height - 1) * problem.strides[0] + part.rows) * ((width - 1) * problem.strides[1] + part.columns)
+                    for part in parts
+                )
+                steps = len(parts) * sub_out * GAP_CYCLES + (len(parts) - 1) * FENCE_CYCLES
+                computed = max(computed, loaded) + group * sub_out * pixels + steps
+                stored = max(stored, computed) + store
+    return problem.groups * (stored - end) + end + LATENCY_CYCLES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,16 +51,34 @@ def random_program(isa: InstructionSet, seed: int, instructions: int, limits: Li
     """
     rng = random.Random(seed)
     drawn = [random_instruction(isa, rng, limits) for _ in range(instructions)]
+    return synchronised_program(isa, seed, drawn, limits.dram_bytes, serial=rng.random() < 0.25)
+
+
+def synchronised_program(
+    isa: InstructionSet, seed: int, drawn: Sequence[RandomInstruction], dram_bytes: int, *, serial: bool = False
+) -> RandomProgram:
+    """Return instructions with the tokens and fences that their footprints ask for, behind random data.
+
+    Parameters
+    ----------
+    isa : InstructionSet
+    seed : int
+        Of the data.
+    drawn : sequence of RandomInstruction
+    dram_bytes : int
+        Size of the data.
+    serial : bool
+        Make every instruction depend on all before it.
+    """
     operations = [_operation(isa, one) for one in drawn]
-    serial = rng.random() < 0.25
-    syncs = synchronise(_chained(operations) if serial else operations, isa.config, limits.dram_bytes)
+    syncs = synchronise(_chained(operations) if serial else operations, isa.config, dram_bytes)
     words = b"".join(
         isa.encode(o.name, {**o.operands, **sync.operands(o.engine)}) for o, sync in zip(operations, syncs, strict=True)
     )
-    offset = -(-limits.dram_bytes // _PROGRAM_ALIGNMENT) * _PROGRAM_ALIGNMENT
+    offset = -(-dram_bytes // _PROGRAM_ALIGNMENT) * _PROGRAM_ALIGNMENT
     data = np.random.default_rng(seed).integers(0, 256, offset, dtype=np.uint8)
     dram = np.concatenate([data, np.frombuffer(words, np.uint8)])
-    return RandomProgram(seed, dram, offset, instructions)
+    return RandomProgram(seed, dram, offset, len(drawn))
 
 
 def _operation(isa: InstructionSet, drawn: RandomInstruction) -> Operation:

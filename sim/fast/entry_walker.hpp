@@ -29,7 +29,7 @@ public:
     // End the cycle, in which the current item was taken or not.
     void tick(Cycle t, bool advance) {
         bool begin = has_following && (!is_active || (advance && is_last));
-        bool takes_box = !has_following || begin;
+        if (begin) has_following = false;
         if (begin) {
             load(c.program[following]);
         } else if (advance) {
@@ -38,9 +38,13 @@ public:
             else
                 step();
         }
-        if (!takes_box) return;
-        has_following = boxes.has(t);
-        if (!has_following) return;
+        take_box(t);
+    }
+
+    // Take the next box, if there is one and room for it.
+    void take_box(Cycle t) {
+        if (has_following || !boxes.has(t)) return;
+        has_following = true;
         following = boxes.pop(t);
         c.clock.at(start_part, t + 1);
     }

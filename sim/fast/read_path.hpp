@@ -34,6 +34,7 @@ class ReadPath {
     int64_t chunk = 0;          // of the current entry
     bool has_row = false;       // a row stands at the activation scratchpad's port
     bool at_end = false;        // the write in the output registers is an instruction's last
+    Cycle resumed = 0;          // the state is that at the start of this cycle, if it is a later one
 
 public:
     ReadPath(Context& context, Fetch& fetch, DmaFront& front, Compute& compute)
@@ -54,6 +55,10 @@ public:
 
     // The data channel and the load engine's back.
     void receive(Cycle t) {
+        if (t < resumed) {
+            walker.take_box(t);
+            return c.clock.at(READ_DATA, resumed);
+        }
         bool bus_moves = buffered < 2 && !readings.empty() && t >= readings.front().ready && t >= bus_free;
         bool to_fetch = buffered && is_fetch[0];
         if (to_fetch) fetch.arrive(t);
@@ -130,9 +135,40 @@ private:
 
     void plan(Cycle t) {
         bool load_moves = walker.is_active && (!walker.inside || (buffered && !is_fetch[0]));
-        if ((buffered && is_fetch[0]) || has_row || at_end || load_moves || walker.is_moving())
+        if (load_moves && stream(t + 1))
+            c.clock.at(READ_DATA, resumed);
+        else if ((buffered && is_fetch[0]) || has_row || at_end || load_moves || walker.is_moving())
             c.clock.at(READ_DATA, t + 1);
         else if (buffered < 2 && !readings.empty())
             c.clock.at(READ_DATA, std::max({t + 1, readings.front().ready, bus_free}));
+    }
+
+    // From the start of cycle t on, with a beat of load in the buffer: take as many beats at once as follow each other
+    // at the bus's pace, each written in the cycle after it is taken; up to the last but one of the burst and of the
+    // run, and to the next cycle in which the write port may belong to compute. Return whether there are several.
+    bool stream(Cycle t) {
+        if (c.p.is_stepwise || buffered != 1 || !walker.inside || at_end || readings.empty() || readings.front().is_fetch) return false;
+        int64_t chunks = c.p.chunks[walker.space];
+        if (c.p.slots[walker.space] != 1 || (has_row && walker.space != 0)) return false;
+        int64_t parts = walker.rest_of_run() * chunks + chunks - chunk;  // of the run that are not written
+        Cycle first = std::max({t, readings.front().ready, bus_free});
+        int64_t beats = std::min(readings.front().beats - 1, parts - 1);
+        if (walker.space == 0) beats = std::min(beats, (port_free_until(t) - first - 3) / c.p.beat_interval);
+        if (beats < 3) return false;
+        Cycle last = first + (beats - 1) * c.p.beat_interval;
+        c.counters.read_beats += beats;
+        readings.front().beats -= beats;
+        bus_free = last + c.p.beat_interval;
+        chunk += beats;
+        walker.skip(chunk / chunks);
+        chunk %= chunks;
+        has_row = walker.space == 0 && chunk == 0 && c.p.beat_interval == 1;
+        resumed = last + 1;
+        return true;
+    }
+
+    // No result is written to the activation scratchpad from cycle t until, excluding, this one.
+    Cycle port_free_until(Cycle t) {
+        return std::min(compute.next_write(t), compute.horizon(t - 1) + c.p.compute_latency);
     }
 };

@@ -19,7 +19,7 @@ from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.program import HostStep, Launch, LayerReport, Program, Transfer
 from tilewright.compiler.qops import Epilogue, Residual
-from tilewright.compiler.targets.accelerator.layout import TensorLayout
+from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout
 from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError, TilewrightError
 
@@ -152,8 +152,11 @@ def _transfer_to(transfer: Transfer) -> dict[str, Any]:
 
 
 def _transfer_from(fields: dict[str, Any]) -> Transfer:
-    layout = fields["layout"]
-    return Transfer(fields["value"], fields["offset"], TensorLayout(**{**layout, "shape": tuple(layout["shape"])}))
+    layout = {**fields["layout"], "shape": tuple(fields["layout"]["shape"])}
+    if layout["fold"]:
+        fold: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in layout["fold"].items()}
+        layout["fold"] = Fold(**fold)
+    return Transfer(fields["value"], fields["offset"], TensorLayout(**layout))
 
 
 def _step_to(step: HostStep | Launch, arrays: _Arrays) -> dict[str, Any]:

@@ -110,11 +110,11 @@ def test_wrong_inputs(program: Program) -> None:
 
 def test_layer_that_does_not_fit(rng: np.random.Generator) -> None:
     builder = GraphBuilder(rng)
-    x = builder.input(1, 3, 1, 1500)
+    x = builder.conv(builder.input(1, 3, 1, 1500), 3, Window((1, 1), (1, 1), (0, 0, 0, 0), (1, 1)))
     y = builder.conv(x, 3, Window((1, 1400), (1, 1), (0, 0, 0, 0), (1, 1)))
     graph = builder.graph(y)
     small = TINY.with_values(memory={"act_kib": 1})
-    with pytest.raises(CapacityError, match=r"layer qconv2d_0: .* bytes of `memory.act_kib`, which has 1024"):
+    with pytest.raises(CapacityError, match=r"layer qconv2d_1: .* bytes of `memory.act_kib`, which has 1024"):
         compile_model(graph, small)
     program = compile_model(graph, small, Options(is_host_fallback=True))
     assert "memory.act_kib" in program.host_steps[0].reason

@@ -16,6 +16,7 @@ from tilewright.compiler.targets.accelerator.depthwise import Depthwise, depthwi
 from tilewright.compiler.targets.accelerator.depthwise_tile import pack_depthwise_weights
 from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseProblem, choose_depthwise_tiling
 from tilewright.compiler.targets.accelerator.dram import ConstantPool
+from tilewright.compiler.targets.accelerator.folding import fold_weights, folded_window
 from tilewright.compiler.targets.accelerator.layout import (
     Array,
     Bytes,
@@ -26,6 +27,7 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_parameters,
     pack_weights,
 )
+from tilewright.compiler.targets.accelerator.legality import is_depthwise
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
@@ -107,7 +109,7 @@ def layer_steps(context: LayerContext, node: Node, sources: list[Placed], target
     """
     before = context.pool.end
     try:
-        if is_depthwise(context, node):
+        if is_depthwise(context.graph, node, context.config):
             steps, cycles, tiling = _depthwise(context, node, sources, target)
         elif node.op in ("qconv2d", "qmatmul"):
             steps, cycles, tiling = _multiplied(context, node, sources, target)
@@ -133,9 +135,11 @@ def _multiplied(
     context: LayerContext, node: Node, sources: list[Placed], target: Placed
 ) -> tuple[list[Step], int, str]:
     config = context.config
-    weight = context.constant(node, "weight")
+    weight: Array = context.constant(node, "weight")
     if node.op == "qmatmul":
         weight = weight.T[:, :, None, None]
+    if sources[0].layout.fold is not None:
+        weight = fold_weights(weight, sources[0].layout.fold)
     groups = node.get("groups", 1)
     channels = channel_map(weight.shape[1] * groups, weight.shape[0], groups, config)
     tail = Tail(
@@ -169,7 +173,7 @@ def _problem(
     co_count = ceil_div(weight.shape[0], context.config.gemm.block_out)
     if node.op == "qmatmul":
         return Problem(*shape, 0, blocks, co_count, has_residual=has_residual)
-    w = window(context.graph, node)
+    w = folded_window(window(context.graph, node), source)
     return Problem(
         *shape, channels.step or 0, blocks, co_count, w.kernel, w.strides, w.dilations, w.pads[:2], has_residual
     ).flattened()
@@ -190,19 +194,6 @@ def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator
             whole, problem=replace(problem, out_blocks=1, co_count=co_count), source_block=start, target_block=block,
             weights=whole.weights + block * entries * config.wgt_entry_bytes, tail=tail,
         )  # fmt: skip
-
-
-def is_depthwise(context: LayerContext, node: Node) -> bool:
-    """Tell whether a node is lowered to DEPTHWISE.
-
-    Elsewhere a depthwise convolution is a block-diagonal matrix product: without the mode, with more outputs than
-    channels, with dilation, or with strides beyond 2.
-    """
-    if node.op != "qconv2d" or not context.config.depthwise.enabled:
-        return False
-    channels, depth = context.graph.shape(operand(node, "weight"))[:2]
-    is_plain = max(node["strides"]) <= 2 and max(node["dilations"]) == 1
-    return is_plain and depth == 1 and channels == node["groups"]
 
 
 def _depthwise(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> tuple[list[Step], int, str]:

@@ -26,6 +26,30 @@ def ceil_div(value: int, divisor: int) -> int:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A window of an image whose values stand in the channels: `[ky][kx][c]` of the window at each position.
+
+    Attributes
+    ----------
+    kernel, strides, dilations : tuple of int
+        Of the window, over height and width.
+    pads : tuple of int
+        Top and left.
+    extents : tuple of int
+        Positions in height and width.
+    value : int
+        What lies beyond the image.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int]
+    extents: tuple[int, int]
+    value: int
+
+
+@dataclass(frozen=True)
 class TensorLayout:
     """An activation tensor in memory.
 
@@ -37,6 +61,8 @@ class TensorLayout:
         Whether the last axis holds the channels (rows of a matrix) instead of the second of four (images).
     groups, blocks, height, width : int
         Extents in units of `batch` images, `lanes` channels, pixels.
+    fold : Fold or None
+        What is done to the tensor, an image of any size, before it has this shape.
     """
 
     shape: tuple[int, ...]
@@ -45,6 +71,7 @@ class TensorLayout:
     blocks: int
     height: int
     width: int
+    fold: Fold | None = None
 
     @property
     def plane(self) -> int:
@@ -82,6 +109,8 @@ def pack(array: Array, layout: TensorLayout, config: Config) -> Bytes:
     """Return the bytes of an int8 tensor in memory; what is padded is 0."""
     batch, lanes, atom = config.gemm.batch, config.lanes, config.atom
     ratio = config.ratio
+    if layout.fold is not None:
+        array = folded(array, layout.fold)
     if layout.is_matrix:
         rows: Array = array.reshape(-1, array.shape[-1])
         padded = _padded(rows, (layout.width * batch, layout.blocks * lanes))
@@ -90,6 +119,27 @@ def pack(array: Array, layout: TensorLayout, config: Config) -> Bytes:
     images = _padded(array, (layout.groups * batch, layout.blocks * lanes, *array.shape[2:]))
     by_images = images.reshape(layout.groups, batch, layout.blocks, ratio, atom, *array.shape[2:])
     return _bytes(by_images.transpose(0, 2, 5, 6, 3, 1, 4))
+
+
+def folded(array: Array, fold: Fold) -> Array:
+    """Return an image tensor `[N,C,H,W]` with windows in its channels, `[N, KH*KW*C, *extents]`."""
+    n, c, height, width = array.shape
+    taps = np.full((n, *fold.kernel, c, *fold.extents), fold.value, np.int8)
+    for ky in range(fold.kernel[0]):
+        for kx in range(fold.kernel[1]):
+            rows, from_rows = _inside(ky, fold, height, 0)
+            columns, from_columns = _inside(kx, fold, width, 1)
+            taps[:, ky, kx, :, rows, columns] = array[:, :, from_rows, from_columns]
+    return taps.reshape(n, -1, *fold.extents)
+
+
+def _inside(tap: int, fold: Fold, size: int, axis: int) -> tuple[slice, slice]:
+    """The positions at which a tap meets the image along an axis, and where it does."""
+    stride, start = fold.strides[axis], tap * fold.dilations[axis] - fold.pads[axis]
+    first = ceil_div(max(-start, 0), stride)
+    end = max(min(fold.extents[axis], ceil_div(size - start, stride)), first)
+    source = start + first * stride
+    return slice(first, end), slice(source, source + (end - first) * stride, stride)
 
 
 def unpack(data: Bytes, layout: TensorLayout, config: Config) -> NDArray[np.int8]:

@@ -96,3 +96,16 @@ def _terms(graph: Graph, node: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.
     if node.op == "qglobalavgpool":
         return np.array([int(np.prod(graph.shape(node.inputs[0])[2:]))])
     return np.array([int(np.prod(node.get("kernel", (1,))))])
+
+
+def is_depthwise(graph: Graph, node: Node, config: Config) -> bool:
+    """Tell whether a node is lowered to DEPTHWISE.
+
+    Elsewhere a depthwise convolution is a block-diagonal matrix product: without the mode, with more outputs than
+    channels, with dilation, or with strides beyond 2.
+    """
+    if node.op != "qconv2d" or not config.depthwise.enabled:
+        return False
+    channels, depth = graph.shape(operand(node, "weight"))[:2]
+    is_plain = max(node["strides"]) <= 2 and max(node["dilations"]) == 1
+    return is_plain and depth == 1 and channels == node["groups"]

@@ -18,11 +18,17 @@ from tilewright.compiler.qops import mac_count
 from tilewright.compiler.targets.accelerator.dram import ConstantPool, Lifetime, aligned, check_address_space, plan
 from tilewright.compiler.targets.accelerator.emit import encode
 from tilewright.compiler.targets.accelerator.layers import LayerContext, LayerSteps, layer_name, layer_steps
-from tilewright.compiler.targets.accelerator.layout import layout_of
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Operation, Step
 from tilewright.compiler.targets.accelerator.ordering import ordered
-from tilewright.compiler.targets.accelerator.partition import Form, HostPlan, LaunchPlan, Partition, partition
+from tilewright.compiler.targets.accelerator.partition import (
+    Form,
+    HostPlan,
+    LaunchPlan,
+    Partition,
+    form_layout,
+    partition,
+)
 from tilewright.compiler.targets.accelerator.placement import Placed
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tokens import synchronise
@@ -176,13 +182,13 @@ class _Lowering:
 
     def placed(self, form: Form) -> Placed:
         """Where a tensor lies."""
-        layout = layout_of(self.graph.shape(form[0]), form[1], self.isa.config)
+        layout = form_layout(self.graph, form, self.isa.config)
         return Placed(self.offsets[_key(_root(form, self.parts))], layout)
 
     def transfer(self, form: Form) -> Transfer:
         """A tensor on its way to or from the host."""
         placed = self.placed(form)
-        return Transfer(form[0], placed.offset, placed.layout)
+        return Transfer(form.value, placed.offset, placed.layout)
 
 
 def _report(
@@ -228,7 +234,7 @@ def _lifetimes(graph: Graph, parts: Partition, config: Config) -> list[Lifetime]
             moment += 1
         for form in step.downloads:
             spans.setdefault(_root(form, parts), []).append(moment - 1)
-    sizes = {form: layout_of(graph.shape(form[0]), form[1], config).size_bytes(config) for form in spans}
+    sizes = {form: form_layout(graph, form, config).size_bytes(config) for form in spans}
     return [Lifetime(_key(form), sizes[form], min(moments), max(moments)) for form, moments in spans.items()]
 
 
@@ -239,12 +245,12 @@ def _root(form: Form, parts: Partition) -> Form:
 
 
 def _key(form: Form) -> str:
-    return f"{form[0]}/{'matrix' if form[1] else 'image'}"
+    return f"{form.value}/{'matrix' if form.is_matrix else 'image'}/{form.fold or ''}"
 
 
 def _host_constants(graph: Graph, parts: Partition) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
     """The constants that host steps, uploads and outputs read."""
     names: set[str] = {*graph.outputs}
     for step in parts.steps:
-        names.update(step.node.inputs if isinstance(step, HostPlan) else (form[0] for form in step.uploads))
+        names.update(step.node.inputs if isinstance(step, HostPlan) else (form.value for form in step.uploads))
     return {name: array for name, array in graph.constants.items() if name in names}

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.targets.accelerator.layout import TensorLayout, layout_of
-from tilewright.compiler.targets.accelerator.legality import ELEMENTWISE, refusal
+from tilewright.compiler.targets.accelerator.folding import choose_fold, folded_layout
+from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout, layout_of
+from tilewright.compiler.targets.accelerator.legality import ELEMENTWISE, is_depthwise, refusal
 from tilewright.isa.config import Config
 
-#: A value on the device, and whether it lies there as a matrix.
-Form = tuple[str, bool]
+
+class Form(NamedTuple):
+    """A value on the device, whether it lies there as a matrix, and how it is folded."""
+
+    value: str
+    is_matrix: bool
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True)
@@ -101,15 +108,22 @@ class _Splitter:
             return
         is_matrix = self._form_of(node)
         names = activations(self.graph, node)
-        sources = tuple((name, is_matrix) for name in names)
+        forms = [Form(name, is_matrix) for name in names]
+        if (
+            forms[0].value in self.on_host
+            and forms[0] not in self.on_device
+            and not is_depthwise(self.graph, node, self.config)
+        ):
+            forms[0] = forms[0]._replace(fold=choose_fold(self.graph, node, self.config))
+        sources = tuple(forms)
         missing = [form for form in dict.fromkeys(sources) if form not in self.on_device]
-        for name, _ in missing:
-            self._bring_to_host(name)
+        for form in missing:
+            self._bring_to_host(form.value)
         launch = self._opened()
         for form in missing:
             launch.uploads.append(form)
             self.on_device[form] = launch
-        target = (node.output, is_matrix)
+        target = Form(node.output, is_matrix)
         launch.layers.append(LayerPlan(node, is_matrix, sources, target))
         self.on_device[target] = launch
 
@@ -117,12 +131,12 @@ class _Splitter:
         """Let a movement of values that does not move bytes cost nothing."""
         if node.op not in ("reshape", "transpose") or node.inputs[0] in self.on_host:
             return False
-        forms = [form for form in ((node.inputs[0], False), (node.inputs[0], True)) if form in self.on_device]
+        forms = [form for form in (Form(node.inputs[0], False), Form(node.inputs[0], True)) if form in self.on_device]
         for form in forms:
-            target = alias_form(self.graph, node, form[1], self.config)
+            target = alias_form(self.graph, node, form.is_matrix, self.config)
             if target is not None:
-                self.aliases[(node.output, target)] = form
-                self.on_device[(node.output, target)] = self.on_device[form]
+                self.aliases[Form(node.output, target)] = form
+                self.on_device[Form(node.output, target)] = self.on_device[form]
                 return True
         return False
 
@@ -137,7 +151,7 @@ class _Splitter:
         if node.op == "qmatmul":
             return True
         if node.op in (*ELEMENTWISE, "qconcat"):
-            return (x, True) in self.on_device or len(self.graph.shape(x)) != 4
+            return Form(x, True) in self.on_device or len(self.graph.shape(x)) != 4
         return False
 
     def _take_host(self, node: Node, reason: str) -> None:
@@ -150,7 +164,7 @@ class _Splitter:
     def _bring_to_host(self, name: str) -> None:
         if name in self.on_host:
             return
-        form = (name, False) if (name, False) in self.on_device else (name, True)
+        form = Form(name, False) if Form(name, False) in self.on_device else Form(name, True)
         launch = self.on_device[form]
         if launch is self.open:
             self._close()
@@ -166,6 +180,12 @@ class _Splitter:
         if self.open is not None:
             self.steps.append(self.open)
             self.open = None
+
+
+def form_layout(graph: Graph, form: Form, config: Config) -> TensorLayout:
+    """Return how a value lies on the device."""
+    shape = graph.shape(form.value)
+    return folded_layout(shape, form.fold, config) if form.fold else layout_of(shape, form.is_matrix, config)
 
 
 def activations(graph: Graph, node: Node) -> list[str]:

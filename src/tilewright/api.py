@@ -20,7 +20,7 @@ from tilewright.isa.config import Config
 from tilewright.isa.errors import ConfigError, InputError
 from tilewright.isa.instructions import instruction_set
 from tilewright.report import LayerInfo, Report
-from tilewright.sim.api import DramTiming, Simulator
+from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -180,10 +180,13 @@ class Run:
     outputs : dict of str to array
         By the model's names.
     report : Report
+    launches : tuple of LaunchResult
+        Counters, and the times of all instructions where the simulator knows them, of each run of the device.
     """
 
     outputs: dict[str, NDArray[Any]]
     report: Report
+    launches: tuple[LaunchResult, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -128,8 +128,8 @@ class _Stopwatch:
 
 def execute(
     program: Program, inputs: Mapping[str, NDArray[Any]], simulator: Simulator
-) -> tuple[dict[str, NDArray[Any]], Report]:
-    """Run a program; give its outputs and the report."""
+) -> tuple[dict[str, NDArray[Any]], Report, tuple[LaunchResult, ...]]:
+    """Run a program; give its outputs, the report, and what each launch gave."""
     from tilewright.sim.runner import run
 
     watch = _Stopwatch(simulator)
@@ -137,4 +137,4 @@ def execute(
     result = run(program, inputs, watch)
     elapsed = time.perf_counter() - start
     seconds = {"device": watch.seconds, "host": elapsed - watch.seconds}
-    return dict(result.outputs), account(program, simulator, result.launches, seconds)
+    return dict(result.outputs), account(program, simulator, result.launches, seconds), result.launches

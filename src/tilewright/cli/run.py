@@ -18,6 +18,7 @@ from tilewright.cli.options import (
     simulator_option,
 )
 from tilewright.cli.terminal import Terminal, check_writable
+from tilewright.cli.views import Views, view_options
 from tilewright.isa.errors import InputError, ProgramError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         "tilewright run model.onnx --config 8x8 --on rtl --input image.npz --output result.npz",
         "tilewright run model.twp --on rtl --latency 100 --bandwidth 8 --json -",
         "tilewright run model.onnx --on rtl --waves run.fst",
+        "tilewright run model.onnx --on rtl --timeline run.perfetto-trace --report run.html --compare before.json",
     ),
 )
 @click.argument("model", metavar="MODEL")
@@ -48,12 +50,13 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="Compare the outputs with the integer reference (of a model, not a program)."
 )
+@view_options
 @json_option
 @quiet_option
 def command(
     model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, on: str,
     input_file: str | None, seed: int, output_file: str | None, latency: int | None, bandwidth: int | None,
-    outstanding: int | None, waves: str | None, check: bool, json_file: str | None, quiet: bool,
+    outstanding: int | None, waves: str | None, check: bool, views: Views, json_file: str | None, quiet: bool,
 ) -> int:  # fmt: skip
     """Run MODEL, an ONNX model or a compiled program, on a simulator.
 
@@ -65,10 +68,13 @@ def command(
         check_writable(path)
     if waves is not None and on != "rtl":
         raise click.UsageError("--waves needs --on rtl", click.get_current_context())
+    views.check(on)
     terminal = Terminal(quiet, json_file)
     from tilewright import api
     from tilewright.arrays import count_differences, write_arrays
+    from tilewright.execution import bytes_per_cycle
     from tilewright.report import report_table
+    from tilewright.run_data import run_data
 
     compiled = _compiled(model, config_name, changes, host_fallback, terminal)
     inputs = _inputs(compiled, input_file, seed, terminal)
@@ -82,7 +88,8 @@ def command(
     if output_file is not None:
         write_arrays(output_file, result.outputs)
     wrong = count_differences(expected, result.outputs)
-    data = {**result.report.as_data(), "seconds": dict(terminal.seconds)}
+    data = {**run_data(compiled, result, views.energy_table()), "seconds": dict(terminal.seconds)}
+    views.write(compiled, result, data, bytes_per_cycle(compiled.config, dram))
     terminal.write_json({**data, "differences": wrong} if check else data)
     terminal.show(report_table(result.report))
     if check:

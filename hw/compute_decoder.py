@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,6 +16,13 @@ from tilewright.hw.layouts import (
     field_offset,
 )
 from tilewright.isa.instructions import Engine, Instruction, InstructionSet, Opcode
+from tilewright.isa.semantics import OUT_LOOPS
+
+#: Weights' strides that DEPTHWISE lacks, which has one entry a channel block.
+_FIXED_WEIGHTS = tuple(f"w_{loop}" for loop in OUT_LOOPS[1:])
+
+#: The only reduction loop that DEPTHWISE lacks.
+_KERNELS = "extent_red0"
 
 
 class ComputeDecoder(wiring.Component):
@@ -47,22 +56,32 @@ class ComputeDecoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        gemm, vector = self._isa.by_name["GEMM"], self._isa.by_name["VECTOR"]
+        instructions = self._isa.of_engine(Engine.COMPUTE)
+        vector = self._isa.by_name["VECTOR"]
         word = self.instruction.payload
-        is_vector = word[: gemm.fields[0].bits] == int(Opcode.VECTOR)
+        opcode = word[: vector.fields[0].bits]
+        is_vector, is_depthwise = opcode == int(Opcode.VECTOR), Signal()
 
         decoded = Signal(self._layout)
-        fields = {name for i in (gemm, vector) for name in i.operands} & set(self._layout.members)
+        fields = {name for i in instructions for name in i.operands} & set(self._layout.members)
+        merged = {name: _merged_field(word, opcode, instructions, name) for name in fields}
         for name in self._layout.members:
             if name in fields:
-                m.d.comb += decoded[name].eq(_merged_field(word, is_vector, gemm, vector, name))
-        extents = [_merged_field(word, is_vector, gemm, vector, f"extent_{loop}") for loop in LOOPS]
+                value = merged[name]
+                m.d.comb += decoded[name].eq(Mux(is_depthwise, 0, value) if name in _FIXED_WEIGHTS else value)
+        extents = {f"extent_{loop}": merged[f"extent_{loop}"] for loop in LOOPS}
+        zero = [(e == 0) & ~(is_depthwise if name == _KERNELS else 0) for name, e in extents.items()]
+        one = [(e == 1) | (is_depthwise if name.startswith("extent_red") else 0) for name, e in extents.items()]
         m.d.comb += [
             decoded.vector.eq(is_vector),
-            decoded.empty.eq(Cat(extent == 0 for extent in extents).any()),
-            decoded.single.eq(Cat(extent == 1 for extent in extents)),
+            decoded.empty.eq(Cat(zero).any()),
+            decoded.single.eq(Cat(one)),
             decoded.legal.eq(~is_vector | self._is_known(extract_field(word, vector, "op"))),
         ]
+        if self._isa.config.depthwise.enabled:
+            m.d.comb += [is_depthwise.eq(opcode == int(Opcode.DEPTHWISE)), decoded.depthwise.eq(is_depthwise)]
+            with m.If(is_depthwise):
+                m.d.comb += decoded.legal.eq(self._fits(word))
 
         command = Signal(self._layout, reset_less=True)
         with m.If(self.take):
@@ -75,13 +94,28 @@ class ComputeDecoder(wiring.Component):
     def _is_known(self, code: Value) -> Value:
         return Cat(code == op.code for op in self._isa.vector_ops).any()
 
+    def _fits(self, word: Value) -> Value:
+        """Tell whether a depthwise kernel fits into the window, and an input row into the line buffer."""
+        config, depthwise = self._isa.config, self._isa.by_name["DEPTHWISE"]
+        names = ("extent_out2", "extent_red1", "extent_red2", "double_x")
+        outputs, kernel_rows, kernel_columns, double_x = (extract_field(word, depthwise, name) for name in names)
+        before_last = Mux(double_x, 2 * outputs - 2, outputs - 1)
+        return (
+            (kernel_rows <= config.window_rows)
+            & (kernel_columns <= config.window_columns)
+            & (before_last + kernel_columns <= config.depthwise.columns)
+        )
 
-def _merged_field(word: Value, is_vector: Value, gemm: Instruction, vector: Instruction, name: str) -> Value:
-    """Return a field of either instruction, without a choice where both have it in the same place."""
-    holders = [i for i in (gemm, vector) if name in i.operands and i.operands[name].bits]
-    if len(holders) == 1:
-        return extract_field(word, holders[0], name)
-    places = {(field_offset(i, name), i.operands[name].bits) for i in holders}
-    if len(places) == 1:
-        return extract_field(word, gemm, name)
-    return Mux(is_vector, extract_field(word, vector, name), extract_field(word, gemm, name))
+
+def _merged_field(word: Value, opcode: Value, instructions: Sequence[Instruction], name: str) -> Value:
+    """Return a field of any of the instructions, without a choice between those that have it in the same place."""
+    holders = [i for i in instructions if name in i.operands and i.operands[name].bits]
+    by_place: dict[tuple[int, int], list[Instruction]] = {}
+    for i in holders:
+        by_place.setdefault((field_offset(i, name), i.operands[name].bits), []).append(i)
+    groups = list(by_place.values())
+    value = extract_field(word, groups[0][0], name)
+    for group in groups[1:]:
+        chosen = Cat(opcode == int(i.opcode) for i in group).any()
+        value = Mux(chosen, extract_field(word, group[0], name), value)
+    return value

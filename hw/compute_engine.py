@@ -1,4 +1,4 @@
-"""The compute engine: GEMM and VECTOR instructions, from the queue's head to the tokens they give."""
+"""The compute engine: GEMM, VECTOR and DEPTHWISE instructions, from the queue's head to the tokens they give."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from tilewright.hw.signatures import (
     tbl_write_signature,
     wgt_write_signature,
 )
-from tilewright.hw.timing import MEMORY_READ_CYCLES, compute_timing
+from tilewright.hw.timing import MEMORY_READ_CYCLES, WINDOW_CYCLES, compute_timing
 from tilewright.hw.vector_alu import VECTOR_DATAPATH, Combine, VectorAlu, uses_b
 from tilewright.hw.weight_scratchpad import WeightScratchpad
+from tilewright.hw.window_buffer import WindowBuffer
+from tilewright.hw.window_sequencer import WindowSequencer
 from tilewright.isa.instructions import Engine, InstructionSet
 
 
@@ -54,13 +56,14 @@ class ComputeEngine(wiring.Component):
     busy : Out(1)
         Something is in flight, or being decoded.
     step : Out(1)
-        A step is issued.
+        A step is issued, or a pixel of a depthwise instruction.
     gemm_step : Out(1)
         It is GEMM's.
     fence_wait : Out(1)
         The next instruction waits for its fence and nothing else before it asks for its tokens.
     illegal : Out(1)
-        An unknown vector operation was started; stays until reset, and nothing starts after it.
+        An unknown vector operation, or a depthwise instruction too large for the window, was started; stays until
+        reset, and nothing starts after it.
     halt : In(1)
         Issue nothing new.
 
@@ -100,6 +103,10 @@ class ComputeEngine(wiring.Component):
         self.accumulators = AccumulatorScratchpad(config)
         self.gemm_core = GemmCore(config)
         self.epilogue = Epilogue(isa)
+        self._has_depthwise = config.depthwise.enabled
+        if self._has_depthwise:
+            self.window_sequencer = WindowSequencer(isa)
+            self.window_buffer = WindowBuffer(config)
 
     def elaborate(self, platform):
         m = Module()
@@ -125,6 +132,8 @@ class ComputeEngine(wiring.Component):
 
         self._elaborate_start(m)
         self._elaborate_operands(m)
+        if self._has_depthwise:
+            self._elaborate_windows(m)
         return m
 
     def _elaborate_start(self, m: Module) -> None:
@@ -158,11 +167,12 @@ class ComputeEngine(wiring.Component):
         timing = compute_timing(config)
         is_wide = config.gemm.block_out == config.lanes
         takes_acc = active.vector & active.from_acc
+        is_depthwise = member(active, "depthwise")
         takes_b = Cat(active.op == op.code for op in self._isa.vector_ops if uses_b(op)).any()
         blends = member(active, "residual") & step.last
         m.d.comb += [
             self.step.eq(step.valid),
-            self.gemm_step.eq(step.valid & ~active.vector),
+            self.gemm_step.eq(step.valid & ~active.vector & ~is_depthwise),
             self.act_a.addr.eq(step.a),
             self.act_a.en.eq(step.valid & ~takes_acc),
             self.act_a.wide.eq((active.vector & is_wide) | (~active.vector & (config.gemm.block_in == config.lanes))),
@@ -174,7 +184,7 @@ class ComputeEngine(wiring.Component):
         ]
 
         m.submodules.operand_pipe = pipe = ControlPipe()
-        pipe.add("is_gemm", step.valid & ~active.vector, resettable=True)
+        pipe.add("uses_array", step.valid & ~active.vector, resettable=True)
         pipe.add("is_vector", step.valid & active.vector, resettable=True)
         pipe.add("takes_acc", step.valid & takes_acc, resettable=True)
         for name in ("first", "a", "w"):
@@ -186,10 +196,10 @@ class ComputeEngine(wiring.Component):
         gemm, vector = self.gemm_core, self.vector_alu
         m.d.comb += [
             self.weights.read.addr.eq(pipe.at("w", read)),
-            self.weights.read.en.eq(pipe.at("is_gemm", read)),
+            self.weights.read.en.eq(pipe.at("uses_array", read)),
             self.accumulators.operand.addr.eq(pipe.at("a", read)),
             self.accumulators.operand.en.eq(pipe.at("takes_acc", read)),
-            gemm.valid.eq(pipe.at("is_gemm", timing.operands)),
+            gemm.valid.eq(pipe.at("uses_array", timing.operands)),
             gemm.first.eq(pipe.at("first", timing.operands)),
             vector.valid.eq(pipe.at("is_vector", timing.operands)),
         ]
@@ -210,6 +220,39 @@ class ComputeEngine(wiring.Component):
                 self.epilogue.b[lane].eq(b),
                 self.epilogue.gemm[lane].eq(gemm.x[lane]),
                 self.epilogue.vector[lane].eq(vector.x[lane]),
+            ]
+
+    def _elaborate_windows(self, m: Module) -> None:
+        """Read depthwise pixels through operand a's port; each complete window lets the sequencer issue a step."""
+        command, sequencer, walker, buffer = (
+            self.decoder.command, self.sequencer, self.window_sequencer, self.window_buffer,
+        )  # fmt: skip
+        m.submodules.window_sequencer = walker
+        m.submodules.window_buffer = buffer
+        m.submodules.window_pipe = pipe = ControlPipe()
+        pipe.add("complete", walker.step.complete, resettable=True)
+        pipe.add("windowed", sequencer.active.depthwise)
+        m.d.comb += [
+            walker.load.eq(sequencer.load & command.depthwise & ~command.empty),
+            walker.command.eq(command),
+            walker.active.eq(sequencer.active),
+            walker.halt.eq(self.halt),
+            sequencer.window_complete.eq(pipe.at("complete", WINDOW_CYCLES)),
+            buffer.step.eq(walker.step),
+            buffer.kernel_rows.eq(sequencer.active.extent_red1),
+            buffer.kernel_columns.eq(sequencer.active.extent_red2),
+            self.gemm_core.windowed.eq(pipe.at("windowed", compute_timing(self._config).operands)),
+        ]
+        lanes = (divmod(lane, self._config.gemm.block_out) for lane in range(self._config.acc_lanes))
+        m.d.comb += buffer.pixel.eq(Cat(self._channel(self.act_a.data, row, channel) for row, channel in lanes))
+        for taken, window in zip(self.gemm_core.windows, buffer.windows, strict=True):
+            m.d.comb += taken.eq(window)
+        with m.If(sequencer.active.depthwise):
+            m.d.comb += [
+                self.step.eq(walker.step.valid),
+                self.act_a.addr.eq(walker.step.a),
+                self.act_a.en.eq(walker.step.valid),
+                self.act_a.wide.eq(self._config.gemm.block_out == self._config.lanes),
             ]
 
     def _channel(self, row, batch_row: int, channel: int) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,20 +86,25 @@ class GemmCore(wiring.Component):
     w : In(block_in int8).array(block_out)
     x : Out(signed(acc_bits)).array(batch * block_out)
         Sums so far, batch-major.
+    windowed : In(1)
+        Only with the depthwise mode: the lanes take their windows instead of `a`.
+    windows : In(block_in int8).array(batch * block_out)
+        Only with the depthwise mode.
     """
 
     def __init__(self, config: Config):
         self._config = config
         operand = data.ArrayLayout(8, config.gemm.block_in)
-        super().__init__(
-            {
-                "valid": In(1),
-                "first": In(1),
-                "a": In(operand).array(config.gemm.batch),
-                "w": In(operand).array(config.gemm.block_out),
-                "x": Out(signed(config.gemm.acc_bits)).array(config.acc_lanes),
-            }
-        )
+        ports = {
+            "valid": In(1),
+            "first": In(1),
+            "a": In(operand).array(config.gemm.batch),
+            "w": In(operand).array(config.gemm.block_out),
+            "x": Out(signed(config.gemm.acc_bits)).array(config.acc_lanes),
+        }
+        if config.depthwise.enabled:
+            ports |= {"windowed": In(1), "windows": In(operand).array(config.acc_lanes)}
+        super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
@@ -112,11 +117,17 @@ class GemmCore(wiring.Component):
             for channel in range(self._config.gemm.block_out):
                 dot = DotProduct(self._config)
                 m.submodules[f"dot{row}_{channel}"] = dot
+                lane = row * self._config.gemm.block_out + channel
                 m.d.comb += [
-                    dot.a.eq(self.a[row]),
+                    dot.a.eq(self._operand_a(row, lane)),
                     dot.w.eq(self.w[channel]),
                     dot.en.eq(Cat(pipe.at("valid", i) for i in range(stages))),
                     dot.first.eq(pipe.at("first", stages - 1)),
-                    self.x[row * self._config.gemm.block_out + channel].eq(dot.x),
+                    self.x[lane].eq(dot.x),
                 ]
         return m
+
+    def _operand_a(self, row: int, lane: int) -> Value:
+        """Return what a lane multiplies its channel's weights with."""
+        a = self.a[row].as_value()
+        return Mux(self.windowed, self.windows[lane].as_value(), a) if self._config.depthwise.enabled else a

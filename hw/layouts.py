@@ -62,16 +62,18 @@ def merged_field_shape(instructions: Sequence[Instruction], name: str) -> Shape:
 
 
 def command_layout(isa: InstructionSet) -> data.StructLayout:
-    """Return what the compute decoder makes of a word: every operand of GEMM or VECTOR, and facts about them.
+    """Return what the compute decoder makes of a word: every operand of compute instructions, and facts about them.
 
-    Besides the fields by name: `vector` (not GEMM), `empty` (some extent is zero), `single` (a bit per loop, outermost
-    lowest: its extent is one), `legal` (the vector operation exists).
+    Besides the fields by name: `vector`, `depthwise` (where the configuration has it), `empty` (some extent is zero),
+    `single` (a bit per loop, outermost lowest: its extent is one, or the instruction lacks the loop), `legal` (the
+    vector operation exists, the depthwise kernel and row fit).
     """
     instructions = isa.of_engine(Engine.COMPUTE)
     names = list(dict.fromkeys(name for i in instructions for name in i.operands))
     shapes = {name: merged_field_shape(instructions, name) for name in names}
     members = {name: shape for name, shape in shapes.items() if shape.width}
-    return data.StructLayout({**members, "vector": 1, "empty": 1, "single": len(LOOPS), "legal": 1})
+    kinds = {"vector": 1, **({"depthwise": 1} if isa.config.depthwise.enabled else {})}
+    return data.StructLayout({**members, **kinds, "empty": 1, "single": len(LOOPS), "legal": 1})
 
 
 def step_layout(config: Config) -> data.StructLayout:
@@ -84,6 +86,15 @@ def step_layout(config: Config) -> data.StructLayout:
     either = max(act, acc)
     addresses = {"a": either, "w": address_bits(config.wgt_depth), "b": either, "p": prm, "d": either}
     return data.StructLayout({"valid": 1, "first": 1, "last": 1, "end": 1, **addresses})
+
+
+def window_step_layout(config: Config) -> data.StructLayout:
+    """Return what the window sequencer issues: a pixel's address, its column in the row, and whether it is a step.
+
+    `valid`: a pixel is read; `complete`: the window that ends with it is a result's.
+    """
+    bits = {"a": address_bits(config.act_depth), "column": address_bits(config.depthwise.columns)}
+    return data.StructLayout({"valid": 1, "complete": 1, **bits})
 
 
 def member(view: data.View, name: str) -> Value:

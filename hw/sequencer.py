@@ -36,6 +36,8 @@ class Sequencer(wiring.Component):
         Nothing is issued after this cycle, unless loaded.
     halt : In(1)
         Issue nothing, stay.
+    window_complete : In(1)
+        Only with the depthwise mode: its next step may be issued in this cycle, and is.
     step : Out(step_layout)
         What is issued in this cycle; addresses mean nothing without `valid`.
     active : Out(command_layout)
@@ -45,23 +47,28 @@ class Sequencer(wiring.Component):
     def __init__(self, isa: InstructionSet):
         self._layout = command_layout(isa)
         self._step_layout = step_layout(isa.config)
-        super().__init__(
-            {
-                "load": In(1),
-                "command": In(self._layout),
-                "free": Out(1),
-                "halt": In(1),
-                "step": Out(self._step_layout),
-                "active": Out(self._layout),
-            }
-        )
+        self._has_depthwise = isa.config.depthwise.enabled
+        ports = {
+            "load": In(1),
+            "command": In(self._layout),
+            "free": Out(1),
+            "halt": In(1),
+            "step": Out(self._step_layout),
+            "active": Out(self._layout),
+        }
+        if self._has_depthwise:
+            ports["window_complete"] = In(1)
+        super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
         busy = Signal()
         active = Signal(self._layout, reset_less=True)
-        issue = Signal()
-        m.d.comb += [issue.eq(busy & ~self.halt), self.active.eq(active)]
+        issue, stays = Signal(), Signal()
+        m.d.comb += [stays.eq(self.halt), issue.eq(busy & ~stays), self.active.eq(active)]
+        if self._has_depthwise:
+            waits = busy & active.depthwise & ~active.empty & ~self.window_complete
+            m.d.comb += stays.eq(self.halt | waits)
         with m.If(self.load):
             m.d.sync += [busy.eq(1), active.eq(self.command)]
         with m.Elif(issue & self.step.end):
@@ -87,7 +94,7 @@ class Sequencer(wiring.Component):
             self.step.first.eq(first),
             self.step.last.eq(reduction_ends),
             self.step.end.eq(issue & ends.all()),
-            self.free.eq(~self.halt & (~busy | ends.all())),
+            self.free.eq(~stays & (~busy | ends.all())),
         ]
         return m
 
@@ -119,4 +126,3 @@ class Sequencer(wiring.Component):
                 m.d.sync += register.eq(self.command[f"{operand}_base"])
             with m.Elif(issue & Cat(chosen[: i + 1]).any()):
                 m.d.sync += register.eq(following)
-

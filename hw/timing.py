@@ -19,6 +19,12 @@ COMPUTE_START_CYCLES = 1
 #: queue already: the head of the queue is decoded in between.
 COMPUTE_DECODE_CYCLES = 2
 
+#: From the read of a depthwise pixel to the step that multiplies the window which it completes: shift it in. The
+#: first pixel is read when another instruction's first step would be issued (`COMPUTE_START_CYCLES`); every result is
+#: a step like another's, operand `b` and all that follows counted from it; the next instruction starts, at the earliest,
+#: in the cycle of the last of them.
+WINDOW_CYCLES = 1
+
 #: Levels of two-input adders between two registers of the adder tree.
 TREE_LEVELS_PER_STAGE = 2
 
@@ -92,6 +98,29 @@ DEADLOCK_CYCLES = 64
 def act_read_cycles(config: Config) -> int:
     """Return the cycles from an activation address to its data; choosing an atom of a row takes one more."""
     return MEMORY_READ_CYCLES + (config.ratio > 1)
+
+
+def depthwise_row_cycles(config: Config, columns: int) -> int:
+    """Return the cycles from the first pixel of a depthwise input row to the next row's.
+
+    It is one a pixel; but a column of the line buffer is read again only after it was written.
+    """
+    return max(columns, MEMORY_READ_CYCLES + 1) if config.window_rows > 1 else columns
+
+
+def depthwise_cycles(config: Config, blocks: int, rows: int, columns: int) -> int:
+    """Return the cycles of a depthwise instruction, both its first pixel's read and the step of its last result counted.
+
+    The step of a result comes after the first read by `depthwise_row_cycles` for each input row (of all blocks) before
+    that of its window's last pixel, by one for each pixel before that one in its row, and by `WINDOW_CYCLES`.
+
+    Parameters
+    ----------
+    config : Config
+    blocks, rows, columns : int
+        Channel blocks; rows and columns of input pixels.
+    """
+    return (blocks * rows - 1) * depthwise_row_cycles(config, columns) + columns + WINDOW_CYCLES
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,23 @@ def expected_memories(isa: InstructionSet, program: Program, before: Memories) -
 
 
 def step_count(values: Mapping[str, int]) -> int:
-    """Steps of an instruction."""
+    """Steps of a GEMM or VECTOR instruction."""
     return int(np.prod([values.get(f"extent_{loop}", 0) for loop in OUT_LOOPS + RED_LOOPS]))
+
+
+def pixel_rows(values: Mapping[str, int]) -> tuple[int, int, int]:
+    """Channel blocks, input rows and input columns of a DEPTHWISE instruction; zeros if it does nothing."""
+    extents = [values.get(f"extent_{loop}", 0) for loop in OUT_LOOPS + RED_LOOPS[1:]]
+    if not all(extents):
+        return 0, 0, 0
+    blocks, rows, columns, kernel_rows, kernel_columns = extents
+    stride_y, stride_x = 1 + values.get("double_y", 0), 1 + values.get("double_x", 0)
+    return blocks, (rows - 1) * stride_y + kernel_rows, (columns - 1) * stride_x + kernel_columns
+
+
+def issue_count(name: str, values: Mapping[str, int]) -> int:
+    """Steps of an instruction; of DEPTHWISE, pixels."""
+    return int(np.prod(pixel_rows(values))) if name == "DEPTHWISE" else step_count(values)
 
 
 def run_compute(
@@ -128,7 +143,7 @@ def run_compute(
 
     async def drive(ctx):
         _fill(ctx, config, engine, act, before)
-        cycle, left = 0, sum(step_count(v) + 40 for _, v in program) * (4 if rng else 1) + 100
+        cycle, left = 0, sum(2 * issue_count(n, v) + 40 for n, v in program) * (4 if rng else 1) + 100
         position = 0
         offered = False
         while len(run.finishes) < len(words) and left and not run.illegal:
@@ -216,5 +231,5 @@ def check_run(isa: InstructionSet, program: Program, run: Run, expected: Memorie
     assert not run.busy
     assert run.masks == [values.get("signal", 0) for _, values in program]
     assert len(run.starts) == len(run.finishes) == len(program)
-    assert run.steps == sum(step_count(values) for _, values in program)
+    assert run.steps == sum(issue_count(name, values) for name, values in program)
     assert run.gemm_steps == sum(step_count(values) for name, values in program if name == "GEMM")

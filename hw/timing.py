@@ -21,8 +21,8 @@ COMPUTE_DECODE_CYCLES = 2
 
 #: From the read of a depthwise pixel to the step that multiplies the window which it completes: shift it in. The
 #: first pixel is read when another instruction's first step would be issued (`COMPUTE_START_CYCLES`); every result is
-#: a step like another's, operand `b` and all that follows counted from it; the next instruction starts, at the earliest,
-#: in the cycle of the last of them.
+#: a step like another's, operand `b` and all that follows counted from it; the next instruction starts in the cycle of
+#: the last of them at the earliest.
 WINDOW_CYCLES = 1
 
 #: Levels of two-input adders between two registers of the adder tree.
@@ -109,7 +109,7 @@ def depthwise_row_cycles(config: Config, columns: int) -> int:
 
 
 def depthwise_cycles(config: Config, blocks: int, rows: int, columns: int) -> int:
-    """Return the cycles of a depthwise instruction, both its first pixel's read and the step of its last result counted.
+    """Return the cycles of a depthwise instruction, from its first pixel's read to its last result's step inclusive.
 
     The step of a result comes after the first read by `depthwise_row_cycles` for each input row (of all blocks) before
     that of its window's last pixel, by one for each pixel before that one in its row, and by `WINDOW_CYCLES`.

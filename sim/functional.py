@@ -74,14 +74,23 @@ class FunctionalSimulator:
             If the program does not lie inside the memory, holds an illegal instruction, or touches bytes outside the
             memory; the message has the instruction's position and text.
         """
+        program = self.prepare(dram, offset, count)
+        self.execute(program, dram, 0, count)
+        return LaunchResult(None, _counters(program), None)
+
+    def prepare(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> DecodedProgram:
+        """Decode and check a program, for `execute`; see `launch`."""
         if not dram.flags.writeable:
             raise ProgramError("the memory must be writeable")
         program = DecodedProgram.of(self.isa, dram, offset, count)
         check_dram_accesses(program, len(dram))
-        table, arrays = _table(program), {**self.state, "dram": dram}
-        for start in range(0, count, _SLICE_INSTRUCTIONS):
+        return program
+
+    def execute(self, program: DecodedProgram, dram: npt.NDArray[np.uint8], first: int, end: int) -> None:
+        """Execute the instructions from `first` up to but not including `end` of a program that `prepare` gave."""
+        table, arrays = _table(program)[first:end], {**self.state, "dram": dram}
+        for start in range(0, len(table), _SLICE_INSTRUCTIONS):
             self._code.run(table[start : start + _SLICE_INSTRUCTIONS], arrays)
-        return LaunchResult(None, _counters(program), None)
 
 
 def _table(program: DecodedProgram) -> Integers:

@@ -71,10 +71,13 @@ class Stream:
 
     def token_givers(self, giver: Engine, taker: Engine) -> tuple[Integers, Integers]:
         """Match tokens: positions of the instructions that give, and of those that take the same tokens."""
-        gives = self._marked(giver, "signal", taker)
-        takes = self._marked(taker, "wait", giver)
+        gives, takes = self.token_marks(giver, taker)
         count = min(len(gives), len(takes))
         return gives[:count], takes[:count]
+
+    def token_marks(self, giver: Engine, taker: Engine) -> tuple[Integers, Integers]:
+        """Return the positions of the instructions that give `taker` a token, and of those that take one."""
+        return self._marked(giver, "signal", taker), self._marked(taker, "wait", giver)
 
     def _marked(self, engine: Engine, field: str, other: Engine) -> Integers:
         bit = engine.others.index(other)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import (
-    change_config,
     config_options,
     fallback_option,
     json_option,
     memory_options,
     quiet_option,
-    read_config,
     simulator_option,
 )
+from tilewright.cli.subject import compiled_subject, input_options, subject_inputs
 from tilewright.cli.terminal import Terminal, check_writable
 from tilewright.cli.views import Views, view_options
-from tilewright.isa.errors import InputError, ProgramError
-
-if TYPE_CHECKING:
-    from tilewright.api import Compiled
-    from tilewright.arrays import Arrays
-    from tilewright.isa.config import Config
 
 
 @click.command(
@@ -42,8 +33,7 @@ if TYPE_CHECKING:
 @config_options(None)
 @fallback_option
 @simulator_option("functional")
-@click.option("--input", "input_file", metavar="X.npz", help="Inputs by name; without it, random ones.")
-@click.option("--seed", default=0, show_default=True, help="Seed of random inputs.")
+@input_options
 @click.option("--output", "output_file", metavar="Y.npz", help="Write the outputs there, by name.")
 @memory_options
 @click.option("--waves", metavar="F.fst", help="Write waveforms (rtl).")
@@ -76,8 +66,8 @@ def command(
     from tilewright.report import report_table
     from tilewright.run_data import run_data
 
-    compiled = _compiled(model, config_name, changes, host_fallback, terminal)
-    inputs = _inputs(compiled, input_file, seed, terminal)
+    compiled = compiled_subject(model, config_name, changes, host_fallback, terminal)
+    inputs = subject_inputs(compiled, input_file, seed, terminal)
     compiled.check_inputs(inputs)  # before anything that takes long
     expected = compiled.reference(inputs) if check else {}
     dram = api.dram_timing(latency, bandwidth, outstanding)
@@ -99,37 +89,3 @@ def command(
         click.echo(f"error: {model}: outputs differ from the integer reference", err=True)
         return Exit.FAILED
     return Exit.OK
-
-
-def _compiled(
-    model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, terminal: Terminal
-) -> Compiled:
-    from tilewright import api
-
-    if not api.is_program_file(model):
-        with terminal.step("compiling"):
-            config = read_config(config_name or "16x16", changes)
-            return api.compile(model, config, host_fallback=host_fallback)
-    compiled = api.load_program(model)
-    asked = compiled.config if config_name is None else read_config(config_name)
-    _check_same(model, compiled.config, change_config(asked, changes))
-    return compiled
-
-
-def _check_same(path: str, own: Config, asked: Config) -> None:
-    if own.hash != asked.hash:
-        raise ProgramError(
-            f"program `{path}` is for configuration {own.hash} ({own.name}), not for {asked.hash} ({asked.name})"
-        )
-
-
-def _inputs(compiled: Compiled, input_file: str | None, seed: int, terminal: Terminal) -> Arrays:
-    from tilewright.arrays import random_inputs, read_arrays
-
-    if input_file is None:
-        terminal.show(f"no --input: random inputs, seed {seed}")
-        return random_inputs(compiled.inputs, seed)
-    arrays = read_arrays(input_file)
-    if not arrays:
-        raise InputError(f"`{input_file}` holds no arrays")
-    return arrays

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.graph.graph import Node
+from tilewright.compiler.graph.inputs import check_inputs
 from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.targets.accelerator.layout import TensorLayout
 from tilewright.isa.config import Config
-from tilewright.isa.errors import InputError, ProgramError
+from tilewright.isa.errors import ProgramError
 
 
 @dataclass(frozen=True)
@@ -175,18 +176,7 @@ class Program:
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:
         """Raise InputError unless `inputs` are exactly what the model asks for."""
-        known = {value.name: value for value in self.inputs}
-        for name in inputs:
-            if name not in known:
-                raise InputError(f"the model has no input {name!r}; it has {', '.join(map(repr, known))}")
-        for name, expected in known.items():
-            if name not in inputs:
-                raise InputError(f"input {name!r} is missing: the model needs {expected}")
-            given = np.asarray(inputs[name])
-            if given.dtype.name != expected.dtype:
-                raise InputError(f"input {name!r} must be {expected.dtype}, not {given.dtype.name}")
-            if expected.shape is not None and given.shape != expected.shape:
-                raise InputError(f"input {name!r} must have shape {expected.shape}, not {given.shape}")
+        check_inputs(self.inputs, inputs)
 
     def save(self, path: str | Path) -> None:
         """Write the program to a file."""

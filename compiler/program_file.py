@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError, Message
+from onnx import GraphProto, SparseTensorProto, TypeProto
 
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.graph.types import Array, Value
@@ -27,6 +29,7 @@ MAGIC = b"TILEWRIGHT-PROG\n"
 FORMAT_VERSION = 1
 _PREFIX = struct.Struct("<16sI32s")
 _LENGTH = struct.Struct("<Q")
+_PROTOS: dict[str, type[Message]] = {kind.__name__: kind for kind in (GraphProto, TypeProto, SparseTensorProto)}
 
 
 class _Arrays:
@@ -37,7 +40,9 @@ class _Arrays:
         self.size = 0
 
     def add(self, array: Array) -> dict[str, Any]:
-        """Add an array and return its description."""
+        """Add an array and return its description; strings go into the description itself."""
+        if array.dtype.kind == "O":
+            return {"strings": array.reshape(-1).tolist(), "shape": list(array.shape)}
         data = np.ascontiguousarray(array).tobytes()
         described = {"dtype": array.dtype.name, "shape": list(array.shape), "offset": self.size, "bytes": len(data)}
         self.parts.append(data)
@@ -82,7 +87,7 @@ def read_program(path: Path) -> Program:
         program = _program_from(header, arrays)
     except TilewrightError as error:
         raise ProgramError(f"program file `{path}` does not fit this version of Tilewright: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, DecodeError) as error:
         raise ProgramError(f"program file `{path}` does not fit this version of Tilewright: {error!r}") from None
     if program.config.hash != header["config_hash"]:
         raise ProgramError(
@@ -111,6 +116,8 @@ def _checked(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _program_from(header: dict[str, Any], arrays: bytes) -> Program:
     def array(described: dict[str, Any]) -> Array:
+        if "strings" in described:
+            return np.array(described["strings"], np.object_).reshape(described["shape"])
         piece = arrays[described["offset"] : described["offset"] + described["bytes"]]
         return np.frombuffer(piece, described["dtype"]).reshape(described["shape"])
 
@@ -202,6 +209,9 @@ def _attribute_to(value: Any, arrays: _Arrays) -> Any:
             return {"epilogue": parts}
         case Residual():
             return {"residual": dataclasses.asdict(value)}
+        case GraphProto() | TypeProto() | SparseTensorProto():
+            content = np.frombuffer(value.SerializeToString(), np.uint8)
+            return {"proto": [type(value).__name__, arrays.add(content)]}
         case np.generic():
             return value.item()
         case None | bool() | int() | float() | str():
@@ -222,4 +232,7 @@ def _attribute_from(value: Any, array: Any) -> Any:
             return Epilogue(**{name: _attribute_from(item, array) for name, item in content.items()})
         case "residual":
             return Residual(**content)
+        case "proto":
+            name, data = content
+            return _PROTOS[name].FromString(array(data).tobytes())
     raise ProgramError(f"unknown kind of attribute {kind!r}")

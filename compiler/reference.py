@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.inputs import check_inputs
 from tilewright.compiler.graph.onnx_nodes import run_onnx_node
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.qops import Epilogue, Residual, Window
-from tilewright.isa.errors import InputError
 
 Int8 = NDArray[np.int8]
 Int64 = NDArray[np.int64]
@@ -37,7 +37,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 def evaluate_all(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Compute every value of a graph, inputs and constants included."""
-    check_inputs(graph, inputs)
+    check_inputs((graph.values[name] for name in graph.inputs), inputs)
     values: dict[str, Array] = {**graph.constants, **inputs}
     for node in graph.nodes:
         values.update(evaluate_node(graph, node, values))
@@ -52,22 +52,6 @@ def evaluate_node(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict
     if node.op == "qconcat":
         return {node.output: np.concatenate([values[name] for name in node.inputs], axis=node["axis"])}
     return {node.output: _KERNELS[node.op](node, arrays)}
-
-
-def check_inputs(graph: Graph, inputs: Mapping[str, Array]) -> None:
-    """Raise InputError unless `inputs` are exactly what the graph asks for."""
-    for name in inputs:
-        if name not in graph.inputs:
-            raise InputError(f"the model has no input {name!r}; it has {', '.join(map(repr, graph.inputs))}")
-    for name in graph.inputs:
-        expected = graph.values[name]
-        if name not in inputs:
-            raise InputError(f"input {name!r} is missing: the model needs {expected}")
-        given = inputs[name]
-        if expected.dtype not in (given.dtype.name, "other"):
-            raise InputError(f"input {name!r} must be {expected.dtype}, not {given.dtype.name}")
-        if expected.shape is not None and given.shape != expected.shape:
-            raise InputError(f"input {name!r} must have shape {expected.shape}, not {given.shape}")
 
 
 def requantize(total: Array, multiplier: Array, shift: Array, zero_out: int) -> Int64:

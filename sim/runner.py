@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilewright.compiler.graph.graph import Graph
-from tilewright.compiler.graph.types import Array
+from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.program import Launch, Program
 from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.accelerator.layout import pack, unpack
@@ -44,7 +44,7 @@ def run(program: Program, inputs: Mapping[str, Array], simulator: Simulator) -> 
     """
     program.check_config(simulator.isa.config)
     program.check_inputs(inputs)
-    values: dict[str, Array] = {**program.constants, **{name: np.asarray(array) for name, array in inputs.items()}}
+    values: dict[str, Array] = {**program.constants, **{value.name: _given(value, inputs) for value in program.inputs}}
     memory = program.dram()
     launches: list[LaunchResult] = []
     context = Graph(program.name, {}, (), {}, (), (), program.opsets)
@@ -54,6 +54,11 @@ def run(program: Program, inputs: Mapping[str, Array], simulator: Simulator) -> 
         else:
             values.update(evaluate_node(context, step.node, values))
     return RunResult({value.name: values[value.name] for value in program.outputs}, tuple(launches))
+
+
+def _given(value: Value, inputs: Mapping[str, Array]) -> Array:
+    """Give an input; what is no tensor (a sequence, an absent optional) stays as it is."""
+    return inputs[value.name] if value.dtype == "other" else np.asarray(inputs[value.name])
 
 
 def _launch(

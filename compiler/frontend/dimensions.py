@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnx import ModelProto, TensorShapeProto
+from onnx import ModelProto, TensorShapeProto, helper
 
 from tilewright.isa.errors import ModelError
 
 BATCH_AXIS = 0
 
 
-def bind_dimensions(model: ModelProto, dims: Mapping[str, int] | None, name: str) -> None:
+def bind_dimensions(
+    model: ModelProto,
+    dims: Mapping[str, int] | None,
+    name: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> None:
     """Replace the dynamic dimensions of the inputs, in place, and forget the shapes that depended on them.
 
-    A named dimension takes its value from `dims`; the first dimension of an input defaults to 1.
+    An input that `shapes` names has that shape. Else a named dimension takes its value from `dims`, and the first
+    dimension of an input defaults to 1.
 
     Raises
     ------
@@ -25,7 +31,11 @@ def bind_dimensions(model: ModelProto, dims: Mapping[str, int] | None, name: str
     constants = {tensor.name for tensor in model.graph.initializer}
     used: set[str] = set()
     for given in model.graph.input:
-        if given.name in constants:
+        if given.name in constants or not given.type.HasField("tensor_type"):
+            continue
+        if shapes and given.name in shapes:
+            elem_type = given.type.tensor_type.elem_type
+            given.type.CopyFrom(helper.make_tensor_type_proto(elem_type, shapes[given.name]))
             continue
         for axis, dim in enumerate(given.type.tensor_type.shape.dim):
             used.add(dim.dim_param)
@@ -35,7 +45,8 @@ def bind_dimensions(model: ModelProto, dims: Mapping[str, int] | None, name: str
         raise ModelError(f"{name}: no input has a dimension named {unknown!r}; named dimensions: {known}")
     del model.graph.value_info[:]
     for result in model.graph.output:
-        result.type.tensor_type.ClearField("shape")
+        if result.type.HasField("tensor_type"):
+            result.type.tensor_type.ClearField("shape")
 
 
 def _bind(dim: TensorShapeProto.Dimension, axis: int, input_name: str, dims: Mapping[str, int], model: str) -> None:

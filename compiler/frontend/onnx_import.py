@@ -6,14 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, inliner, numpy_helper, shape_inference, version_converter
+from onnx import (
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    helper,
+    inliner,
+    numpy_helper,
+    shape_inference,
+    version_converter,
+)
 
 from tilewright.compiler.frontend.decompose import decompose_qoperators
 from tilewright.compiler.frontend.dimensions import bind_dimensions
 from tilewright.compiler.frontend.model_file import read_model
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.graph.onnx_nodes import from_proto, value_from_proto
-from tilewright.compiler.graph.types import Array, Value
+from tilewright.compiler.graph.types import Array, Shape, Value
 from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.isa.errors import ModelError
 
@@ -22,11 +32,16 @@ _ASSUMED_OPSET = 17  # of what passes add to a model that uses no ONNX operators
 _ONNX_DOMAINS = ("", "ai.onnx")
 
 
-def import_onnx(source: str | Path | ModelProto, *, dims: Mapping[str, int] | None = None) -> Graph:
+def import_onnx(
+    source: str | Path | ModelProto,
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+) -> Graph:
     """Import a model: checked, its dimensions bound, types inferred, constants folded.
 
     QOperator nodes become DequantizeLinear, a float operator and QuantizeLinear, under the node's name; all other
-    nodes stay as they are.
+    nodes, control flow included, stay as they are.
 
     Parameters
     ----------
@@ -34,17 +49,19 @@ def import_onnx(source: str | Path | ModelProto, *, dims: Mapping[str, int] | No
         Path of a `.onnx` file, or a model in memory.
     dims
         Extents of named dynamic dimensions. The first dimension of an input defaults to 1.
+    shapes
+        Whole shapes of inputs, by name, where they are known from the arrays that will be given.
 
     Raises
     ------
     ModelError
-        When the file cannot be read, the model is invalid, a dimension is not bound, or there is control flow.
+        When the file cannot be read, the model is invalid, or a dimension is not bound.
     """
     model, name = read_model(source)
-    _refuse_unsupported(model, name)
+    _densify(model.graph)
     if model.functions:
         model = inliner.inline_local_functions(model)
-    bind_dimensions(model, dims, name)
+    bind_dimensions(model, dims, name, shapes)
     _name_nodes(model)
     _hoist_constants(model)
     decompose_qoperators(model)
@@ -52,18 +69,22 @@ def import_onnx(source: str | Path | ModelProto, *, dims: Mapping[str, int] | No
     return FoldConstants().apply(_graph_of(model, name))
 
 
-def _refuse_unsupported(model: ModelProto, name: str) -> None:
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    if graph.sparse_initializer:
-        raise ModelError(f"{name}: sparse initializers are not supported")
-    for value in (*graph.input, *graph.output):
-        if value.name not in constants and not value.type.HasField("tensor_type"):
-            kind = value.type.WhichOneof("value")
-            raise ModelError(f"{name}: {value.name!r} is a {kind}; only tensors are supported")
-    for node in graph.node:
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-            raise ModelError(f"{name}: control flow is not supported: {node.op_type} node {node.name!r}")
+def _densify(graph: GraphProto) -> None:
+    """Write sparse initializers as ordinary ones."""
+    graph.initializer.extend(
+        numpy_helper.from_array(_dense(sparse), sparse.values.name) for sparse in graph.sparse_initializer
+    )
+    del graph.sparse_initializer[:]
+
+
+def _dense(sparse: SparseTensorProto) -> Array:
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    array = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        array.reshape(-1)[indices] = values
+    else:
+        array[tuple(indices.T)] = values
+    return array
 
 
 def _name_nodes(model: ModelProto) -> None:
@@ -96,6 +117,10 @@ def _constant_of(node: NodeProto) -> Array | None:
             return np.array(value, np.float32)
         case "value_int" | "value_ints":
             return np.array(value, np.int64)
+        case "value_string" | "value_strings":
+            return np.array(value, np.object_)
+        case "sparse_value":
+            return _dense(value)
     return None
 
 

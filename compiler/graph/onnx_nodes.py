@@ -11,31 +11,41 @@ from onnx import AttributeProto, NodeProto, TypeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tilewright.compiler.graph.graph import Node
+from tilewright.compiler.graph.subgraphs import free_names, is_graph, with_names
 from tilewright.compiler.graph.types import Array, FrozenMap, Value
 from tilewright.isa.errors import ModelError
 
 # The oldest versions that onnx.reference executes; older models mean the same by these operators.
 _OLDEST_EXECUTED = {"onnx.QuantizeLinear": 19, "onnx.DequantizeLinear": 19}
-_GRAPH_KINDS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+# An attribute of control flow: the names by which its subgraphs read the node's last inputs.
+CAPTURED = "captured"
 
 
 def from_proto(node: NodeProto) -> Node:
-    """Convert an ONNX node; ModelError when it holds a subgraph."""
-    attributes = {}
-    for attribute in node.attribute:
-        if attribute.type in _GRAPH_KINDS:
-            raise ModelError(f"control flow is not supported: {node.op_type} node {node.name!r}")
-        attributes[attribute.name] = _plain(helper.get_attribute_value(attribute))
+    """Convert an ONNX node.
+
+    What subgraphs of control flow read from around them becomes inputs of the node, behind its own.
+    """
+    attributes = {attribute.name: _plain(helper.get_attribute_value(attribute)) for attribute in node.attribute}
+    graphs = [attribute.g for attribute in node.attribute if attribute.type == AttributeProto.GRAPH]
+    captured = tuple(dict.fromkeys(name for graph in graphs for name in free_names(graph)))
+    if captured:
+        attributes[CAPTURED] = captured
     origin = (node.name,) if node.name else ()
-    return Node(_qualified(node), tuple(node.input), tuple(node.output), FrozenMap(attributes), origin)
+    return Node(_qualified(node), (*node.input, *captured), tuple(node.output), FrozenMap(attributes), origin)
 
 
 def to_proto(node: Node) -> NodeProto:
-    """Convert an ONNX operator back to ONNX's form."""
+    """Convert an ONNX operator back to ONNX's form; subgraphs read what they captured by its present names."""
     domain, _, op_type = node.op.rpartition(".")
-    proto = helper.make_node(op_type, list(node.inputs), list(node.outputs), domain="" if domain == "onnx" else domain)
+    captured = node.get(CAPTURED, ())
+    own = len(node.inputs) - len(captured)
+    names = dict(zip(captured, node.inputs[own:], strict=True))
+    domain = "" if domain == "onnx" else domain
+    proto = helper.make_node(op_type, list(node.inputs[:own]), list(node.outputs), domain=domain)
     for name, value in node.attributes.items():
-        proto.attribute.append(_attribute_proto(name, value))
+        if name != CAPTURED:
+            proto.attribute.append(_attribute_proto(name, with_names(value, names) if is_graph(value) else value))
     return proto
 
 
@@ -51,7 +61,7 @@ def run_onnx_node(node: Node, values: Mapping[str, Array], opsets: Mapping[str, 
     graph = helper.make_graph(
         [to_proto(node)],
         "node",
-        [helper.make_value_info(name, TypeProto()) for name in names],
+        [helper.make_value_info(name, _type_of(values[name])) for name in names],
         [helper.make_value_info(name, TypeProto()) for name in node.outputs if name],
     )
     oldest = _OLDEST_EXECUTED.get(node.op, 0)
@@ -65,9 +75,20 @@ def run_onnx_node(node: Node, values: Mapping[str, Array], opsets: Mapping[str, 
     except Exception as error:  # onnx.reference raises many kinds
         where = f" (node {node.origin[0]!r})" if node.origin else ""
         raise ModelError(f"onnx.reference cannot execute {node.op}{where}: {error}") from error
-    assert isinstance(results, list)
     outputs = [name for name in node.outputs if name]
-    return {name: np.asarray(result) for name, result in zip(outputs, results, strict=True)}
+    return {name: _result(result) for name, result in zip(outputs, results, strict=True)}
+
+
+def _type_of(value: Any) -> TypeProto:
+    """Type a value for operators that are functions of their types."""
+    if not isinstance(value, np.ndarray):
+        return TypeProto()
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+
+
+def _result(result: Any) -> Any:
+    """Make an array of a scalar; sequences, maps and what is absent stay as they are."""
+    return np.asarray(result) if isinstance(result, (np.generic, bool, int, float, str)) else result
 
 
 def value_from_proto(name: str, kind: TypeProto | None) -> Value:
@@ -82,8 +103,8 @@ def value_from_proto(name: str, kind: TypeProto | None) -> Value:
 
 
 def dtype_name(elem_type: int) -> str:
-    """NumPy's name of an ONNX element type, `"other"` when it has none."""
-    if elem_type in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING):
+    """NumPy's name of an ONNX element type, `"object"` of strings, `"other"` when it has none."""
+    if elem_type == onnx.TensorProto.UNDEFINED:
         return "other"
     return helper.tensor_dtype_to_np_dtype(elem_type).name
 
@@ -115,5 +136,6 @@ def _attribute_proto(name: str, value: Any) -> AttributeProto:
     if isinstance(value, np.ndarray):
         return helper.make_attribute(name, numpy_helper.from_array(np.array(value)))
     if isinstance(value, tuple):
-        return helper.make_attribute(name, list(value), attr_type=None if value else AttributeProto.INTS)
+        items = [numpy_helper.from_array(np.array(item)) if isinstance(item, np.ndarray) else item for item in value]
+        return helper.make_attribute(name, items, attr_type=None if items else AttributeProto.INTS)
     return helper.make_attribute(name, value)

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper, shape_inference
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.onnx_nodes import to_proto, type_proto, value_from_proto
+from tilewright.compiler.graph.subgraphs import is_graph
 from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.passes.base import until_stable
 from tilewright.compiler.reference import evaluate_node
@@ -66,12 +67,14 @@ def _constant_results(graph: Graph, node: Node, known: dict[str, Array]) -> dict
     if node.op == "onnx.QuantizeLinear":
         known = _with_dequantized(graph, node.inputs[0], known)
     names = [name for name in node.inputs if name]
-    if not names or node.op in _KEPT or any(name not in known for name in names):
+    is_control_flow = any(map(is_graph, node.attributes.values()))  # may draw random numbers
+    if not names or node.op in _KEPT or is_control_flow or any(name not in known for name in names):
         return {}
     try:
-        return evaluate_node(graph, node, known)
+        results = evaluate_node(graph, node, known)
     except ModelError:  # onnx.reference does not know it: it stays, and is refused when it is run
         return {}
+    return results if all(isinstance(result, np.ndarray) for result in results.values()) else {}
 
 
 def _with_dequantized(graph: Graph, name: str, known: dict[str, Array]) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.compiler.targets.accelerator.layer_driver import GraphBuilder, random_inputs, simulator
 from tilewright.compiler.graph.graph import Graph
@@ -47,6 +48,34 @@ def test_saved_program_runs_the_same(graph: Graph, program: Program, tmp_path: P
     assert loaded.layers == program.layers
     assert loaded.instruction_labels == program.instruction_labels
     assert (loaded.inputs, loaded.outputs, loaded.toolchain) == (program.inputs, program.outputs, program.toolchain)
+
+
+def test_saved_control_flow_and_strings(tmp_path: Path) -> None:
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node("StringConcat", ["x", tail], ["z"])], name, [],
+            [helper.make_tensor_value_info("z", TensorProto.STRING, [2])],
+        )
+        for name, tail in (("then_branch", "a"), ("else_branch", "b"))
+    }  # fmt: skip
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("If", ["c"], ["y"], **branches)],
+            "choose",
+            [
+                helper.make_tensor_value_info("x", TensorProto.STRING, [2]),
+                helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            ],
+            [helper.make_tensor_value_info("y", TensorProto.STRING, [2])],
+            [numpy_helper.from_array(np.array([text], object), text) for text in "ab"],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+    )
+    compile_model(model, TINY).save(tmp_path / "p")
+    loaded = Program.load(tmp_path / "p", TINY)
+    for condition, expected in ((True, ["xa", "ya"]), (False, ["xb", "yb"])):
+        inputs = {"x": np.array(["x", "y"], object), "c": np.array(condition)}
+        assert run(loaded, inputs, simulator(TINY)).outputs["y"].tolist() == expected
 
 
 def test_saving_twice_gives_the_same_bytes(graph: Graph, tmp_path: Path) -> None:

@@ -61,7 +61,15 @@ def _walk(base: int, loops: Iterable[tuple[int, int]]) -> Entries:
 
 
 def _wrap(values: Entries, depth: int) -> Entries:
-    return np.unique(values % depth)
+    """Return sorted and unique what is left modulo `depth`."""
+    values = values % depth
+    if (values[1:] > values[:-1]).all():
+        return values
+    if depth > 8 * len(values):
+        return np.unique(values)
+    is_touched = np.zeros(depth, np.bool_)
+    is_touched[values] = True
+    return np.flatnonzero(is_touched)
 
 
 def _widened(values: Entries, width: int, depth: int) -> Entries:
@@ -147,7 +155,9 @@ def _compute(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) -> 
         act.append(_widened(a, wide, config.act_depth))
     if values["residual"] or (opcode is Opcode.VECTOR and uses_operand_b(isa, values["op"])):
         act.append(_widened(b, wide, config.act_depth))
-    reads |= {space: np.unique(np.concatenate(parts)) for space, parts in (("act", act), ("acc", acc)) if parts}
+    depths = {"act": config.act_depth, "acc": config.acc_depth}
+    parts = (("act", act), ("acc", acc))
+    reads |= {space: _wrap(np.concatenate(found), depths[space]) for space, found in parts if found}
     return Footprint(reads, _results(config, values))
 
 

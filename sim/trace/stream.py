@@ -15,7 +15,7 @@ from tilewright.sim.api import LaunchResult
 from tilewright.sim.decoded_program import DecodedProgram, Integers
 
 #: Longest name of a layer on a timeline.
-NAME_CHARACTERS = 48
+NAME_CHARACTERS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,17 +150,15 @@ def timed_streams(program: Program, results: Sequence[LaunchResult]) -> tuple[Ti
 def short_names(names: Sequence[str]) -> tuple[str, ...]:
     """Shorten the names of layers for people; they stay different from each other.
 
-    Exporters join the names of all nodes that they fused by `;`: the last one is kept.
+    Exporters join the names of all nodes that they fused by `;`, and put folders before each: of the last one its last
+    two parts are kept.
     """
-    last = [name.split(";")[-1].removesuffix("_prequant").strip("/") or name for name in names]
-    shared = _shared_folder(last)
-    cut = [name[len(shared) :] for name in last]
-    cut = [name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…" for name in cut]
+    cut = [_short_name(name) for name in names]
     twice = {name for name in cut if cut.count(name) > 1}
     return tuple(f"{name} ({number})" if name in twice else name for number, name in enumerate(cut))
 
 
-def _shared_folder(names: Sequence[str]) -> str:
-    """Return the leading `folder/` that all names have, if any."""
-    folders = {name.split("/")[0] if "/" in name else "" for name in names}
-    return f"{folders.pop()}/" if len(folders) == 1 and folders != {""} else ""
+def _short_name(name: str) -> str:
+    parts = name.split(";")[-1].removesuffix("_prequant").strip("/").split("/")
+    short = "/".join(parts[-2:]) or name
+    return short if len(short) <= NAME_CHARACTERS else f"…{short[1 - NAME_CHARACTERS :]}"

@@ -137,6 +137,6 @@ def test_counts_equal_the_functional_simulators(python_random: random.Random) ->
 
 
 def test_short_names_stay_different() -> None:
-    assert short_names(["model/a/x;model/b/Conv_prequant", "model/c/Conv"]) == ("b/Conv", "c/Conv")
-    assert short_names(["a;x", "b;x", "y"]) == ("x (0)", "x (1)", "y")
-    assert [len(name) for name in short_names(["n" * 80])] == [48]
+    assert short_names(["model/a/x;model/b/Conv_prequant", "deep/model/c/Conv"]) == ("b/Conv", "c/Conv")
+    assert short_names(["a;x", "b;x", "/y", ""]) == ("x (0)", "x (1)", "y", "")
+    assert short_names(["n" * 80]) == ("…" + "n" * 39,)

@@ -151,14 +151,15 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
     """Shorten the names of layers for people; they stay different from each other.
 
     Exporters join the names of all nodes that they fused by `;`, and put folders before each: of the last one its last
-    two parts are kept.
+    two parts are kept, or three, or four, where two layers would have the same name; then they are numbered.
     """
-    cut = [_short_name(name) for name in names]
-    twice = {name for name in cut if cut.count(name) > 1}
-    return tuple(f"{name} ({number})" if name in twice else name for number, name in enumerate(cut))
+    short = [_short_name(name, 2) for name in names]
+    for parts in (3, 4):
+        short = [_short_name(names[i], parts) if short.count(name) > 1 else name for i, name in enumerate(short)]
+    return tuple(f"{name} ({number})" if short.count(name) > 1 else name for number, name in enumerate(short))
 
 
-def _short_name(name: str) -> str:
-    parts = name.split(";")[-1].removesuffix("_prequant").strip("/").split("/")
-    short = "/".join(parts[-2:]) or name
+def _short_name(name: str, parts: int) -> str:
+    whole = name.split(";")[-1].removesuffix("_prequant").strip("/").split("/")
+    short = "/".join(whole[-parts:]) or name
     return short if len(short) <= NAME_CHARACTERS else f"…{short[1 - NAME_CHARACTERS :]}"

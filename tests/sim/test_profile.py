@@ -139,4 +139,5 @@ def test_counts_equal_the_functional_simulators(python_random: random.Random) ->
 def test_short_names_stay_different() -> None:
     assert short_names(["model/a/x;model/b/Conv_prequant", "deep/model/c/Conv"]) == ("b/Conv", "c/Conv")
     assert short_names(["a;x", "b;x", "/y", ""]) == ("x (0)", "x (1)", "y", "")
+    assert short_names(["m/b1/x/conv", "m/b2/x/conv", "m/x/other"]) == ("b1/x/conv", "b2/x/conv", "x/other")
     assert short_names(["n" * 80]) == ("…" + "n" * 39,)

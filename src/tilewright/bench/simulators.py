@@ -16,7 +16,7 @@ def measure(case: str, context: Context) -> Iterator[Record]:
     """Record the speed of one simulator, building it not counted."""
     array = array_of(context.config)
     if case == "fast":
-        yield Record(SUITE, case, array, "speed", None, "GMAC/s", "higher", reason="there is no fast simulator yet")
+        yield Record(SUITE, case, array, "speed", None, "GMAC/s", "higher", reason="not offered by the commands yet")
         return
     from tilewright import api
     from tilewright.demo import default_model, default_samples

@@ -17,6 +17,8 @@ from tilewright.isa.instructions import Engine, InstructionSet
 
 _PROGRAM_ALIGNMENT = 64
 
+DEFAULT_LIMITS = Limits()
+
 
 @dataclass(frozen=True)
 class RandomProgram:
@@ -37,7 +39,7 @@ class RandomProgram:
     count: int
 
 
-def random_program(isa: InstructionSet, seed: int, instructions: int, limits: Limits = Limits()) -> RandomProgram:
+def random_program(isa: InstructionSet, seed: int, instructions: int, limits: Limits = DEFAULT_LIMITS) -> RandomProgram:
     """Return a program that every simulator must execute with the same result.
 
     Parameters

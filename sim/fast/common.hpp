@@ -57,26 +57,45 @@ enum Part {
 
 constexpr Part starter[ENGINES] = {LOAD_START, COMPUTE_START, STORE_START};
 
-// When each part is to be stepped next.
-struct Clock {
-    Cycle wake[PARTS];
+// When each part is to be stepped next: in the next cycle, as most are, or later.
+class Clock {
+    unsigned soon = 0;               // parts to be stepped in the next cycle, a bit each
+    Cycle later[PARTS];              // when else each part is to be stepped
+    Cycle first_later = never;
 
-    Clock() { std::fill(wake, wake + PARTS, never); }
-    void at(Part part, Cycle cycle) { wake[part] = std::min(wake[part], cycle); }
+public:
+    Cycle now;
 
-    Cycle next() const {
-        Cycle first = wake[0];
-        for (int i = 1; i < PARTS; ++i) first = std::min(first, wake[i]);
-        return first;
+    explicit Clock(Cycle begin) : now(begin) { std::fill(later, later + PARTS, never); }
+
+    void at(Part part, Cycle cycle) {
+        if (cycle == now + 1) {
+            soon |= 1u << part;
+            return;
+        }
+        later[part] = std::min(later[part], cycle);
+        first_later = std::min(first_later, cycle);
     }
 
-    // The parts to be stepped in this cycle, a bit each; forget that they were.
-    unsigned take(Cycle now) {
+    // Go to the next cycle in which a part is to be stepped; return which ones, none when nothing happens any more.
+    unsigned advance() {
+        unsigned due = soon;
+        Cycle next = due ? now + 1 : first_later;
+        if (next == never) return 0;
+        now = next;
+        soon = 0;
+        return first_later == now ? due | take_later() : due;
+    }
+
+private:
+    unsigned take_later() {
         unsigned due = 0;
+        first_later = never;
         for (int i = 0; i < PARTS; ++i) {
-            bool is_due = wake[i] == now;
+            bool is_due = later[i] == now;
             due |= unsigned(is_due) << i;
-            wake[i] = is_due ? never : wake[i];
+            later[i] = is_due ? never : later[i];
+            first_later = std::min(first_later, later[i]);
         }
         return due;
     }
@@ -193,7 +212,8 @@ struct Context {
     size_t finished[ENGINES] = {};
 
     Context(const Parameters& parameters, const Instruction* instructions, int64_t count)
-        : p(parameters), program(instructions, instructions + count), tokens(clock, parameters.token_limit),
+        : p(parameters), program(instructions, instructions + count),
+          clock(parameters.begin_cycle), tokens(clock, parameters.token_limit),
           load_queue(parameters.queue_depth[LOAD]), compute_queue(parameters.queue_depth[COMPUTE]),
           store_queue(parameters.queue_depth[STORE]), start(count, -1), end(count, -1) {}
 

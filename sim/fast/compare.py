@@ -77,8 +77,8 @@ def run_both(
     first: Simulator, second: Simulator, dram: npt.NDArray[np.uint8], offset: int, count: int, names: tuple[str, str]
 ) -> Difference | None:
     """Run a program on two simulators, each on its own copy of the memory, and compare."""
-    results = [simulator.launch(dram.copy(), offset, count) for simulator in (first, second)]
-    return compare(DecodedProgram.of(first.isa, dram, offset, count), *results, names)
+    program = DecodedProgram.of(first.isa, dram, offset, count)
+    return compare(program, first.launch(dram.copy(), offset, count), second.launch(dram.copy(), offset, count), names)
 
 
 Pair = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]

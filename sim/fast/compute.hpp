@@ -17,6 +17,7 @@ class Compute {
     Cycle decode_from = 0, decoded_from = 0, free_from = 0;
     Level in_flight;
     std::vector<Issue> issues;
+    Cycle upcoming_write = never;                    // as `next_write` found it last
     size_t writing = 0, reading = 0, finishing = 0;  // the issues that the result write, operand b, the finish are at
 
 public:
@@ -52,10 +53,8 @@ public:
 
     // The first cycle from t on in which a result of what has been issued so far is written there.
     Cycle next_write(Cycle t) {
-        Cycle step = t - c.p.compute_latency;
-        while (writing < issues.size() && (issues[writing].last < step || !issues[writing].writes_act)) ++writing;
-        if (writing == issues.size()) return never;
-        return c.p.compute_latency + next_result(issues[writing], step);
+        if (upcoming_write < t || upcoming_write == never) upcoming_write = find_write(t);
+        return upcoming_write;
     }
 
     // Likewise for operand b, in the cycle of the step.
@@ -80,6 +79,13 @@ private:
         return step + issue.reduction - 1 - (step - issue.first) % issue.reduction;
     }
 
+    Cycle find_write(Cycle t) {
+        Cycle step = t - c.p.compute_latency;
+        while (writing < issues.size() && (issues[writing].last < step || !issues[writing].writes_act)) ++writing;
+        if (writing == issues.size()) return never;
+        return c.p.compute_latency + next_result(issues[writing], step);
+    }
+
     void decode(Cycle t) {
         if (t < decode_from) return c.clock.at(COMPUTE_START, decode_from);
         if (!c.compute_queue.has(t)) return;
@@ -93,7 +99,7 @@ private:
         issues.push_back({first, last, std::max<int64_t>(instruction.reduction, 1), instruction.writes_act && !is_empty,
                           instruction.reads_b_always && !is_empty, instruction.reads_b_last && !is_empty});
         free_from = last;
-        c.clock.at(COMPUTE_FINISH, finish_cycle());
+        if (finishing + 1 == issues.size()) c.clock.at(COMPUTE_FINISH, finish_cycle());
         c.counters.compute_busy += instruction.steps;
         if (instruction.is_gemm) c.counters.gemm_steps += instruction.steps;
     }

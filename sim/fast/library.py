@@ -150,37 +150,33 @@ class Library:
         except OSError as error:
             raise ToolchainError(f"the compiled cycle model {path} does not load: {error}") from error
         handle, number, numbers = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
-        signatures: dict[str, tuple[object, tuple[object, ...]]] = {
-            "create": (handle, (ctypes.POINTER(Parameters), numbers, number)),
-            "destroy": (None, (handle,)),
-            "run": (ctypes.c_int32, (handle, number)),
-            "result": (None, (handle, number, numbers, numbers, numbers)),
-        }
-        for name, (result, arguments) in signatures.items():
-            function = self._function(name)
-            function.restype, function.argtypes = result, list(arguments)
-
-    def _function(self, name: str) -> ctypes._NamedFuncPointer:  # type: ignore[name-defined]
-        return getattr(self._functions, f"tilewright_{name}")
+        self._create = self._functions.tilewright_create
+        self._create.restype, self._create.argtypes = handle, [ctypes.POINTER(Parameters), numbers, number]
+        self._destroy = self._functions.tilewright_destroy
+        self._destroy.restype, self._destroy.argtypes = None, [handle]
+        self._run = self._functions.tilewright_run
+        self._run.restype, self._run.argtypes = ctypes.c_int32, [handle, number]
+        self._result = self._functions.tilewright_result
+        self._result.restype, self._result.argtypes = None, [handle, number, numbers, numbers, numbers]
 
     def create(self, facts: Parameters, table: Integers) -> int:
         """Return a new machine with a program; it must be destroyed."""
         rows = np.ascontiguousarray(table)
         assert rows.dtype == np.int64 and rows.shape[1] == len(COLUMNS)
-        return int(self._function("create")(ctypes.byref(facts), rows.ctypes.data, len(rows)))
+        return int(self._create(ctypes.byref(facts), rows.ctypes.data, len(rows)))
 
     def destroy(self, machine: int) -> None:
         """Free a machine."""
-        self._function("destroy")(machine)
+        self._destroy(machine)
 
     def run(self, machine: int, until: int) -> bool:
         """Go on until nothing happens any more (True) or a cycle is reached (False)."""
-        return bool(self._function("run")(machine, until))
+        return bool(self._run(machine, until))
 
     def result(self, machine: int, count: int) -> Times:
         """Return counters and times of a machine with `count` instructions."""
         values, start, end = (np.zeros(size, np.int64) for size in (len(COUNTERS), count, count))
-        self._function("result")(machine, count, *(_address(array) for array in (values, start, end)))
+        self._result(machine, count, *(_address(array) for array in (values, start, end)))
         return Times({name: int(v) for (name, _), v in zip(COUNTERS, values, strict=True)}, start, end)
 
 

@@ -17,7 +17,6 @@ class Machine {
     DmaFront load, store;
     ReadPath read_path;
     WritePath write_path;
-    Cycle now;
 
     void step(Part part, Cycle t) {
         switch (part) {
@@ -45,21 +44,24 @@ public:
         : c(parameters, program, count), fetch(c), compute(c),
           load(c, LOAD, LOAD_BURSTS, READ_ADDRESS, READ_DATA, false, &c.counters.load_wait),
           store(c, STORE, STORE_BURSTS, WRITE_ADDRESS, STORE_DATA, true, &c.counters.store_wait),
-          read_path(c, fetch, load, compute), write_path(c, store, compute), now(parameters.begin_cycle + 1) {}
+          read_path(c, fetch, load, compute), write_path(c, store, compute) {}
 
     // Go on until nothing happens any more (true) or this cycle is reached (false).
     bool run(Cycle until) {
-        while (now < until) {
-            if (c.p.is_stepwise) {
-                if (is_complete()) return true;
-                for (int part = 0; part < PARTS; ++part) step(Part(part), now);
-                ++now;
-                continue;
-            }
-            now = c.clock.next();
-            if (now == never) return true;
-            unsigned due = c.clock.take(now);
-            for (; due; due &= due - 1) step(Part(__builtin_ctz(due)), now);
+        if (c.p.is_stepwise) return run_stepwise(until);
+        while (c.clock.now < until) {
+            unsigned due = c.clock.advance();
+            if (!due) return true;
+            for (; due; due &= due - 1) step(Part(__builtin_ctz(due)), c.clock.now);
+        }
+        return false;
+    }
+
+    bool run_stepwise(Cycle until) {
+        while (c.clock.now < until) {
+            if (is_complete()) return true;
+            ++c.clock.now;
+            for (int part = 0; part < PARTS; ++part) step(Part(part), c.clock.now);
         }
         return false;
     }

@@ -64,6 +64,7 @@ class FastSimulator:
         self._library = Library(build(cache or Cache(user_cache() / "fast")))
         self._functional = FunctionalSimulator(isa) if compute_results else None
         self._stepwise = stepwise
+        self._prepared: tuple[DecodedProgram, Integers, int] | None = None
 
     @property
     def state(self) -> Mapping[str, npt.NDArray[np.generic]]:
@@ -81,16 +82,29 @@ class FastSimulator:
         DeviceError
             If the program comes to a standstill or takes more than `max_cycles`.
         """
-        program = DecodedProgram.of(self.isa, dram, offset, count)
-        check_dram_accesses(program, len(dram))
-        times = self._time(program, offset)
+        program, table = self._prepare(dram, offset, count)
+        times = self._time(program, table, offset)
         if self._functional:
             self._functional.launch(dram, offset, count)
         return LaunchResult(times.counters["cycles"], times.counters, InstructionTrace(times.start, times.end))
 
-    def _time(self, program: DecodedProgram, offset: int) -> Times:
+    def _prepare(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> tuple[DecodedProgram, Integers]:
+        """Decode and check a program, unless it is the last one again."""
+        size = self.isa.instruction_bytes
+        words = dram[offset : offset + count * size] if offset >= 0 and count >= 0 else dram[:0]
+        if self._prepared is not None:
+            program, table, dram_bytes = self._prepared
+            if dram_bytes == len(dram) and np.array_equal(program.words.reshape(-1), words):
+                return program, table
+        program = DecodedProgram.of(self.isa, dram, offset, count)
+        check_dram_accesses(program, len(dram))
+        table = program_table(program)
+        self._prepared = program, table, len(dram)
+        return program, table
+
+    def _time(self, program: DecodedProgram, table: Integers, offset: int) -> Times:
         facts = parameters(self.isa, self.dram, offset, stepwise=self._stepwise)
-        machine = self._library.create(facts, program_table(program))
+        machine = self._library.create(facts, table)
         try:
             is_over, until = False, 0
             while not is_over and until < self.max_cycles:

@@ -28,7 +28,9 @@ def tile_program(isa: InstructionSet, seed: int, tiles: int) -> RandomProgram:
 def _checked(isa: InstructionSet, name: str, values: Values) -> RandomInstruction:
     instruction = isa.by_name[name]
     complete = instruction.complete(values)
-    return RandomInstruction(instruction, complete, footprint(isa, instruction.opcode, complete))
+    touched = footprint(isa, instruction.opcode, complete)
+    assert not touched.reads_own_writes, f"{name} {values} reads what it writes itself"
+    return RandomInstruction(instruction, complete, touched)
 
 
 def _tile(
@@ -69,15 +71,15 @@ def _compute(
 ) -> list[tuple[str, Values]]:
     config = isa.config
     atoms = config.act_depth // 4
-    wide = config.gemm.block_out // config.atom
+    deep, wide = config.gemm.block_in // config.atom, config.gemm.block_out // config.atom
     product = reductions[0] * reductions[1] * reductions[2]
-    outputs = max(1, min(rows * config.ratio // wide, MOST_STEPS // product, config.acc_depth))
+    outputs = max(1, min(rows * config.ratio // max(wide, deep), MOST_STEPS // product, config.acc_depth))
     loops = {
         "extent_out0": 1, "extent_out1": 1, "extent_out2": outputs,
         **{f"extent_red{i}": extent for i, extent in enumerate(reductions)},
     }  # fmt: skip
     operands = {
-        "a_base": bank * atoms, "a_out2": config.gemm.block_in // config.atom, "a_red2": config.ratio,
+        "a_base": bank * atoms, "a_out2": deep, "a_red2": config.ratio,
         "d_base": (2 + bank) * atoms, "d_out2": wide, "p_base": 4 * bank, "clamp_low": -128, "clamp_high": 127,
     }  # fmt: skip
     weights = {"w_base": bank * config.wgt_depth // 2, "w_red2": 1, "w_red1": 3}

@@ -15,8 +15,9 @@ from tilewright.compiler.graph.subgraphs import free_names, is_graph, with_names
 from tilewright.compiler.graph.types import Array, FrozenMap, Value
 from tilewright.isa.errors import ModelError
 
-# The oldest versions that onnx.reference executes; older models mean the same by these operators.
-_OLDEST_EXECUTED = {"onnx.QuantizeLinear": 19, "onnx.DequantizeLinear": 19}
+# The oldest versions that onnx.reference executes as models mean them; older models mean the same by these operators.
+# It takes a BatchNormalization of opset 9 to 13 for one that trains.
+_OLDEST_EXECUTED = {"onnx.QuantizeLinear": 19, "onnx.DequantizeLinear": 19, "onnx.BatchNormalization": 15}
 # An attribute of control flow: the names by which its subgraphs read the node's last inputs.
 CAPTURED = "captured"
 

@@ -1,4 +1,4 @@
-"""Takes batch normalization into the weights of the convolution before it."""
+"""Takes batch normalization into the weights of the convolution or matrix product before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class FoldBatchNorm:
 
     Before: `%a = onnx.Conv(%x, %w, %b)`, `%y = onnx.BatchNormalization(%a, ...)`.
     After: `%y = onnx.Conv(%x, %w', %b')`.
-    Of dequantized weights the scales change, or the signs where a factor is negative; the integers stay.
+    Of dequantized weights the scales change, or the signs where a factor is negative; the integers stay. Gemm
+    with plain constant weights and no factors is treated alike.
     """
 
     name: str = "fold-batchnorm"
@@ -28,7 +29,11 @@ class FoldBatchNorm:
         editor = GraphEditor(graph)
         for node in graph.nodes:
             conv = graph.producer(node.inputs[0]) if node.op == "onnx.BatchNormalization" else None
-            if conv is not None and conv.op == "onnx.Conv" and graph.has_single_use(conv.output):
+            if conv is None or not graph.has_single_use(conv.output):
+                continue
+            if conv.op == "onnx.Conv" or (
+                conv.op == "onnx.Gemm" and conv.get("alpha", 1.0) == conv.get("beta", 1.0) == 1.0
+            ):
                 _fold(editor, conv, node)
         return editor.finish()
 
@@ -41,12 +46,13 @@ def _fold(editor: GraphEditor, conv: Node, norm: Node) -> None:
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in parameters)
     factor = gamma / np.sqrt(variance + norm.get("epsilon", 1e-5))
     bias = _bias(graph, conv)
-    weight = _scaled_weight(editor, conv.inputs[1], factor)
+    scale = _scaled_matrix if conv.op == "onnx.Gemm" else _scaled_weight
+    weight = scale(editor, conv, factor)
     if bias is None or weight is None:
         return
     shifted = editor.constant(f"{norm.output}/bias", ((bias - mean) * factor + beta).astype(np.float32))
     origin = (*conv.origin, *norm.origin)
-    editor.node("onnx.Conv", [conv.inputs[0], weight, shifted], [norm.output], conv.attributes, origin)
+    editor.node(conv.op, [conv.inputs[0], weight, shifted], [norm.output], conv.attributes, origin)
     editor.remove(norm)
     editor.remove(conv)
 
@@ -57,9 +63,18 @@ def _bias(graph: Graph, conv: Node) -> Array | None:
     return real_constant(graph, conv.inputs[2])
 
 
-def _scaled_weight(editor: GraphEditor, name: str, factor: Array) -> str | None:
+def _scaled_matrix(editor: GraphEditor, gemm: Node, factor: Array) -> str | None:
+    """The second matrix times a factor for each column of the result; None when it is not constant."""
+    array = editor.graph.constant(gemm.inputs[1])
+    if array is None:
+        return None
+    per_column = factor[:, None] if gemm.get("transB", 0) else factor
+    return editor.constant(f"{gemm.inputs[1]}/normalized", (array * per_column).astype(array.dtype))
+
+
+def _scaled_weight(editor: GraphEditor, conv: Node, factor: Array) -> str | None:
     """Weights times a factor for each output channel; None when they are not constant."""
-    graph = editor.graph
+    graph, name = editor.graph, conv.inputs[1]
     array, node = graph.constant(name), graph.producer(name)
     per_channel = factor.reshape(-1, *(1,) * (len(graph.shape(name)) - 1))
     if array is not None:

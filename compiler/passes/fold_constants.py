@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import helper, numpy_helper, shape_inference
+from onnx import shape_inference
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.graph.onnx_nodes import to_proto, type_proto, value_from_proto
+from tilewright.compiler.graph.onnx_model import to_model
+from tilewright.compiler.graph.onnx_nodes import value_from_proto
 from tilewright.compiler.graph.subgraphs import is_graph
 from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.passes.base import until_stable
@@ -103,15 +104,7 @@ def _with_inferred_types(graph: Graph) -> Graph:
 
 
 def _inferred(graph: Graph) -> dict[str, Value]:
-    proto = helper.make_graph(
-        [to_proto(node) for node in graph.nodes],
-        "graph",
-        [helper.make_value_info(name, type_proto(graph.values[name])) for name in graph.inputs],
-        [helper.make_value_info(name, type_proto(graph.values[name])) for name in graph.outputs],
-        [numpy_helper.from_array(np.array(array), name) for name, array in graph.constants.items()],
-    )
-    opsets = [helper.make_opsetid(domain, version) for domain, version in graph.opsets.items()]
-    model = shape_inference.infer_shapes(helper.make_model(proto, opset_imports=opsets), data_prop=True)
+    model = shape_inference.infer_shapes(to_model(graph), data_prop=True)
     infos = (*model.graph.value_info, *model.graph.output)
     found = (value_from_proto(info.name, info.type) for info in infos)
     return {value.name: value for value in found if value.shape is not None and value.name in graph.values}

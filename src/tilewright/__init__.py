@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tilewright.api import Compiled, Run, compile, load, load_program, simulator
     from tilewright.isa.config import Config
     from tilewright.isa.errors import TilewrightError
+    from tilewright.quantization import Quantized, quantize
     from tilewright.report import Report
     from tilewright.sim.api import DramTiming
 
@@ -31,12 +32,14 @@ _HOMES = {
     "Compiled": "tilewright.api",
     "Config": "tilewright.isa.config",
     "DramTiming": "tilewright.sim.api",
+    "Quantized": "tilewright.quantization",
     "Report": "tilewright.report",
     "Run": "tilewright.api",
     "TilewrightError": "tilewright.isa.errors",
     "compile": "tilewright.api",
     "load": "tilewright.api",
     "load_program": "tilewright.api",
+    "quantize": "tilewright.quantization",
     "simulator": "tilewright.api",
 }
 
@@ -44,6 +47,7 @@ __all__ = [
     "Compiled",
     "Config",
     "DramTiming",
+    "Quantized",
     "Report",
     "Run",
     "TilewrightError",
@@ -51,6 +55,7 @@ __all__ = [
     "compile",
     "load",
     "load_program",
+    "quantize",
     "simulator",
 ]
 

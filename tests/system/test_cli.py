@@ -16,7 +16,7 @@ from tilewright.cli.group import Exit
 from tilewright.isa.config import PRESETS, Config
 from tilewright.isa.instructions import instruction_set
 
-COMMANDS = ("demo", "run", "compile", "isa", "config", "bench", "doctor")
+COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "bench", "doctor")
 
 
 def invoke(*arguments: str | Path) -> Result:

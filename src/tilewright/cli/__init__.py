@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tilewright.cli.group import TilewrightGroup
 
-_COMMANDS = ("demo", "run", "compile", "isa", "config", "bench", "debug", "diff", "doctor")
+_COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "bench", "debug", "diff", "doctor")
 
 _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 

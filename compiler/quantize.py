@@ -1,0 +1,208 @@
+"""Quantizes float models: cleans them up, then leaves the rest to onnxruntime's static quantizer."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto, version_converter
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from tilewright.compiler.frontend.model_file import read_model
+from tilewright.compiler.frontend.onnx_import import import_onnx
+from tilewright.compiler.graph.editor import GraphEditor
+from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.graph.onnx_model import to_model
+from tilewright.compiler.graph.types import Array, Shape
+from tilewright.compiler.passes.base import Pass, run_passes
+from tilewright.compiler.passes.batchnorm_to_conv import BatchNormToConv
+from tilewright.compiler.passes.fold_batchnorm import FoldBatchNorm
+from tilewright.compiler.passes.fold_constants import FoldConstants
+from tilewright.compiler.passes.join_bias import JoinBias
+from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
+from tilewright.compiler.passes.remove_identities import RemoveIdentities
+from tilewright.isa.errors import ModelError
+
+_OLDEST_OPSET = 13  # per-channel DequantizeLinear
+_ACTIVATIONS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
+_METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+
+#: What `QuantizeOptions.activations` and `QuantizeOptions.method` may be.
+ACTIVATIONS, METHODS = tuple(_ACTIVATIONS), tuple(_METHODS)
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """How to quantize.
+
+    Attributes
+    ----------
+    activations : str
+        `int8` or `uint8`; weights are int8.
+    is_per_channel : bool
+        A scale for each output channel of weights, instead of one for all.
+    method : str
+        How ranges of activations are found: `minmax`, `entropy` or `percentile`.
+    """
+
+    activations: str = "int8"
+    is_per_channel: bool = True
+    method: str = "minmax"
+
+    def __post_init__(self) -> None:
+        for field, value, known in (
+            ("activations", self.activations, ACTIVATIONS),
+            ("method", self.method, METHODS),
+        ):
+            if value not in known:
+                raise ModelError(f"{field} must be one of {', '.join(known)}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class FoldDequantized:
+    """Compute what dequantizes constants: weights that are stored as integers in a model that computes in float.
+
+    Before: `%w = onnx.DequantizeLinear(const, const)`. After: `const %w`.
+    """
+
+    name: str = "fold-dequantized"
+
+    def apply(self, graph: Graph) -> Graph:
+        """Give the graph without DequantizeLinear of constants."""
+        editor = GraphEditor(graph)
+        for node in graph.nodes:
+            array = real_constant(graph, node.output) if node.op == DEQUANTIZE else None
+            if array is not None:
+                editor.remove(node)
+                dtype = graph.dtype(node.output)
+                editor.redirect(node.output, editor.constant(node.output, array.astype(dtype)))
+        return editor.finish()
+
+
+def clean_up_passes() -> tuple[Pass, ...]:
+    """Passes that prepare a float model for the quantizer; the model computes the same afterwards."""
+    return (
+        FoldConstants(),
+        FoldDequantized(),
+        RemoveIdentities(),
+        JoinBias(),
+        FoldBatchNorm(),
+        BatchNormToConv(),
+        FoldConstants(),
+    )
+
+
+def clean_up(
+    source: str | Path | ModelProto,
+    *,
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+) -> ModelProto:
+    """Bring a float model to the form that the quantizer works best on; shapes become fixed.
+
+    Parameters
+    ----------
+    source, dims, shapes
+        As for `import_onnx`.
+
+    Raises
+    ------
+    ModelError
+        When the model is invalid, is quantized already, or holds nothing to quantize.
+    """
+    model, name = read_model(source)
+    graph = import_onnx(_with_recent_opset(model, name), dims=dims, shapes=shapes)
+    quantized = next((node for node in graph.nodes if node.op == QUANTIZE), None)
+    if quantized is not None:
+        where = quantized.origin[0] if quantized.origin else quantized.output
+        raise ModelError(f"{name}: the model is quantized already (node {where!r})")
+    if not any(value.dtype == "float32" for value in graph.values.values()):
+        raise ModelError(f"{name}: nothing to quantize: the model holds no float32 values")
+    return to_model(run_passes(graph, clean_up_passes()))
+
+
+def quantize_model(
+    cleaned: ModelProto, samples: Iterable[Mapping[str, Array]], options: QuantizeOptions = QuantizeOptions()
+) -> ModelProto:
+    """Quantize a model that `clean_up` has given.
+
+    Parameters
+    ----------
+    cleaned
+        Never changed.
+    samples
+        Inputs by name, from which the ranges of activations are taken.
+    options
+        How to quantize.
+
+    Raises
+    ------
+    ModelError
+        When onnxruntime cannot run or quantize the model, with its reason.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet_quantizer():
+        source, target = Path(folder) / "float.onnx", Path(folder) / "quantized.onnx"
+        marked = ModelProto()
+        marked.CopyFrom(cleaned)
+        onnx.helper.set_model_props(marked, {"onnx.quant.pre_process": "tilewright"})
+        onnx.save(marked, source)  # handed over in memory, the quantizer damages it
+        try:
+            quantize_static(
+                source,
+                target,
+                _Samples(samples),
+                quant_format=QuantFormat.QDQ,
+                per_channel=options.is_per_channel,
+                activation_type=_ACTIVATIONS[options.activations],
+                weight_type=QuantType.QInt8,
+                calibrate_method=_METHODS[options.method],
+            )
+        except Exception as error:  # onnxruntime and its quantizer raise many kinds
+            raise ModelError(f"{cleaned.graph.name}: onnxruntime cannot quantize the model: {_line(error)}") from error
+        return onnx.load(target)
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    def __init__(self, samples: Iterable[Mapping[str, Array]]) -> None:
+        self._left = iter(samples)
+
+    def get_next(self) -> dict[str, Any] | None:
+        sample = next(self._left, None)
+        return None if sample is None else dict(sample)
+
+
+def _with_recent_opset(model: ModelProto, name: str) -> ModelProto:
+    version = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if version >= _OLDEST_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, _OLDEST_OPSET)
+    except Exception as error:  # RuntimeError, and others from the C++ side
+        message = f"{name}: opset {version} cannot be converted to {_OLDEST_OPSET}, which quantized models need"
+        raise ModelError(f"{message}: {_line(error)}") from error
+
+
+@contextmanager
+def _quiet_quantizer() -> Iterator[None]:
+    """Keep the quantizer's advice to itself: it is written to the root logger."""
+    root = logging.getLogger()
+    old = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(old)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,122 @@
+"""`tilewright quantize`: from a float model to an int8 one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tilewright.cli.group import TilewrightCommand
+from tilewright.cli.options import json_option, quiet_option
+from tilewright.cli.terminal import Terminal, check_writable
+from tilewright.isa.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.table import Table
+
+    from tilewright.quantization import Quantized
+
+
+@click.command(
+    "quantize",
+    cls=TilewrightCommand,
+    examples=(
+        "tilewright quantize model.onnx -o model_int8.onnx --calibrate images.npz",
+        "tilewright quantize model.onnx -o model_int8.onnx --calibrate folder/ --samples 100 --activations uint8",
+        "tilewright quantize model.onnx -o model_int8.onnx --calibrate data.npz --labels y --held-back 400",
+    ),
+)
+@click.argument("model", metavar="MODEL")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Write the quantized model there.")
+@click.option(
+    "--calibrate", "data", metavar="DATA.npz|FOLDER", required=True,
+    help="Inputs by name, the first axis counting samples; or a folder of files with a sample each.",
+)  # fmt: skip
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="Calibrate with N samples.")
+@click.option(
+    "--held-back", type=click.IntRange(1), default=50, show_default=True, metavar="N",
+    help="Compare outputs on at most N of the other samples.",
+)  # fmt: skip
+@click.option(
+    "--activations", type=click.Choice(["int8", "uint8"]), default="int8", show_default=True, help="Their type."
+)
+@click.option("--per-tensor", is_flag=True, help="One scale for all weights of a layer, not one for each channel.")
+@click.option(
+    "--method", type=click.Choice(["minmax", "entropy", "percentile"]), default="minmax", show_default=True,
+    help="How ranges of activations are found.",
+)  # fmt: skip
+@click.option("--labels", metavar="NAME", help="Array of right classes in the NPZ file: count accuracy.")
+@click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Extent of a named dimension; may be repeated.")
+@json_option
+@quiet_option
+def command(
+    model: str, output: str, data: str, samples: int | None, held_back: int, activations: str, per_tensor: bool,
+    method: str, labels: str | None, dims: tuple[str, ...], json_file: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Quantize MODEL, a float ONNX model, to int8 (QDQ), and say how close its outputs stay.
+
+    Batch normalizations are folded and shapes fixed first; onnxruntime's static quantizer does the rest. Outputs
+    are compared with the float model's on samples that were not calibrated with.
+    """
+    check_writable(output)
+    check_writable(json_file)
+    terminal = Terminal(quiet, json_file)
+    from tilewright.quantization import quantize
+
+    extents = dict(map(_extent, dims))
+    right = None if labels is None else _labels(data, labels)
+    with terminal.step("quantizing") as progress:
+        quantized = quantize(
+            model, data, samples=samples, held_back=held_back, activations=activations, per_channel=not per_tensor,
+            method=method, labels=right, dims=extents, progress=progress,
+        )  # fmt: skip
+    quantized.save(output)
+    terminal.write_json(_data(quantized, output, terminal.seconds))
+    terminal.show(agreement_table(quantized))
+    counts = f"calibrated with {quantized.calibrated} samples, compared on {quantized.compared}"
+    terminal.show(f"{output}: {counts}, in {terminal.seconds['quantizing']:.1f} s")
+
+
+def agreement_table(quantized: Quantized) -> Table:
+    """List how close each form of the model stays to the float one."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("model", "output", "cosine", "max difference", "of at most", "same top-1", "accuracy")
+    for entry in quantized.agreements:
+        table.add_row(
+            entry.stage, escape(entry.output), f"{entry.cosine:.5f}", f"{entry.largest:.4g}", f"{entry.reach:.4g}",
+            _percent(entry.top1), _percent(entry.accuracy),
+        )  # fmt: skip
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _data(quantized: Quantized, output: str, seconds: dict[str, float]) -> dict[str, Any]:
+    return {
+        "output": output,
+        "calibrated": quantized.calibrated,
+        "compared": quantized.compared,
+        "seconds": dict(seconds),
+        "agreements": [entry.as_data() for entry in quantized.agreements],
+    }
+
+
+def _extent(text: str) -> tuple[str, int]:
+    name, equals, value = text.partition("=")
+    if not equals or not value.isdigit():
+        raise InputError(f"a dimension is written NAME=N, such as batch=1, not `{text}`")
+    return name, int(value)
+
+
+def _labels(path: str, name: str) -> NDArray[Any]:
+    from tilewright.arrays import read_arrays
+
+    arrays = read_arrays(path)
+    if name not in arrays:
+        raise InputError(f"`{path}` has no labels {name!r}; it has {', '.join(map(repr, arrays))}")
+    return arrays[name]

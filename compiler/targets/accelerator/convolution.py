@@ -9,6 +9,7 @@ from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box
 from tilewright.compiler.targets.accelerator.layout import ceil_div
 from tilewright.compiler.targets.accelerator.nests import ConvTile, Finish, Grid, TileTensorizer, VectorTile
 from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
+from tilewright.compiler.targets.accelerator.patches import Patch, clip, patches
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.problem import (
     Problem,
@@ -54,29 +55,6 @@ class Convolution:
     tail: Tail
     zero_in: int
     name: str
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A spatial tile: output rows and columns, and the loaded input that they need."""
-
-    image: int
-    row: int
-    rows: int
-    column: int
-    columns: int
-    in_rows: int
-    in_columns: int
-
-    @property
-    def plane(self) -> int:
-        """Rows of `act` that one block of output takes."""
-        return self.rows * self.columns
-
-    @property
-    def in_plane(self) -> int:
-        """Rows of `act` that one block of input takes."""
-        return self.in_rows * self.in_columns
 
 
 @dataclass
@@ -126,26 +104,14 @@ def convolution_steps(
     """
     config = tiles.config
     in_slots = pads.slots(in_slot_rows(conv.problem, tiling), tiling.in_slots)
-    out_slots = pads.slots(out_slot_rows(tiling), tiling.out_slots)
+    out_slots = pads.slots(out_slot_rows(conv.problem, tiling), tiling.out_slots)
     state = _Lowering(config, conv, tiling, in_slots, out_slots, pads, tiles, vector_sum)
     chunks = chunk_list(conv.problem, tiling)
-    for patch in patches(conv.problem, tiling):
+    for patch in patches(conv.problem, tiling, conv.source.resident, conv.target.resident):
         for block in range(0, conv.problem.out_blocks, tiling.out_blocks):
             blocks = min(tiling.out_blocks, conv.problem.out_blocks - block)
             for index, chunk in enumerate(chunks):
                 yield _step(state, patch, block, blocks, chunk, (index == 0, index == len(chunks) - 1))
-
-
-def patches(problem: Problem, tiling: Tiling) -> Iterator[Patch]:
-    """Yield the spatial tiles of all images."""
-    for image in range(problem.groups):
-        row = 0
-        for rows in tiling.heights:
-            column = 0
-            for columns in tiling.widths:
-                yield Patch(image, row, rows, column, columns, problem.in_rows(rows), problem.in_columns(columns))
-                column += columns
-            row += rows
 
 
 def _step(state: _Lowering, patch: Patch, block: int, blocks: int, chunk: Chunk, ends: tuple[bool, bool]) -> Step:
@@ -160,16 +126,28 @@ def _step(state: _Lowering, patch: Patch, block: int, blocks: int, chunk: Chunk,
             state.sums = state.pads.acc.take(co_count * patch.plane)
     weights = _weights(state, step, block, co_first, co_count, chunk)
     source = _source(state, step, patch, block, blocks, chunk)
-    target = state.out_slots.at(state.outputs)
+    target = _target(state, patch, block)
     if is_first and state.conv.tail.residual is not None:
         placed = state.conv.tail.residual
         box = _out_box(state, placed, patch, block, blocks, target)
-        step.loads.append(load_box(state.config, box, Padding(), blocks * patch.plane, f"{state.conv.name} residual"))
+        load = load_box(state.config, box, Padding(), blocks * patch.plane, f"{state.conv.name} residual")
+        load.writes = patch.out_spans(target, blocks, state.config)
+        step.loads.append(load)
     step.computes += _computes(state, patch, block, blocks, chunk, ends, co_count, source, weights, target)
-    if is_last:
+    if is_last and state.conv.target.is_stored:
         box = _out_box(state, state.conv.target, patch, block, blocks, target)
-        step.stores.append(store_box(state.config, box, blocks * patch.plane, state.conv.name))
+        store = store_box(state.config, box, blocks * patch.plane, state.conv.name)
+        store.reads = patch.out_spans(target, blocks, state.config)
+        step.stores.append(store)
     return step
+
+
+def _target(state: _Lowering, patch: Patch, block: int) -> int:
+    """The row of `act` where a step's output begins."""
+    resident = state.conv.target.resident
+    if resident is None:
+        return state.out_slots.at(state.outputs)
+    return resident.at(state.conv.target_block + block, patch.row, patch.column)
 
 
 def _tail_loads(state: _Lowering, block: int, co_first: int, co_count: int) -> Iterator[Operation]:
@@ -216,6 +194,13 @@ def _weights(state: _Lowering, step: Step, block: int, co_first: int, co_count: 
 def _source(state: _Lowering, step: Step, patch: Patch, block: int, blocks: int, chunk: Chunk) -> int:
     """Load the input of a step where it is not there yet; return the row where its first block begins."""
     is_window_start = chunk[2] == 0 and chunk[4] == 0
+    resident, problem = state.conv.source.resident, state.conv.problem
+    if resident is not None:
+        row, column = (
+            patch.row * problem.strides[0] - problem.pads[0],
+            patch.column * problem.strides[1] - problem.pads[1],
+        )
+        return resident.at(state.conv.source_block + chunk[0], row, column)
     if state.tiling.is_input_resident:
         if block == 0 and chunk[0] == 0 and is_window_start:
             state.inputs += 1
@@ -255,22 +240,12 @@ def _load_input(state: _Lowering, patch: Patch, block: int, blocks: int, base: i
     return load_box(config, box, padding, blocks * patch.in_plane, f"{conv.name} input")
 
 
-def clip(start: int, count: int, end: int) -> tuple[int, int, int]:
-    """Split `count` positions from `start` on into those before 0, those inside and those beyond.
-
-    `end` is how many positions from `start` on the last one inside lies; `start` may be negative.
-    """
-    before = min(max(-start, 0), count)
-    inside = max(min(count, end) - before, 0)
-    return before, inside, count - before - inside
-
-
 def _out_box(state: _Lowering, placed: Placed, patch: Patch, block: int, blocks: int, base: int) -> Box:
     """The box of an output tile in a tensor of the output's shape."""
     layout, row_bytes = placed.layout, state.config.row_bytes
     width, plane = state.conv.problem.out_width, layout.plane
     first = (patch.image * layout.blocks + state.conv.target_block + block) * plane + patch.row * width + patch.column
-    loops = [(patch.rows, width * row_bytes, patch.columns), (blocks, plane * row_bytes, patch.plane)]
+    loops = [(patch.rows, width * row_bytes, patch.out_columns), (blocks, plane * row_bytes, patch.out_plane)]
     return Box(placed.offset + first * row_bytes, base, patch.columns, loops)
 
 
@@ -286,7 +261,7 @@ def _computes(
                 source=source,
                 weights=weights + first * _chunk_run(state, chunk),
                 parameters=state.parameters_at[block] + first,
-                target=target + first // state.sub_out * patch.plane,
+                target=target + first // state.sub_out * patch.out_plane,
                 sums=state.sums + first * patch.plane,
                 in_blocks=state.conv.problem.in_blocks(ceil_div(count, state.sub_out), chunk[1]),
             )
@@ -314,14 +289,13 @@ def _tile_operations(
     config, conv, tail = state.config, state.conv, state.conv.tail
     is_first, is_last = ends
     ratio, positions = config.ratio, count * patch.plane
-    rows = ceil_div(count, state.sub_out) * patch.plane
+    target = patch.out_spans(place.target, ceil_div(count, state.sub_out), config)
     line = patch.in_columns * conv.problem.dilations[0]
     start = place.source + chunk[2] * line + chunk[4] * conv.problem.dilations[1]
     is_split = is_last and not is_first and tail.residual is not None  # one operand b: either the sums or the residual
     finishes = is_last and not is_split
     spans: dict[str, Span] = {
         "sums": ("acc", place.sums % config.acc_depth, positions),
-        "target": ("act", place.target % config.act_rows, rows),
         "p": ("prm", place.parameters % config.prm_depth, count),
         "table": ("tbl", max(state.table, 0), 1),
     }
@@ -331,21 +305,21 @@ def _tile_operations(
         "p": spans["p"][1],
         "addend": spans["sums"][1],
         "table": spans["table"][1],
-        "residual": spans["target"][1] * ratio,
-        "y": spans["target"][1] * ratio if finishes else spans["sums"][1],
+        "residual": target[0][1] * ratio,
+        "y": target[0][1] * ratio if finishes else spans["sums"][1],
     }
     reads: list[Span] = [
-        ("act", place.source % config.act_rows, place.in_blocks * patch.in_plane),
+        _input_span(state, patch, place),
         ("wgt", placement["w"], count * _chunk_run(state, chunk)),
     ]
     ending = [
         spans["p"],
-        *([spans["target"]] if tail.residual is not None else []),
+        *(target if tail.residual is not None else []),
         *([spans["table"]] if tail.table is not None else []),
     ]
     reads += [] if is_first else [spans["sums"]]
     reads += ending if finishes else []
-    writes = (spans["target"] if finishes else spans["sums"],)
+    writes = target if finishes else (spans["sums"],)
     key = (patch.rows, patch.columns, blocks, chunk[1], chunk[3], chunk[5], is_first, finishes, count)
     tile = state.tiles_of.get(key)
     if tile is None:
@@ -355,13 +329,20 @@ def _tile_operations(
     if is_split:
         grid = Grid(count, patch.rows, patch.columns)
         last = VectorTile(
-            state.vector_sum, grid, Grid(blocks, patch.rows, patch.columns), count, patch.rows, patch.columns,
+            state.vector_sum, grid, Grid(blocks, patch.out_rows, patch.out_columns), count, patch.rows, patch.columns,
             from_acc=True, finish=_finish(state),
         )  # fmt: skip
-        placement |= {"x": spans["sums"][1], "y": spans["target"][1] * ratio}
+        placement |= {"x": spans["sums"][1], "y": target[0][1] * ratio}
         for name, operands in state.tiles.calls(last, placement):
             read = (spans["sums"], *ending)
-            yield Operation(name, Engine.COMPUTE, operands, read, (spans["target"],), label=f"{conv.name} residual")
+            yield Operation(name, Engine.COMPUTE, operands, read, target, label=f"{conv.name} residual")
+
+
+def _input_span(state: _Lowering, patch: Patch, place: _Place) -> Span:
+    resident = state.conv.source.resident
+    if resident is not None:
+        return ("act", resident.base % state.config.act_rows, resident.grid.size)
+    return ("act", place.source % state.config.act_rows, place.in_blocks * patch.in_plane)
 
 
 def _finish(state: _Lowering) -> Finish:
@@ -377,7 +358,7 @@ def _conv_tile(
     finish = replace(_finish(state), accumulate=not is_first) if finishes else Finish(accumulate=not is_first)
     return ConvTile(
         x=Grid(problem.in_blocks(blocks, chunk[1]), patch.in_rows, patch.in_columns),
-        y=Grid(blocks if finishes else count, patch.rows, patch.columns),
+        y=Grid(blocks, patch.out_rows, patch.out_columns) if finishes else Grid(count, patch.rows, patch.columns),
         in_blocks=chunk[1] * state.sub_in,
         out_blocks=count,
         rows=patch.rows,

@@ -59,9 +59,9 @@ def estimate(problem: Problem, tiling: Tiling, config: Config) -> Cost:
     steps = co_groups * reductions(problem, tiling)
     tiles = _tiles(problem, tiling, config, steps)
     out_rows = problem.groups * problem.out_blocks * problem.out_height * problem.out_width
-    store = out_rows * row_cycles + problem.groups * tiling.tiles * co_groups * BOX_CYCLES
+    store = problem.is_stored * out_rows * row_cycles + problem.groups * tiling.tiles * co_groups * BOX_CYCLES
     last_blocks = problem.out_blocks - (co_groups - 1) * tiling.out_blocks
-    tail = last_blocks * tiling.heights[-1] * tiling.widths[-1] * row_cycles + LATENCY_CYCLES
+    tail = problem.is_stored * last_blocks * tiling.heights[-1] * tiling.widths[-1] * row_cycles + LATENCY_CYCLES
 
     end = FETCH_CYCLES + LATENCY_CYCLES + _pipeline(tiles, steps, tiling.in_slots)
     compute = sum(tile.compute for tile in tiles)
@@ -95,10 +95,11 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
         rows = min(problem.in_rows(height), problem.in_height)
         line = RUN_CYCLES + min(problem.in_columns(width), problem.in_width) * row_cycles
         inputs = blocks * rows * line + BOX_CYCLES * (chunks if tiling.is_input_resident else steps)
+        inputs *= not problem.keeps_input
         others = problem.out_blocks * height * width * row_cycles * problem.has_residual
         others += weights + steps * BOX_CYCLES if not tiles or not tiling.is_weight_resident else 0
         others += parameters + co_groups * BOX_CYCLES if not tiles or not tiling.is_parameter_resident else 0
-        first = first_blocks * rows * line
+        first = first_blocks * rows * line * (not problem.keeps_input)
         first += (weights + parameters) // steps if not tiles or not tiling.is_weight_resident else 0
         compute = height * width * problem.co_count * reduction + overhead
         tiles.append(_Tile(compute, inputs, others, first))

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box, load_entries, store_box
-from tilewright.compiler.targets.accelerator.convolution import clip
 from tilewright.compiler.targets.accelerator.depthwise_tile import DepthwiseTile, Window, windows
-from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseProblem, DepthwiseTiling, in_slot_rows
+from tilewright.compiler.targets.accelerator.depthwise_tiling import (
+    DepthwiseProblem,
+    DepthwiseTiling,
+    in_slot_rows,
+    out_slot_rows,
+)
 from tilewright.compiler.targets.accelerator.nests import Tile, TileTensorizer, VectorTile
 from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
+from tilewright.compiler.targets.accelerator.patches import clip
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
 from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid
@@ -93,8 +98,25 @@ class _Lowering:
         return min(first + patch.blocks * self.sub_out, self.layer.problem.co_count) - first
 
     def input_grid(self, patch: _Patch) -> Grid:
-        problem = self.layer.problem
+        problem, resident = self.layer.problem, self.layer.source.resident
+        if resident is not None:
+            return replace(resident.grid, blocks=patch.blocks)
         return Grid(patch.blocks, problem.in_rows(patch.rows), problem.pitch(patch.columns))
+
+    def output_grid(self, patch: _Patch) -> Grid:
+        resident = self.layer.target.resident
+        if resident is not None:
+            return replace(resident.grid, blocks=patch.blocks)
+        return Grid(patch.blocks, patch.rows, patch.columns)
+
+    def out_spans(self, patch: _Patch, base: int, blocks: int) -> tuple[Span, ...]:
+        """What `blocks` blocks of a tile's output from row `base` on take of `act`."""
+        grid, depth = self.output_grid(patch), self.config.act_rows
+        size = grid.offset(0, patch.rows - 1, patch.columns)
+        plane = grid.rows * grid.columns
+        if size == plane:
+            return (("act", base % depth, blocks * plane),)
+        return tuple(("act", (base + i * plane) % depth, size) for i in range(blocks))
 
 
 def depthwise_steps(
@@ -114,7 +136,7 @@ def depthwise_steps(
     """
     problem = layer.problem
     in_slots = pads.slots(in_slot_rows(problem, tiling.blocks, tiling.height, tiling.width), 2)
-    out_slots = pads.slots(tiling.blocks * tiling.height * tiling.width, 2)
+    out_slots = pads.slots(out_slot_rows(problem, tiling.blocks, tiling.height, tiling.width), 2)
     parts = tuple(windows(problem.kernel, tiles.config))
     state = _Lowering(layer, tiles, pads, in_slots, out_slots, vector_sum, parts)
     table = pads.tbl.take(1) if layer.tail.table is not None else -1
@@ -171,14 +193,31 @@ def _load_constants(state: _Lowering, patch: _Patch, table: int, step: Step, is_
 def _fill(state: _Lowering, patch: _Patch, constants: _Constants, index: int, step: Step) -> None:
     """Add a tile's loads, instructions and stores to a step."""
     config, layer = state.config, state.layer
-    source, target = state.in_slots.at(index), state.out_slots.at(index)
-    out_rows = patch.blocks * patch.rows * patch.columns
-    step.loads.append(_load_input(state, patch, source))
+    source, target = _places(state, patch, index)
+    count = patch.blocks * patch.rows * patch.columns
+    if layer.source.resident is None:
+        step.loads.append(_load_input(state, patch, source))
     if layer.tail.residual is not None:
         box = _out_box(state, layer.tail.residual, patch, target)
-        step.loads.append(load_box(config, box, Padding(), out_rows, f"{layer.name} residual"))
+        load = load_box(config, box, Padding(), count, f"{layer.name} residual")
+        load.writes = state.out_spans(patch, target, patch.blocks)
+        step.loads.append(load)
     step.computes += _computes(state, patch, constants, source, target)
-    step.stores.append(store_box(config, _out_box(state, layer.target, patch, target), out_rows, layer.name))
+    if layer.target.is_stored:
+        store = store_box(config, _out_box(state, layer.target, patch, target), count, layer.name)
+        store.reads = state.out_spans(patch, target, patch.blocks)
+        step.stores.append(store)
+
+
+def _places(state: _Lowering, patch: _Patch, index: int) -> tuple[int, int]:
+    """The rows of `act` where a tile's input and output begin."""
+    source, target, problem = state.layer.source.resident, state.layer.target.resident, state.layer.problem
+    row = patch.row * problem.strides[0] - problem.pads[0]
+    column = patch.column * problem.strides[1] - problem.pads[1]
+    return (
+        state.in_slots.at(index) if source is None else source.at(patch.block, row, column),
+        state.out_slots.at(index) if target is None else target.at(patch.block, patch.row, patch.column),
+    )
 
 
 def _load_input(state: _Lowering, patch: _Patch, base: int) -> Operation:
@@ -205,8 +244,9 @@ def _load_input(state: _Lowering, patch: _Patch, base: int) -> Operation:
 def _out_box(state: _Lowering, placed: Placed, patch: _Patch, base: int) -> Box:
     layout, row_bytes = placed.layout, state.config.row_bytes
     first = (patch.image * layout.blocks + patch.block) * layout.plane + patch.row * layout.width + patch.column
-    plane = patch.rows * patch.columns
-    loops = [(patch.rows, layout.width * row_bytes, patch.columns), (patch.blocks, layout.plane * row_bytes, plane)]
+    grid = state.output_grid(patch)
+    plane = grid.rows * grid.columns
+    loops = [(patch.rows, layout.width * row_bytes, grid.columns), (patch.blocks, layout.plane * row_bytes, plane)]
     return Box(placed.offset + first * row_bytes, base, patch.columns, loops)
 
 
@@ -225,7 +265,7 @@ class _Place:
 
 def _computes(state: _Lowering, patch: _Patch, constants: _Constants, source: int, target: int) -> Iterator[Operation]:
     """Yield the instructions of a tile: whole rows of lanes, then those of a last row that is not full."""
-    count, grid = state.co_count(patch), state.input_grid(patch)
+    count, grid, out = state.co_count(patch), state.input_grid(patch), state.output_grid(patch)
     plane = patch.rows * patch.columns
     sums = state.pads.acc.take(count * plane) if len(state.parts) > 1 else 0
     whole = count // state.sub_out * state.sub_out
@@ -238,7 +278,7 @@ def _computes(state: _Lowering, patch: _Patch, constants: _Constants, source: in
                     source=source + row * grid.rows * grid.columns,
                     weights=constants.weights + first * len(state.parts),
                     parameters=constants.parameters + first,
-                    target=target + row * plane,
+                    target=target + row * out.rows * out.columns,
                     sums=sums + first * plane,
                     table=constants.table,
                     count=part,
@@ -250,11 +290,11 @@ def _windows(state: _Lowering, patch: _Patch, place: _Place) -> Iterator[Operati
     """Yield an instruction for each window of the kernel, and what ends the sums."""
     config, layer = state.config, state.layer
     rows, plane = -(-place.count // state.sub_out), patch.rows * patch.columns
-    out = Grid(rows, patch.rows, patch.columns)
+    out = replace(state.output_grid(patch), blocks=rows)
     sums_grid = Grid(place.count, patch.rows, patch.columns)
     grid = replace(state.input_grid(patch), blocks=rows)
     sums: Span = ("acc", place.sums % config.acc_depth, place.count * plane)
-    target: Span = ("act", place.target % config.act_rows, out.size)
+    target = state.out_spans(patch, place.target, rows)
     ending = _ending(state, place, target)
     finish = Finish(layer.tail.epilogue, bias=True, table=layer.tail.table is not None)
     is_split = len(state.parts) > 1 and layer.tail.residual is not None
@@ -267,13 +307,13 @@ def _windows(state: _Lowering, patch: _Patch, place: _Place) -> Iterator[Operati
         )  # fmt: skip
         start = place.source + grid.offset(0, part.row, part.column)
         reads: list[Span] = [
-            ("act", place.source % config.act_rows, grid.size),
+            _input_span(state, place, grid),
             ("wgt", place.weights % config.wgt_depth, place.count * len(state.parts)),
             *([sums] if index else []),
             *(ending if finishes else []),
         ]
         placement = _placement(state, place, start, place.weights + index, finishes)
-        yield from _operations(state, tile, placement, tuple(reads), target if finishes else sums)
+        yield from _operations(state, tile, placement, tuple(reads), target if finishes else (sums,))
     if is_split:
         last = VectorTile(
             state.vector_sum, sums_grid, out, place.count, patch.rows, patch.columns, from_acc=True, finish=finish
@@ -282,12 +322,19 @@ def _windows(state: _Lowering, patch: _Patch, place: _Place) -> Iterator[Operati
         yield from _operations(state, last, placement, (sums, *ending), target)
 
 
-def _ending(state: _Lowering, place: _Place, target: Span) -> list[Span]:
+def _input_span(state: _Lowering, place: _Place, grid: Grid) -> Span:
+    resident = state.layer.source.resident
+    if resident is not None:
+        return ("act", resident.base % state.config.act_rows, resident.grid.size)
+    return ("act", place.source % state.config.act_rows, grid.size)
+
+
+def _ending(state: _Lowering, place: _Place, target: tuple[Span, ...]) -> list[Span]:
     """What the epilogue reads."""
     tail = state.layer.tail
     return [
         ("prm", place.parameters % state.config.prm_depth, place.count),
-        *([target] if tail.residual is not None else []),
+        *(target if tail.residual is not None else []),
         *([("tbl", place.table, 1)] if tail.table is not None else []),
     ]
 
@@ -307,7 +354,7 @@ def _placement(state: _Lowering, place: _Place, start: int, weights: int, finish
 
 
 def _operations(
-    state: _Lowering, tile: Tile, placement: dict[str, int], reads: tuple[Span, ...], writes: Span
+    state: _Lowering, tile: Tile, placement: dict[str, int], reads: tuple[Span, ...], writes: tuple[Span, ...]
 ) -> Iterator[Operation]:
     for name, operands in state.tiles.calls(tile, placement):
-        yield Operation(name, Engine.COMPUTE, operands, reads, (writes,), label=state.layer.name)
+        yield Operation(name, Engine.COMPUTE, operands, reads, writes, label=state.layer.name)

@@ -24,6 +24,10 @@ from tilewright.isa.errors import CapacityError
 MAX_PIECES = 32
 
 
+#: Cycles that an input row takes at least.
+SHORTEST_LINE = 3
+
+
 @dataclass(frozen=True)
 class DepthwiseProblem:
     """A depthwise convolution in units of the machine.
@@ -40,6 +44,12 @@ class DepthwiseProblem:
     pads : pair of int
         Top and left.
     has_residual : bool
+    keeps_input, keeps_output : bool
+        Whether the whole input, or the whole output, lies in `act` anyway.
+    is_stored : bool
+        Whether the output goes to DRAM.
+    reserved_rows : int
+        Rows of `act` that are not for tiles.
     """
 
     groups: int
@@ -53,6 +63,10 @@ class DepthwiseProblem:
     strides: Pair
     pads: Pair
     has_residual: bool
+    keeps_input: bool = False
+    keeps_output: bool = False
+    is_stored: bool = True
+    reserved_rows: int = 0
 
     def in_rows(self, rows: int) -> int:
         """Input rows of `rows` output rows."""
@@ -68,8 +82,11 @@ class DepthwiseProblem:
         One more than needed where rows would follow each other so that a row of windows looks like a longer row.
         """
         needed = self.in_columns(columns)
-        is_seamless = self.strides[0] * needed == self.strides[1] * columns or needed == self.kernel[1]
-        return needed + is_seamless
+        return needed + self.is_seamless(needed, columns)
+
+    def is_seamless(self, pitch: int, columns: int) -> bool:
+        """Whether rows follow each other like that."""
+        return self.strides[0] * pitch == self.strides[1] * columns or pitch == self.kernel[1]
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,8 @@ class DepthwiseTiling:
 
 def in_slot_rows(problem: DepthwiseProblem, blocks: int, height: int, width: int) -> int:
     """Rows of `act` that a tile of input takes."""
+    if problem.keeps_input:
+        return 0
     return blocks * problem.in_rows(height) * problem.pitch(width)
 
 
@@ -114,6 +133,11 @@ def choose_depthwise_tiling(problem: DepthwiseProblem, config: Config) -> Depthw
             f"which has {config.memory.act_kib * 1024}"
         )
     return best
+
+
+def out_slot_rows(problem: DepthwiseProblem, blocks: int, height: int, width: int) -> int:
+    """Rows of `act` that a tile of output takes."""
+    return 0 if problem.keeps_output else blocks * height * width
 
 
 def _candidates(problem: DepthwiseProblem, config: Config) -> Iterator[DepthwiseTiling]:
@@ -144,10 +168,10 @@ def _sizes(total: int, most: int) -> Iterator[int]:
 def _fits(problem: DepthwiseProblem, blocks: int, height: int, width: int, config: Config) -> bool:
     sub_out = config.lanes // config.gemm.block_out
     count = len(windows(problem.kernel, config))
-    out_rows = blocks * height * width
+    slots = 2 * (in_slot_rows(problem, blocks, height, width) + out_slot_rows(problem, blocks, height, width))
     return (
-        2 * (in_slot_rows(problem, blocks, height, width) + out_rows) <= config.act_rows
-        and (count == 1 or out_rows * sub_out <= config.acc_depth)
+        slots + problem.reserved_rows <= config.act_rows
+        and (count == 1 or blocks * height * width * sub_out <= config.acc_depth)
         and 2 * blocks * sub_out * count <= config.wgt_depth
         and 2 * blocks * sub_out <= config.prm_depth
     )
@@ -172,12 +196,13 @@ def _estimate(
                 rows, columns = problem.in_rows(height), problem.in_columns(width)
                 line = min(columns, problem.in_width) * row_cycles + RUN_CYCLES
                 store = group * height * width * row_cycles + BOX_CYCLES
-                loaded += group * rows * line + BOX_CYCLES + problem.has_residual * store
+                loaded += (group * rows * line + BOX_CYCLES) * (not problem.keeps_input) + problem.has_residual * store
                 pixels = sum(
-                    ((height - 1) * problem.strides[0] + part.rows) * ((width - 1) * problem.strides[1] + part.columns)
+                    ((height - 1) * problem.strides[0] + part.rows)
+                    * max(SHORTEST_LINE, (width - 1) * problem.strides[1] + part.columns)
                     for part in parts
                 )
                 steps = len(parts) * sub_out * GAP_CYCLES + (len(parts) - 1) * FENCE_CYCLES
                 computed = max(computed, loaded) + group * sub_out * pixels + steps
-                stored = max(stored, computed) + store
+                stored = max(stored, computed) + store * problem.is_stored
     return problem.groups * (stored - end) + end + LATENCY_CYCLES

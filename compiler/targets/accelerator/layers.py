@@ -14,16 +14,14 @@ from tilewright.compiler.targets.accelerator.convolution import Convolution, con
 from tilewright.compiler.targets.accelerator.copies import Copy, copy_steps
 from tilewright.compiler.targets.accelerator.depthwise import Depthwise, depthwise_steps
 from tilewright.compiler.targets.accelerator.depthwise_tile import pack_depthwise_weights
-from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseProblem, choose_depthwise_tiling
+from tilewright.compiler.targets.accelerator.depthwise_tiling import choose_depthwise_tiling
 from tilewright.compiler.targets.accelerator.dram import ConstantPool
-from tilewright.compiler.targets.accelerator.folding import fold_weights, folded_window
+from tilewright.compiler.targets.accelerator.folding import fold_weights
 from tilewright.compiler.targets.accelerator.layout import (
     Array,
     Bytes,
     ChannelMap,
     TensorLayout,
-    ceil_div,
-    channel_map,
     pack_parameters,
     pack_weights,
 )
@@ -31,7 +29,8 @@ from tilewright.compiler.targets.accelerator.legality import is_depthwise
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
-from tilewright.compiler.targets.accelerator.problem import Problem, Tiling
+from tilewright.compiler.targets.accelerator.problem import Tiling
+from tilewright.compiler.targets.accelerator.problems import convolution_problem, depthwise_problem
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tiling import Choice, choose_tiling
 from tilewright.compiler.targets.accelerator.vector_layer import (
@@ -140,17 +139,18 @@ def _multiplied(
         weight = weight.T[:, :, None, None]
     if sources[0].layout.fold is not None:
         weight = fold_weights(weight, sources[0].layout.fold)
-    groups = node.get("groups", 1)
-    channels = channel_map(weight.shape[1] * groups, weight.shape[0], groups, config)
+    problem, channels = convolution_problem(context.graph, node, config, sources[0], target)
     tail = Tail(
         node["epilogue"],
         context.pool.add(_parameters(context, node, weight.shape[0])),
         _table(context, node),
         sources[1] if len(sources) > 1 else None,
     )
-    weights = context.pool.add(pack_weights(weight, groups, channels, config))
+    weights = context.pool.add(pack_weights(weight, node.get("groups", 1), channels, config))
+    if problem.in_height < sources[0].layout.height:
+        sources, target = [_as_line(sources[0]), *sources[1:]], _as_line(target)
     base = Convolution(
-        _problem(context, node, channels, weight, sources[0].layout, target.layout), sources[0], target,
+        problem, sources[0], target,
         channels.starts[0], 0, weights, tail, node["zero_in"], layer_name(node),
     )  # fmt: skip
     steps: list[Step] = []
@@ -164,19 +164,9 @@ def _multiplied(
     return steps, cycles, describe(choice.tiling)
 
 
-def _problem(
-    context: LayerContext, node: Node, channels: ChannelMap, weight: Array, source: TensorLayout, target: TensorLayout
-) -> Problem:
-    blocks = len(channels.starts)
-    has_residual = node["epilogue"].residual is not None
-    shape = (target.groups, source.height, source.width, target.height, target.width, channels.span)
-    co_count = ceil_div(weight.shape[0], context.config.gemm.block_out)
-    if node.op == "qmatmul":
-        return Problem(*shape, 0, blocks, co_count, has_residual=has_residual)
-    w = folded_window(window(context.graph, node), source)
-    return Problem(
-        *shape, channels.step or 0, blocks, co_count, w.kernel, w.strides, w.dilations, w.pads[:2], has_residual
-    ).flattened()
+def _as_line(placed: Placed) -> Placed:
+    """What stays in `act`, as one line of pixels."""
+    return replace(placed, resident=placed.resident.flattened()) if placed.resident is not None else placed
 
 
 def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator[Convolution]:
@@ -197,19 +187,15 @@ def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator
 
 
 def _depthwise(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> tuple[list[Step], int, str]:
-    config, w = context.config, window(context.graph, node)
+    config = context.config
     weight = context.constant(node, "weight")
-    source, result = sources[0].layout, target.layout
     tail = Tail(
         node["epilogue"],
         context.pool.add(_parameters(context, node, weight.shape[0])),
         _table(context, node),
         sources[1] if len(sources) > 1 else None,
     )
-    problem = DepthwiseProblem(
-        result.groups, result.blocks, ceil_div(weight.shape[0], config.gemm.block_out), source.height, source.width,
-        result.height, result.width, w.kernel, w.strides, w.pads[:2], tail.residual is not None,
-    )  # fmt: skip
+    problem = depthwise_problem(context.graph, node, config, sources[0], target)
     weights = context.pool.add(pack_depthwise_weights(weight, config))
     layer = Depthwise(problem, sources[0], target, weights, tail, node["zero_in"], layer_name(node))
     tiling = choose_depthwise_tiling(problem, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -15,6 +15,7 @@ import onnx
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.program import HostStep, Launch, LayerReport, Program, Transfer
 from tilewright.compiler.qops import mac_count
+from tilewright.compiler.targets.accelerator.chaining import border_loads, plan_chain
 from tilewright.compiler.targets.accelerator.dram import ConstantPool, Lifetime, aligned, check_address_space, plan
 from tilewright.compiler.targets.accelerator.emit import encode
 from tilewright.compiler.targets.accelerator.layers import LayerContext, LayerSteps, layer_name, layer_steps
@@ -29,7 +30,7 @@ from tilewright.compiler.targets.accelerator.partition import (
     form_layout,
     partition,
 )
-from tilewright.compiler.targets.accelerator.placement import Placed
+from tilewright.compiler.targets.accelerator.placement import Placed, Resident
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tokens import synchronise
 from tilewright.isa.config import ISA_VERSION, Config
@@ -163,13 +164,24 @@ class _Lowering:
         """Lower one launch and return its instructions."""
         config = self.isa.config
         context = LayerContext(self.graph, self.tiles, self.isa, self.pool, Scratchpads(config))
+        kept = plan_chain(self.graph, config, step, lambda form: _root(form, self.parts))
         steps: list[Step] = []
-        for layer in step.layers:
+        resident: Resident | None = None
+        for index, layer in enumerate(step.layers):
             sources, target = [self.placed(form) for form in layer.sources], self.placed(layer.target)
+            sources[0] = replace(sources[0], resident=resident)
+            if resident is not None:
+                context.pads.act.position = (resident.base + resident.grid.size) % config.act_rows
+            resident = context.pads.keep(kept[index].resident) if index in kept else None
+            if resident is not None:
+                target = replace(target, resident=resident, is_stored=kept[index].is_stored)
             try:
                 result = layer_steps(context, layer.node, sources, target)
             except CapacityError as error:
                 raise _LayerTooLarge(layer.node, str(error)) from None
+            if resident is not None:
+                border = border_loads(resident, target.layout, config, layer_name(layer.node))
+                result.steps[0].loads[:0] = border
             operations = [operation for part in result.steps for operation in part.operations()]
             for operation in operations:
                 operation.layer = len(self.reports)

@@ -6,14 +6,59 @@ from dataclasses import dataclass
 
 from tilewright.compiler.qops import Epilogue
 from tilewright.compiler.targets.accelerator.layout import TensorLayout
+from tilewright.compiler.targets.accelerator.tile_output import Grid
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A tensor that stays in `act` from the layer that computes it to the one that reads it.
+
+    Attributes
+    ----------
+    base : int
+        First row.
+    grid : Grid
+        Extents, the border included.
+    top, left : int
+        Rows and columns of the border before the tensor.
+    value : int
+        What the border holds.
+    """
+
+    base: int
+    grid: Grid
+    top: int = 0
+    left: int = 0
+    value: int = 0
+
+    def at(self, block: int, row: int, column: int) -> int:
+        """Return the row of a pixel; positions may lie in the border."""
+        return self.base + self.grid.offset(block, self.top + row, self.left + column)
+
+    def flattened(self) -> Resident:
+        """The same rows as one line of pixels, where there is no border."""
+        return Resident(self.base, Grid(self.grid.blocks, 1, self.grid.rows * self.grid.columns))
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A tensor in DRAM."""
+    """A tensor in DRAM, or in `act`, or both.
+
+    Attributes
+    ----------
+    offset : int
+        First byte in DRAM.
+    layout : TensorLayout
+    resident : Resident or None
+        Where it stays in `act`.
+    is_stored : bool
+        Whether it is in DRAM, too, or must be brought there.
+    """
 
     offset: int
     layout: TensorLayout
+    resident: Resident | None = None
+    is_stored: bool = True
 
 
 @dataclass(frozen=True)

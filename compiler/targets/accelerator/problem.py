@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tilewright.isa.config import Config
 
@@ -28,6 +28,12 @@ class Problem:
     pads : tuple of int
         Top and left.
     has_residual : bool
+    keeps_input, keeps_output : bool
+        Whether the whole input, or the whole output, lies in `act` anyway.
+    is_stored : bool
+        Whether the output goes to DRAM.
+    reserved_rows : int
+        Rows of `act` that are not for tiles.
     """
 
     groups: int
@@ -44,11 +50,15 @@ class Problem:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int] = (0, 0)
     has_residual: bool = False
+    keeps_input: bool = False
+    keeps_output: bool = False
+    is_stored: bool = True
+    reserved_rows: int = 0
 
     @property
     def skips_rows(self) -> bool:
         """Whether only every `strides[0]`-th input row is needed, so that the others are not loaded."""
-        return self.kernel[0] == 1 and self.strides[0] > 1 and self.pads[0] == 0
+        return self.kernel[0] == 1 and self.strides[0] > 1 and self.pads[0] == 0 and not self.keeps_input
 
     @property
     def row_stride(self) -> int:
@@ -82,10 +92,7 @@ class Problem:
         if not is_pointwise or self.out_height == 1:
             return self
         pixels = self.in_height * self.in_width
-        return Problem(
-            self.groups, 1, pixels, 1, pixels, self.span, self.step, self.out_blocks, self.co_count,
-            has_residual=self.has_residual,
-        )  # fmt: skip
+        return replace(self, in_height=1, in_width=pixels, out_height=1, out_width=pixels)
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,8 @@ class Tiling:
 
 def in_slot_rows(problem: Problem, tiling: Tiling) -> int:
     """Rows of `act` that one tile of input takes."""
+    if problem.keeps_input:
+        return 0
     if tiling.is_input_resident:
         blocks = problem.span
     else:
@@ -152,8 +161,10 @@ def in_slot_rows(problem: Problem, tiling: Tiling) -> int:
     return blocks * problem.in_rows(tiling.height) * problem.in_columns(tiling.width)
 
 
-def out_slot_rows(tiling: Tiling) -> int:
+def out_slot_rows(problem: Problem, tiling: Tiling) -> int:
     """Rows of `act` that one tile of output takes."""
+    if problem.keeps_output:
+        return 0
     return tiling.out_blocks * tiling.height * tiling.width
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tilewright.compiler.targets.accelerator.placement import Resident
 from tilewright.isa.config import Config
 
 
@@ -47,6 +48,10 @@ class Scratchpads:
         self.acc = Ring(config.acc_depth)
         self.prm = Ring(config.prm_depth)
         self.tbl = Ring(max(1, config.epilogue.tables))
+
+    def keep(self, resident: Resident) -> Resident:
+        """Give a tensor that stays in `act` a place."""
+        return replace(resident, base=self.act.take(resident.grid.size))
 
     def slots(self, size: int, count: int) -> Slots:
         """Take `count` slots of `size` rows of `act`."""

@@ -71,7 +71,7 @@ class Finish:
     bias : bool
         Add the parameter entry's bias.
     accumulate : bool
-        Add the sums in buffer `addend` (in `acc`).
+        Add the sums in buffer `addend` (in `acc`, of `y`'s shape there, else of the tile's extents).
     table : bool
         Map results through buffer `table` (in `tbl`).
     shared_parameters : bool
@@ -111,6 +111,7 @@ class Output:
     def __init__(self, config: Config, y: Grid, out_blocks: int, rows: int, columns: int, finish: Finish) -> None:
         width = config.gemm.block_out
         self.config, self.grid, self.finish, self.out_blocks = config, y, finish, out_blocks
+        self.rows, self.columns = rows, columns
         self.block, self.part, self.row, self.column = (Var(n) for n in ("co", "cs", "oh", "ow"))
         self.lane_b, self.lane_c = Var("b"), Var("c")
         blocks, parts = split_blocks("out_blocks", out_blocks, config.lanes // width)
@@ -133,7 +134,9 @@ class Output:
         x: Expr = Load(self.sums, self.lane)
         extra: list[Buffer] = []
         if self.finish.accumulate:
-            addend = Grid(self.out_blocks, self.grid.rows, self.grid.columns).in_acc("addend", self.config)
+            # sums lie densely where the results do not
+            pitch = (self.rows, self.columns) if self.finish.epilogue else (self.grid.rows, self.grid.columns)
+            addend = Grid(self.out_blocks, *pitch).in_acc("addend", self.config)
             x = x + Load(addend, (self.index, self.row, self.column, *self.lane))
             extra.append(addend)
         if self.finish.bias or self.finish.epilogue:

@@ -55,7 +55,7 @@ def _objective(cost: Cost) -> int:
 def shortage(problem: Problem, config: Config) -> str:
     """Say which memory the smallest possible tile exceeds."""
     smallest = _smallest(problem, config)
-    rows = in_slot_rows(problem, smallest) + 2 * out_slot_rows(smallest)
+    rows = in_slot_rows(problem, smallest) + 2 * out_slot_rows(problem, smallest) + problem.reserved_rows
     entries = chunk_entries(problem, smallest, config)
     checks = (
         ("memory.act_kib", rows * config.row_bytes, config.memory.act_kib * 1024),
@@ -77,12 +77,12 @@ def _smallest(problem: Problem, config: Config) -> Tiling:
 
 def fits(problem: Problem, tiling: Tiling, config: Config) -> bool:
     """Tell whether a tiling's buffers fit into the scratchpads."""
-    rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(tiling)
+    rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(problem, tiling)
     sub_out = config.lanes // config.gemm.block_out
     positions = tiling.height * tiling.width
     sums = tiling.out_blocks * sub_out * positions if reductions(problem, tiling) > 1 else 0
     return (
-        rows <= config.act_rows
+        rows + problem.reserved_rows <= config.act_rows
         and sums <= config.acc_depth
         and _weights_needed(problem, tiling, config) <= config.wgt_depth
         and tiling.out_blocks * sub_out <= config.prm_depth
@@ -116,7 +116,7 @@ def _with_reduction(
         return
     total = problem.co_count * problem.span * problem.taps(config)
     for weights in {total <= config.wgt_depth, False}:
-        for is_input in (True, False) if problem.step == 0 else (False,):
+        for is_input in _input_ways(problem):
             for heights, widths in _spatial_cuts(problem, replace(base, is_input_resident=is_input), config):
                 tiles = problem.groups * len(heights) * len(widths)
                 is_single = tiles == 1 and is_input
@@ -127,6 +127,13 @@ def _with_reduction(
                     ),
                     is_single, config,
                 )  # fmt: skip
+
+
+def _input_ways(problem: Problem) -> tuple[bool, ...]:
+    """Whether a tile's input stays for all its steps."""
+    if problem.keeps_input:
+        return (True,)
+    return (True, False) if problem.step == 0 else (False,)
 
 
 def _slotted(problem: Problem, tiling: Tiling, is_single: bool, config: Config) -> Iterator[Tiling]:

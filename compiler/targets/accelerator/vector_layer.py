@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box, load_entries, store_box
-from tilewright.compiler.targets.accelerator.convolution import clip
 from tilewright.compiler.targets.accelerator.layout import ceil_div
 from tilewright.compiler.targets.accelerator.nests import Finish, Grid, TileTensorizer, VectorTile
 from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
+from tilewright.compiler.targets.accelerator.patches import clip
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
 from tilewright.compiler.targets.accelerator.tiling import evenly

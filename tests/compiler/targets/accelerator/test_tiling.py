@@ -45,13 +45,13 @@ def test_tilings_fit(config: Config, rng: np.random.Generator) -> None:
         tiling = choice.tiling
         assert sum(tiling.heights) == problem.out_height
         assert sum(tiling.widths) == problem.out_width
-        rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(tiling)
+        rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(problem, tiling)
         assert rows <= config.act_rows
         assert chunk_entries(problem, tiling, config) <= config.wgt_depth
         if tiling.is_weight_resident:
             assert problem.co_count * problem.span * problem.taps(config) <= config.wgt_depth
         if reductions(problem, tiling) > 1:
-            assert out_slot_rows(tiling) * (config.lanes // config.gemm.block_out) <= config.acc_depth
+            assert out_slot_rows(problem, tiling) * (config.lanes // config.gemm.block_out) <= config.acc_depth
         assert choice.cost.cycles >= problem.steps(config)
         assert choice.cost == estimate(problem, tiling, config)
 

@@ -4,10 +4,10 @@
 #include "common.hpp"
 
 class Compute {
-    // What one instruction issues: steps in the cycles `first` to `last`, every `reduction`-th of them with a result.
+    // What one instruction issues: steps in the cycles `first` to `last`, results in loops from `result` on.
     struct Issue {
-        Cycle first, last;
-        int64_t reduction;
+        Cycle first, last, result;
+        const Instruction* loops;
         bool writes_act, reads_b_always, reads_b_last;
     };
 
@@ -74,9 +74,25 @@ private:
     Cycle finish_cycle() const { return issues[finishing].last + c.p.compute_latency; }
     static bool reads_b(const Issue& issue) { return issue.reads_b_always || issue.reads_b_last; }
 
+    // The first step with a result from this cycle on, which is not after the last.
     static Cycle next_result(const Issue& issue, Cycle step) {
-        if (step <= issue.first) return issue.first + issue.reduction - 1;
-        return step + issue.reduction - 1 - (step - issue.first) % issue.reduction;
+        if (step <= issue.result) return issue.result;
+        const int64_t* periods = issue.loops->periods;
+        int64_t rest = step - issue.result, begin = issue.result;
+        for (int i = 0; i < 2; ++i) {
+            int64_t index = rest / periods[i];
+            rest -= index * periods[i];
+            begin += index * periods[i];
+            if (rest > span(*issue.loops, i + 1)) return begin + periods[i];
+        }
+        return begin + (rest + periods[2] - 1) / periods[2] * periods[2];
+    }
+
+    // Cycles from the first to the last result of one iteration around loop `i`.
+    static int64_t span(const Instruction& loops, int i) {
+        int64_t sum = 0;
+        for (; i < 3; ++i) sum += (loops.counts[i] - 1) * loops.periods[i];
+        return sum;
     }
 
     Cycle find_write(Cycle t) {
@@ -94,10 +110,11 @@ private:
     }
 
     void issue(const Instruction& instruction, Cycle first) {
-        bool is_empty = instruction.steps == 0;
-        Cycle last = first + std::max<int64_t>(instruction.steps, 1) - 1;
-        issues.push_back({first, last, std::max<int64_t>(instruction.reduction, 1), instruction.writes_act && !is_empty,
-                          instruction.reads_b_always && !is_empty, instruction.reads_b_last && !is_empty});
+        bool has_steps = instruction.steps > 0;
+        Cycle last = first + instruction.length - 1;
+        issues.push_back({first, last, first + instruction.first_result, &instruction,
+                          has_steps && instruction.writes_act, has_steps && instruction.reads_b_always,
+                          has_steps && instruction.reads_b_last});
         free_from = last;
         if (finishing + 1 == issues.size()) c.clock.at(COMPUTE_FINISH, finish_cycle());
         c.counters.compute_busy += instruction.steps;

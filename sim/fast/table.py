@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tilewright.hw.timing import WINDOW_CYCLES, depthwise_row_cycles
 from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.footprint import uses_operand_b
@@ -16,7 +17,8 @@ from tilewright.sim.decoded_program import DecodedProgram, Integers
 #: Columns of the table, as the struct `Instruction` in common.hpp has them.
 COLUMNS = (
     "engine", "wait", "signal",
-    "fence", "steps", "reduction", "writes_act", "reads_b_always", "reads_b_last", "is_gemm",
+    "fence", "steps", "length", "is_gemm", "writes_act", "reads_b_always", "reads_b_last",
+    "first_result", "count0", "count1", "count2", "period0", "period1", "period2",
     "space", "base", "run", "extent0", "extent1", "extent2", "stride0", "stride1", "stride2",
     "pad_left", "pad_right", "pad_top", "pad_bottom",
 )  # fmt: skip
@@ -36,6 +38,7 @@ _TABLE_BYTES = 256
 _MAX_STEPS = 1 << 62
 
 Values = Mapping[str, Integers]
+Columns = dict[str, Integers | int]
 
 
 def entry_bytes(config: Config) -> tuple[int, ...]:
@@ -49,7 +52,7 @@ def program_table(program: DecodedProgram) -> Integers:
     Raises
     ------
     ProgramError
-        For an instruction whose timing is not known, or that takes longer than can be counted.
+        For an instruction that takes longer than can be counted.
     """
     table = np.zeros((len(program), len(COLUMNS)), np.int64)
     for instruction in program.isa.instructions:
@@ -67,16 +70,17 @@ def program_table(program: DecodedProgram) -> Integers:
     return table
 
 
-def _columns(program: DecodedProgram, instruction: Instruction, values: Values) -> Mapping[str, Integers | int]:
+def _columns(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
     if instruction.opcode in SPACES:
         return _box(instruction, values)
-    if instruction.opcode in (Opcode.GEMM, Opcode.VECTOR):
-        return _compute(program, instruction, values)
-    position = int(program.positions[instruction.name][0])
-    raise ProgramError(f"{program.describe(position)}: the cycle model does not know the timing of {instruction.name}")
+    return _COMPUTE[instruction.opcode](program, instruction, values) | {
+        "fence": values["fence"],
+        "writes_act": 1 - values["to_acc"],
+        "reads_b_last": values["residual"],
+    }
 
 
-def _box(instruction: Instruction, values: Values) -> Mapping[str, Integers | int]:
+def _box(instruction: Instruction, values: Values) -> Columns:
     loops = {f"extent{i}": values.get(f"extent{i}", 1) for i in range(3)}
     strides = {f"stride{i}": values.get(f"dram_stride{i}", 0) for i in range(3)}
     pads = {name: values.get(name, 0) for name in ("pad_left", "pad_right", "pad_top", "pad_bottom")}
@@ -84,17 +88,46 @@ def _box(instruction: Instruction, values: Values) -> Mapping[str, Integers | in
     return {"space": space, "base": values["dram_base"], "run": values["extent_run"], **loops, **strides, **pads}
 
 
-def _compute(program: DecodedProgram, instruction: Instruction, values: Values) -> Mapping[str, Integers | int]:
-    is_gemm = instruction.opcode is Opcode.GEMM
-    reads_b = 0 if is_gemm else _reads_b(program.isa, values)
+def _gemm(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
+    """One step a cycle, a result every so many."""
+    steps = _steps(program, instruction, values)
+    reduction = np.maximum(_product(values, RED_LOOPS), 1)
+    length = np.maximum(steps, 1)
     return {
-        "fence": values["fence"],
-        "steps": _steps(program, instruction, values),
-        "reduction": _product(values, RED_LOOPS),
-        "writes_act": 1 - values["to_acc"],
-        "reads_b_always": reads_b,
-        "reads_b_last": values["residual"],
-        "is_gemm": int(is_gemm),
+        "steps": steps,
+        "length": length,
+        "is_gemm": int(instruction.opcode is Opcode.GEMM),
+        "first_result": reduction - 1,
+        **_loops((1, 1, length // reduction), (length, length, reduction)),
+    }
+
+
+def _vector(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
+    return {**_gemm(program, instruction, values), "reads_b_always": _reads_b(program.isa, values)}
+
+
+def _depthwise(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
+    """One input pixel a cycle, rows that follow each other, a result where a window ends."""
+    config = program.isa.config
+    blocks, heights, widths = (values[f"extent_{name}"] for name in OUT_LOOPS)
+    kernel_rows, kernel_columns = (values[f"extent_{name}"] for name in RED_LOOPS[1:])
+    step_y, step_x = 1 + values["double_y"], 1 + values["double_x"]
+    rows, columns = (heights - 1) * step_y + kernel_rows, (widths - 1) * step_x + kernel_columns
+    row_cycles = np.array([depthwise_row_cycles(config, int(count)) for count in columns], np.int64)
+    is_empty = (blocks * heights * widths * kernel_rows * kernel_columns) == 0
+    length = (blocks * rows - 1) * row_cycles + columns + WINDOW_CYCLES
+    return {
+        "steps": np.where(is_empty, 0, blocks * rows * columns),
+        "length": np.where(is_empty, 1, length),
+        "first_result": (kernel_rows - 1) * row_cycles + kernel_columns - 1 + WINDOW_CYCLES,
+        **_loops((blocks, heights, widths), (rows * row_cycles, step_y * row_cycles, step_x)),
+    }
+
+
+def _loops(counts: tuple[Integers | int, ...], periods: tuple[Integers | int, ...]) -> Columns:
+    return {
+        **{f"count{i}": count for i, count in enumerate(counts)},
+        **{f"period{i}": period for i, period in enumerate(periods)},
     }
 
 
@@ -116,3 +149,6 @@ def _steps(program: DecodedProgram, instruction: Instruction, values: Values) ->
         position = int(program.positions[instruction.name][too_long[0]])
         raise ProgramError(f"{program.describe(position)} takes more than 2**62 steps")
     return steps
+
+
+_COMPUTE = {Opcode.GEMM: _gemm, Opcode.VECTOR: _vector, Opcode.DEPTHWISE: _depthwise}

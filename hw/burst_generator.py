@@ -84,7 +84,7 @@ class BurstGenerator(wiring.Component):
             count.eq(Mux(fits, work.beats, room)),
             self.burst.valid.eq(active),
             burst.beat.eq(work.beat),
-            burst.length.eq(count - 1),
+            burst.length.eq((count - 1)[: len(count)]),
             burst.last.eq(work.last & fits),
             burst.empty.eq(work.empty),
             self.request.ready.eq(~active | (self.burst.ready & fits)),

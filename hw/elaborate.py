@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,18 @@ from amaranth.lib import wiring
 from pyosys import libyosys
 
 from tilewright.hw.accelerator import Accelerator
+from tilewright.hw.repeated import Definitions
 from tilewright.isa.instructions import InstructionSet
+
+#: Registers with enables and resets as such read, simulate and synthesize better than multiplexers before them; the
+#: first `opt_clean` lets `opt_dff` see them.
+_PASSES = ("proc", "opt_clean", "memory_collect", "opt_dff -simple-dffe", "opt_clean")
+
+_CLEARED_MEMORY = re.compile(
+    r"^(?P<indent> *)initial begin\n *(?P<name>\S+) ?\[0\] = (?P<zero>\d+'[bdh]0+);\n"
+    r"(?: *(?P=name) ?\[\d+\] = (?P=zero);\n)* *(?P=name) ?\[(?P<last>\d+)\] = (?P=zero);\n *end$",
+    re.MULTILINE,
+)
 
 
 def verilog(isa: InstructionSet, name: str = "accelerator") -> str:
@@ -34,11 +46,28 @@ def component_verilog(component: wiring.Component, name: str) -> str:
     name : str
         Of the top module.
     """
-    text = rtlil.convert(component, name=name, emit_src=False)
+    definitions = Definitions(name)
+    text = rtlil.convert(component, name=name, platform=definitions, emit_src=False) + "\n" + definitions.rtlil
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "design.il"), Path(folder, "design.v")
         source.write_text(text, encoding="utf-8")
         design = libyosys.Design()
-        for command in (f"read_rtlil {source}", "proc", "memory_collect", f"write_verilog -noattr {target}"):
+        for command in (f"read_rtlil {source}", *_PASSES, f"write_verilog -noattr {target}"):
             libyosys.Pass.call(design, f"tee -q {command}")  # run_pass prints every command on stdout
-        return target.read_text(encoding="utf-8")
+        return with_short_clearing(target.read_text(encoding="utf-8"))
+
+
+def with_short_clearing(verilog: str) -> str:
+    """Clear memories by a loop instead of a statement a word: simulators' compilers need minutes for thousands."""
+    return _CLEARED_MEMORY.sub(_clearing_loop, verilog)
+
+
+def _clearing_loop(match: re.Match[str]) -> str:
+    indent, name = match["indent"], match["name"]
+    lines = (
+        f"initial begin : clear_{re.sub(r'[^A-Za-z0-9_]', '_', name)}",
+        "  integer word;",
+        f"  for (word = 0; word <= {match['last']}; word = word + 1) {name} [word] = {match['zero']};",
+        "end",
+    )
+    return "\n".join(indent + line for line in lines)

@@ -172,14 +172,14 @@ class Epilogue(wiring.Component):
         operands = compute_timing(self._config).operands
         enables = Cat(pipe.at("value", start + i) for i in range(RESIDUAL_CYCLES))
         end = start + RESIDUAL_CYCLES
+        pipe.add("b", Cat(self.b), operands)
+        pipe.add("y", Cat(values), start)
         blended = []
         for i, y in enumerate(values):
             m.submodules[f"residual{i}"] = lane = ResidualAdder(self._config)
-            pipe.add(f"b{i}", self.b[i], operands)
-            pipe.add(f"y{i}", y, start)
             m.d.comb += [
                 lane.y.eq(y),
-                lane.b.eq(pipe.at(f"b{i}", start)),
+                lane.b.eq(pipe.at("b", start).word_select(i, 8)),
                 lane.zero_a.eq(pipe.at("zero_a", start)),
                 lane.zero_b.eq(pipe.at("zero_b", start)),
                 lane.multiplier_a.eq(pipe.at("residual_multiplier_a", start + 1)),
@@ -188,7 +188,7 @@ class Epilogue(wiring.Component):
                 lane.zero_out.eq(pipe.at("residual_zero_out", start + 5)),
                 lane.en.eq(enables),
             ]
-            blended.append(Mux(pipe.at("residual", end), lane.result, pipe.at(f"y{i}", end).as_signed()))
+            blended.append(Mux(pipe.at("residual", end), lane.result, pipe.at("y", end).word_select(i, 8).as_signed()))
         return blended
 
     def _elaborate_clamp(self, m: Module, pipe: ControlPipe, start: int, values: list[Value]) -> list[Value]:

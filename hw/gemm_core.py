@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.pipeline import ControlPipe
+from tilewright.hw.repeated import Repeated
 from tilewright.hw.timing import compute_timing
 from tilewright.isa.config import Config
 
@@ -17,7 +18,7 @@ def tree_levels(block_in: int, stages: int) -> list[int]:
     return [levels // stages + (i < levels % stages) for i in range(stages)]
 
 
-class DotProduct(wiring.Component):
+class DotProduct(Repeated):
     """A dot product a cycle, accumulated.
 
     Parameters
@@ -49,7 +50,11 @@ class DotProduct(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return (self._config.gemm,)
+
+    def elaborate_one(self, platform):
         m = Module()
         terms = [Signal(signed(16), name=f"product{k}", reset_less=True) for k in range(self._config.gemm.block_in)]
         with m.If(self.en[0]):

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The lookup tables of the epilogue."""
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.repeated import Repeated
 from tilewright.hw.signatures import address_bits, tbl_write_signature
 from tilewright.isa.config import Config
 
@@ -14,7 +16,7 @@ WORD_BITS = 64
 WORD_BYTES = WORD_BITS // 8
 
 
-class TableLane(wiring.Component):
+class TableLane(Repeated):
     """One lane's copy of all tables: distributed RAM in words of eight bytes, as many side by side as the bus has.
 
     Members
@@ -51,7 +53,11 @@ class TableLane(wiring.Component):
             Memory(shape=WORD_BITS, depth=self._rows, init=[], attrs=attributes) for _ in range(self._words)
         ]
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return self._words, self._rows
+
+    def elaborate_one(self, platform):
         m = Module()
         place = self.index ^ -128  # the index plus 128, unsigned
         word_bits = address_bits(self._words)
@@ -60,7 +66,7 @@ class TableLane(wiring.Component):
 
         byte_late, word_late = Signal(3, reset_less=True), Signal(word_bits, reset_less=True)
         index_late = Signal(signed(8), reset_less=True)
-        enabled, use_late = Signal(), Signal()
+        enabled, use_late = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [enabled.eq(self.en), use_late.eq(self.use)]
         with m.If(self.en):
             m.d.sync += [byte_late.eq(byte), word_late.eq(word), index_late.eq(self.index)]

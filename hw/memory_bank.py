@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The memory that all scratchpads are made of."""
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.repeated import Repeated
 from tilewright.hw.signatures import address_bits
 
 
@@ -24,7 +26,7 @@ class BankWriteSignature(wiring.Signature):
         super().__init__({"addr": Out(address_bits(depth)), "en": Out(1), "data": Out(width)})
 
 
-class MemoryBank(wiring.Component):
+class MemoryBank(Repeated):
     """A block RAM with registered outputs: one write port, any number of read ports (a copy of the RAM for each).
 
     Parameters
@@ -44,6 +46,7 @@ class MemoryBank(wiring.Component):
     def __init__(self, width: int, depth: int, read_ports: int = 1):
         self._width = width
         self._depth = depth
+        self._read_ports = read_ports
         super().__init__(
             {
                 "write": In(BankWriteSignature(depth, width)),
@@ -52,14 +55,18 @@ class MemoryBank(wiring.Component):
         )
         self.memory = Memory(shape=width, depth=depth, init=[])
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return self._width, self._depth, self._read_ports
+
+    def elaborate_one(self, platform):
         m = Module()
         m.submodules.memory = self.memory
         write = self.memory.write_port()
         m.d.comb += [write.addr.eq(self.write.addr), write.en.eq(self.write.en), write.data.eq(self.write.data)]
         for port in self.read:
             inner = self.memory.read_port()
-            fetched = Signal()
+            fetched = Signal(reset_less=True)
             output = Signal(self._width, reset_less=True)
             m.d.comb += [inner.addr.eq(port.addr), inner.en.eq(port.en), port.data.eq(output)]
             m.d.sync += fetched.eq(port.en)

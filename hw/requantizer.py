@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.repeated import Repeated
 from tilewright.hw.rounding_shift import SHIFT_BITS, RoundingShift
 from tilewright.hw.timing import REQUANTIZE_CYCLES
 from tilewright.isa.config import Config
@@ -14,7 +14,7 @@ from tilewright.isa.config import Config
 LOW_BITS = 16
 
 
-class Requantizer(wiring.Component):
+class Requantizer(Repeated):
     """`saturate(round(x * multiplier / 2**shift) + zero_out)` in `timing.REQUANTIZE_CYCLES`; one lane.
 
     Parameters
@@ -47,7 +47,11 @@ class Requantizer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return self._acc_bits, self._multiplier_bits
+
+    def elaborate_one(self, platform):
         m = Module()
         width = self._acc_bits + self._multiplier_bits
         m.submodules.shifter = shifter = RoundingShift(width)

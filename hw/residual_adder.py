@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.repeated import Repeated
 from tilewright.hw.rounding_shift import SHIFT_BITS, RoundingShift
 from tilewright.hw.timing import RESIDUAL_CYCLES
 from tilewright.isa.config import Config
 
 
-class ResidualAdder(wiring.Component):
+class ResidualAdder(Repeated):
     """`saturate(round(((y - zero_a) * ma + (b - zero_b) * mb) / 2**shift) + zero_out)` in `RESIDUAL_CYCLES`; one lane.
 
     Parameters
@@ -49,7 +49,11 @@ class ResidualAdder(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return (self._multiplier_bits,)
+
+    def elaborate_one(self, platform):
         m = Module()
         product_bits = 9 + self._multiplier_bits
         m.submodules.shifter = shifter = RoundingShift(product_bits + 1)

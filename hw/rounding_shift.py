@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from tilewright.hw.repeated import Repeated
 
 #: Bits that the fine shift works on. What a coarse shift leaves beyond them saturates after any fine shift.
 FINE_BITS = 18
@@ -12,7 +13,7 @@ FINE_SHIFT_BITS = 3
 SHIFT_BITS = 6
 
 
-class RoundingShift(wiring.Component):
+class RoundingShift(Repeated):
     """`saturate(round_half_up(value / 2**shift) + zero)` to int8 in four cycles.
 
     The value is doubled, shifted coarsely (by multiples of 8) and finely (by up to 7), so that its lowest bit is the
@@ -48,7 +49,11 @@ class RoundingShift(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return (self._width,)
+
+    def elaborate_one(self, platform):
         m = Module()
         coarse = Signal(signed(max(self._width + 1, FINE_BITS)), reset_less=True)
         fine_shift = Signal(FINE_SHIFT_BITS, reset_less=True)

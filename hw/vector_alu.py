@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.pipeline import ControlPipe
+from tilewright.hw.repeated import Repeated
 from tilewright.hw.timing import compute_timing
 from tilewright.isa.errors import ConfigError
 from tilewright.isa.instructions import OP_BITS, InstructionSet
@@ -56,7 +57,7 @@ def uses_b(op: VectorOp) -> bool:
     return substitute(op.combine, {"b": IrConst(0, DType.I32)}) != op.combine
 
 
-class VectorLane(wiring.Component):
+class VectorLane(Repeated):
     """One lane: combine, choose the operation, reduce.
 
     Members
@@ -94,7 +95,11 @@ class VectorLane(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    @property
+    def kind(self):
+        return self._isa.config.gemm, *self._isa.vector_ops, *self._datapath.items()
+
+    def elaborate_one(self, platform):
         m = Module()
         a = Signal(self._acc)
         m.d.comb += a.eq(Mux(self.from_acc, self.a_acc, self.a_act))

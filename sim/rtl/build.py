@@ -12,17 +12,18 @@ from tilewright.sim.rtl.cache import Cache, content_hash
 from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness.cpp", "memory.hpp")
+_SOURCES = ("harness.cpp", "memory.hpp", "signed.hpp")
 _SHIMS = ("fst/lz4.h", "fst/zlib.h")
 _LIBRARY = "model.so"
 
-_VERILATOR_FLAGS = (
+VERILATOR_FLAGS = (
     "--cc", "--prefix", "Vmodel", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
     "--default-language", "1364-2005",  # in which `program` is a name
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "15000", "--output-split-cfuncs", "1500",
 )  # fmt: skip
 _COMMON_FLAGS = ("-std=gnu++20", "-fPIC", "-fvisibility=hidden", "-pthread", "-w")
 _FAST_FLAGS = ("-O2", *NATIVE, "-fno-plt", "-fno-semantic-interposition")
+_MODEL_FLAGS = (*_FAST_FLAGS, "-fwrapv", "-include", "signed.hpp")
 _SLOW_FLAGS = ("-O0",)  # code that runs once
 _LINK_FLAGS = ("-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,--no-undefined")
 
@@ -105,8 +106,8 @@ def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress:
 
 
 def _identity(tools: Toolchain, options: BuildOptions) -> list[str]:
-    verilator = (_VERILATOR_FLAGS, options.verilator_flags)
-    compiler = (_COMMON_FLAGS, _FAST_FLAGS, _SLOW_FLAGS, _LINK_FLAGS, options.defines, options.runtime_sources)
+    verilator = (VERILATOR_FLAGS, options.verilator_flags)
+    compiler = (_COMMON_FLAGS, _FAST_FLAGS, _MODEL_FLAGS, _SLOW_FLAGS, _LINK_FLAGS, options.defines, options.runtime_sources)
     return [tools.identity, repr(verilator), repr(compiler), *((_HERE / name).read_text() for name in _SHIMS)]
 
 
@@ -124,11 +125,11 @@ def _compile_model(
     source = work / "design.v"
     source.write_text(verilog)
     progress("translating Verilog to C++", 0, 1)
-    flags = (*_VERILATOR_FLAGS, *options.verilator_flags, "--top-module", top, "--Mdir", str(work))
+    flags = (*VERILATOR_FLAGS, *options.verilator_flags, "--top-module", top, "--Mdir", str(work))
     run_tool([tools.verilator, *flags, source], "Verilator", folder=work, root=tools.verilator_root)
     generated = sorted(work.glob("Vmodel*.cpp"), key=lambda path: -path.stat().st_size)
     jobs: list[_Job] = [(_HERE / "harness.cpp", work / "harness.o", _FAST_FLAGS)]
-    jobs += [(path, path.with_suffix(".o"), _SLOW_FLAGS if "Slow" in path.name else _FAST_FLAGS) for path in generated]
+    jobs += [(path, path.with_suffix(".o"), _SLOW_FLAGS if "Slow" in path.name else _MODEL_FLAGS) for path in generated]
     _compile_all(tools, options, jobs, (f"-I{work}",), "compiling the model", progress)
     progress("linking the model", 0, 1)
     objects = [target for _, target, _ in jobs] + sorted(runtime.glob("*.o"))

@@ -1,9 +1,8 @@
-"""The Verilog that is simulated: generated, cached, and relieved of what only costs compile time."""
+"""The Verilog that is simulated: generated once, then cached."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import re
 from pathlib import Path
 
 import tilewright.hw
@@ -14,7 +13,6 @@ from tilewright.sim.rtl.cache import Cache, content_hash
 
 _FILE = "design.v"
 _GENERATORS = ("amaranth", "pyosys")
-_CLEARED_WORD = re.compile(r"^[ \t]*\S+ ?\[\d+\] = \d+'[bdh]0+;\n", re.MULTILINE)
 
 
 def design_text(isa: InstructionSet, top: str, cache: Cache) -> str:
@@ -34,18 +32,10 @@ def design_text(isa: InstructionSet, top: str, cache: Cache) -> str:
     return (cache.get(f"design-{key}", make) / _FILE).read_text()
 
 
-def without_cleared_memories(verilog: str) -> str:
-    """Drop statements that set one word of a memory to zero: simulated memories are zero anyway.
-
-    A compiler needs minutes for tens of thousands of them.
-    """
-    return _CLEARED_WORD.sub("", verilog)
-
-
 def _generate(isa: InstructionSet, top: str) -> str:
     from tilewright.hw import elaborate  # Amaranth takes a while to import
 
-    return without_cleared_memories(elaborate.verilog(isa, top))
+    return elaborate.verilog(isa, top)
 
 
 def _generator_sources() -> list[bytes]:

@@ -14,6 +14,7 @@ from tilewright.isa.config import PRESETS
 from tilewright.isa.errors import ToolchainError
 from tilewright.isa.instructions import instruction_set
 from tilewright.isa.vector_ops import VECTOR_OPS
+from tilewright.sim.rtl import build
 from tilewright.sim.rtl import design_text as design
 from tilewright.sim.rtl.cache import Cache, content_hash, user_cache
 from tilewright.sim.rtl.toolchain import find_compiler, find_toolchain, run_tool
@@ -119,10 +120,15 @@ def test_a_failing_tool_is_quoted(tmp_path: Path) -> None:
         run_tool([script], "the tool")
 
 
-def test_only_cleared_words_are_dropped() -> None:
-    kept = ["initial begin", "  m[1] = 32'd7;", "end", "x[3] <= 1'h0;", ""]
-    text = [kept[0], "  m[0] = 32'd0;", kept[1], "  m[2] = 8'h00;", *kept[2:]]
-    assert design.without_cleared_memories("\n".join(text)) == "\n".join(kept)
+@pytest.mark.verilator
+@pytest.mark.parametrize("preset", ["tiny", "8x8"])
+def test_the_design_needs_no_iteration(preset: str, tmp_path: Path) -> None:
+    """Verilator evaluates what depends on itself, if only by words, until nothing changes; that costs time."""
+    isa, tools = instruction_set(PRESETS[preset]), find_toolchain()
+    source = tmp_path / "design.v"
+    source.write_text(design.design_text(isa, "accelerator", Cache(tmp_path / "cache")))
+    flags = (*build.VERILATOR_FLAGS, "-Werror-UNOPTFLAT", "--top-module", "accelerator", "--Mdir", tmp_path)
+    run_tool([tools.verilator, *flags, source], "Verilator", folder=tmp_path, root=tools.verilator_root)
 
 
 def test_generated_text_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,12 +195,13 @@ def _with_recent_opset(model: ModelProto, name: str) -> ModelProto:
 
 @contextmanager
 def _quiet_quantizer() -> Iterator[None]:
-    """Keep the quantizer's advice to itself: it is written to the root logger."""
+    """Keep the quantizer's advice (to the root logger) and progress (to standard output) to itself."""
     root = logging.getLogger()
     old = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(old)
 

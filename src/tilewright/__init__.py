@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tilewright.api import Compiled, Run, compile, load, load_program, simulator
+    from tilewright.frontends import from_tflite, from_torch
     from tilewright.isa.config import Config
     from tilewright.isa.errors import TilewrightError
     from tilewright.quantization import Quantized, quantize
@@ -37,6 +38,8 @@ _HOMES = {
     "Run": "tilewright.api",
     "TilewrightError": "tilewright.isa.errors",
     "compile": "tilewright.api",
+    "from_tflite": "tilewright.frontends",
+    "from_torch": "tilewright.frontends",
     "load": "tilewright.api",
     "load_program": "tilewright.api",
     "quantize": "tilewright.quantization",
@@ -53,6 +56,8 @@ __all__ = [
     "TilewrightError",
     "__version__",
     "compile",
+    "from_tflite",
+    "from_torch",
     "load",
     "load_program",
     "quantize",

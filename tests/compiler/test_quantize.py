@@ -131,9 +131,11 @@ def test_weights_stored_as_integers(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("method", ["entropy", "percentile"])
-def test_calibration_methods(method: str, rng: np.random.Generator) -> None:
+def test_calibration_methods(method: str, rng: np.random.Generator, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
     quantized = quantize_model(clean_up(small_cnn(rng)), samples(rng, 4), QuantizeOptions(method=method))
     assert "QuantizeLinear" in {node.op_type for node in quantized.graph.node}
+    assert capfd.readouterr().out == ""  # the quantizer prints its progress
 
 
 def test_initializers_that_are_inputs_too(rng: np.random.Generator) -> None:

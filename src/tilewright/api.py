@@ -134,7 +134,7 @@ def simulator(
     Parameters
     ----------
     on : str
-        `functional` or `rtl`.
+        `functional`, `fast` or `rtl`.
     config : Config or str
         Configuration, or the name of a preset or file.
     dram : DramTiming, optional
@@ -147,18 +147,22 @@ def simulator(
     Raises
     ------
     ToolchainError
-        When the RTL cannot be compiled here.
+        When the RTL or the cycle model cannot be compiled here.
     """
     isa = instruction_set(_config(config))
     if on == "functional":
         from tilewright.sim.functional import FunctionalSimulator
 
         return FunctionalSimulator(isa)
+    if on == "fast":
+        from tilewright.sim.fast import FastSimulator
+
+        return FastSimulator(isa, dram)
     if on == "rtl":
         from tilewright.sim.rtl.model import RtlSimulator
 
         return RtlSimulator(isa, dram=dram, trace_file=waves, progress=progress)
-    raise ConfigError(f"a simulator is `functional` or `rtl`, not `{on}`")
+    raise ConfigError(f"a simulator is `functional`, `fast` or `rtl`, not `{on}`")
 
 
 def _config(config: Config | str) -> Config:
@@ -256,7 +260,7 @@ class Compiled:
         inputs : mapping of str to array
             By name, of the model's shapes and types.
         on : str or Simulator
-            `functional`, `rtl`, or what `simulator` made.
+            `functional`, `fast`, `rtl`, or what `simulator` made.
         dram : DramTiming, optional
             The memory's timing, when `on` is a name.
 

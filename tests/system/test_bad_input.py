@@ -313,7 +313,7 @@ def test_python_users_catch_one_class(kind: type[Exception]) -> None:
 
 
 def test_python_interface_refuses_by_name(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="`functional` or `rtl`, not `board`"):
+    with pytest.raises(ConfigError, match="`functional`, `fast` or `rtl`, not `board`"):
         tilewright.simulator("board", "tiny")
     with pytest.raises(ConfigError, match="neither a preset"):
         tilewright.compile(folder / "small.onnx", config="17x17")

@@ -48,13 +48,13 @@ def test_demo_on_the_functional_simulator(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.verilator
-def test_demo_on_rtl(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on", ["fast", pytest.param("rtl", marks=pytest.mark.verilator)])
+def test_demo_with_cycles(on: str, tmp_path: Path) -> None:
     path = tmp_path / "demo.json"
-    result = invoke("demo", "--json", path)
+    result = invoke("demo", "--on", on, "--json", path)
     assert result.exit_code == 0, result.output
     data = json.loads(path.read_text())
-    assert data["simulator"] == "rtl"
+    assert data["simulator"] == on
     layers = [layer for layer in data["layers"] if layer["place"] == "device"]
     assert all(layer["bound"] in ("array", "vector", "bus", "latency") for layer in layers if layer["cycles"])
     assert sum(layer["cycles"] for layer in layers) <= data["cycles"]
@@ -95,6 +95,26 @@ def test_python_interface_runs_and_reports(program: tilewright.Compiled) -> None
     assert {layer.place for layer in result.report.layers} <= {"device", "host"}
     again = program.run(inputs, on=tilewright.simulator("functional", "8x8"))
     np.testing.assert_array_equal(again.outputs[name], result.outputs[name])
+
+
+def test_fast_gives_the_functional_outputs_and_cycles(program: tilewright.Compiled, tmp_path: Path) -> None:
+    program.save(tmp_path / "digits.twp")
+    (inputs,), _ = default_samples(1)
+    np.savez(tmp_path / "x.npz", **inputs)
+    cycles = {}
+    for on in ("functional", "fast"):
+        files = ("--input", tmp_path / "x.npz", "--output", tmp_path / f"{on}.npz", "--json", tmp_path / f"{on}.json")
+        result = invoke("run", tmp_path / "digits.twp", "--on", on, *files)
+        assert result.exit_code == 0, result.output
+        cycles[on] = json.loads((tmp_path / f"{on}.json").read_text())["cycles"]
+    (name,) = program.outputs
+    results = [np.load(tmp_path / f"{on}.npz")[name] for on in ("functional", "fast")]
+    np.testing.assert_array_equal(*results)
+    assert cycles["functional"] is None
+    ideal = program.run(inputs).report.macs / program.config.macs_per_cycle
+    assert cycles["fast"] == program.run(inputs, on="fast").report.cycles > ideal
+    far = tilewright.simulator("fast", "8x8", dram=tilewright.sim.api.DramTiming(latency_cycles=100))
+    assert program.run(inputs, on=far).report.cycles > cycles["fast"]
 
 
 def test_program_file_runs_like_the_model(program: tilewright.Compiled, tmp_path: Path) -> None:

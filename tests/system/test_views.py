@@ -67,7 +67,7 @@ def test_energies_of_ones_own(program: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--timeline", "t.perfetto-trace"), "--timeline needs a simulator that counts cycles, such as --on rtl"),
+        (("--timeline", "t.perfetto-trace"), "--timeline needs a simulator that counts cycles, such as --on fast"),
         (("--compare", "x.json"), "--compare needs --report"),
         (("--report", "r.html", "--compare", "none.json"), "cannot read `none.json`"),
         (("--report", "no/such/folder/r.html"), "no folder `no/such/folder`"),
@@ -85,13 +85,13 @@ def test_impossible_views_are_refused_first(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.verilator
-def test_rtl_run_with_all_views(program: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("on", ["fast", pytest.param("rtl", marks=pytest.mark.verilator)])
+def test_run_with_all_views(on: str, program: Path, tmp_path: Path) -> None:
     timeline, report, out = (tmp_path / name for name in ("t.perfetto-trace", "r.html", "r.json"))
     compare = tmp_path / "functional.json"
     assert invoke("run", program, "--json", compare).exit_code == 0
     views = ("--timeline", timeline, "--report", report, "--compare", compare, "--json", out, "--clock", "200")
-    result = invoke("run", program, "--on", "rtl", *views)
+    result = invoke("run", program, "--on", on, *views)
     assert result.exit_code == 0, result.output
     data = json.loads(out.read_text())
     for engine in ("load", "compute", "store"):
@@ -128,10 +128,16 @@ def test_diff_of_equal_simulators(program: Path, tmp_path: Path) -> None:
     assert "functional and functional do not differ" in result.stdout
     assert json.loads(out.read_text()) == {"left": "functional", "right": "functional", "difference": None}
     result = invoke("diff", program, "--right", "guess")
-    assert result.exit_code == 2 and "`guess`" in result.stderr
+    assert result.exit_code == 2 and "'guess' is not one of" in result.stderr
+
+
+def test_functional_and_fast_do_not_differ(program: Path) -> None:
+    result = invoke("diff", program, "--right", "fast")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.verilator
-def test_functional_and_rtl_do_not_differ(program: Path) -> None:
-    result = invoke("diff", program)
+@pytest.mark.parametrize("left", ["functional", "fast"])
+def test_rtl_does_not_differ(left: str, program: Path) -> None:
+    result = invoke("diff", program, "--left", left)
     assert result.exit_code == 0, result.output

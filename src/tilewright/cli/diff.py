@@ -8,9 +8,18 @@ from functools import partial
 import click
 
 from tilewright.cli.group import Exit, TilewrightCommand
-from tilewright.cli.options import config_options, fallback_option, json_option, memory_options, quiet_option
+from tilewright.cli.options import (
+    SIMULATORS,
+    config_options,
+    fallback_option,
+    json_option,
+    memory_options,
+    quiet_option,
+)
 from tilewright.cli.subject import compiled_subject, input_options, subject_inputs
 from tilewright.cli.terminal import Terminal, check_writable
+
+SIMULATOR = click.Choice(SIMULATORS)
 
 
 @click.command(
@@ -18,14 +27,15 @@ from tilewright.cli.terminal import Terminal, check_writable
     cls=TilewrightCommand,
     examples=(
         "tilewright diff model.onnx --config 8x8",
+        "tilewright diff model.onnx --left fast",
         "tilewright diff model.twp --left functional --right rtl --input image.npz --json -",
     ),
 )
 @click.argument("model", metavar="MODEL")
 @config_options(None)
 @fallback_option
-@click.option("--left", metavar="SIMULATOR", default="functional", show_default=True, help="As `--on` of `run`.")
-@click.option("--right", metavar="SIMULATOR", default="rtl", show_default=True, help="As `--on` of `run`.")
+@click.option("--left", type=SIMULATOR, default="functional", show_default=True, help="As `--on` of `run`.")
+@click.option("--right", type=SIMULATOR, default="rtl", show_default=True, help="As `--on` of `run`.")
 @input_options
 @memory_options
 @json_option

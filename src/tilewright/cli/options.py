@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+#: What `--on` takes.
+SIMULATORS = ("functional", "fast", "rtl")
+
 
 def quiet_option(command: Command) -> Command:
     """Add `--quiet`."""
@@ -54,8 +57,11 @@ def set_option(command: Command) -> Command:
 
 def simulator_option(default: str) -> Callable[[Command], Command]:
     """Add `--on`."""
-    text = "Simulator: functional (fast, no cycles) or rtl (the generated hardware, cycle by cycle)."
-    return click.option("--on", type=click.Choice(["functional", "rtl"]), default=default, show_default=True, help=text)
+    text = (
+        "Simulator: functional (results, no cycles), fast (results, and the RTL's cycles from a model of it) "
+        "or rtl (the generated hardware, cycle by cycle)."
+    )
+    return click.option("--on", type=click.Choice(SIMULATORS), default=default, show_default=True, help=text)
 
 
 def fallback_option(command: Command) -> Command:

@@ -24,9 +24,9 @@ from tilewright.cli.views import Views, view_options
     examples=(
         "tilewright run model.onnx",
         "tilewright run model.onnx --config 8x8 --on rtl --input image.npz --output result.npz",
-        "tilewright run model.twp --on rtl --latency 100 --bandwidth 8 --json -",
+        "tilewright run model.twp --on fast --latency 100 --bandwidth 8 --json -",
         "tilewright run model.onnx --on rtl --waves run.fst",
-        "tilewright run model.onnx --on rtl --timeline run.perfetto-trace --report run.html --compare before.json",
+        "tilewright run model.onnx --on fast --timeline run.perfetto-trace --report run.html --compare before.json",
     ),
 )
 @click.argument("model", metavar="MODEL")
@@ -50,7 +50,7 @@ def command(
 ) -> int:  # fmt: skip
     """Run MODEL, an ONNX model or a compiled program, on a simulator.
 
-    Operators that the accelerator lacks run on the host; the table says which and why. On `rtl` the table has
+    Operators that the accelerator lacks run on the host; the table says which and why. On `fast` and `rtl` the table has
     cycles, utilization and what bounds each layer. A program file has its configuration in it; for a model the
     default is 16x16.
     """

@@ -46,7 +46,7 @@ class Views:
         for path in (self.timeline, self.report):
             check_writable(path)
         if self.timeline is not None and on == "functional":
-            raise click.UsageError("--timeline needs a simulator that counts cycles, such as --on rtl", context)
+            raise click.UsageError("--timeline needs a simulator that counts cycles, such as --on fast", context)
         if self.compare and self.report is None:
             raise click.UsageError("--compare needs --report", context)
         self.energy_table()

@@ -1,0 +1,113 @@
+"""What every simulator promises: the same results, names and errors, on whichever a program runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import tilewright
+from tests.sim.tile_programs import tile_program
+from tilewright.isa.config import PRESETS
+from tilewright.isa.errors import DeviceError, ProgramError
+from tilewright.isa.instructions import instruction_set
+from tilewright.isa.registers import COUNTERS
+from tilewright.sim.api import DramTiming, Simulator
+from tilewright.sim.random_programs import RandomProgram, random_program
+
+ISA = instruction_set(PRESETS["tiny"])
+WITH_TIME = ("fast", "rtl")
+SIMULATORS = ["functional", "fast", pytest.param("rtl", marks=pytest.mark.verilator)]
+
+
+@pytest.fixture(params=SIMULATORS)
+def on(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def simulator(on: str) -> Simulator:
+    return tilewright.simulator(on, "tiny")
+
+
+def expected(program: RandomProgram) -> NDArray[np.uint8]:
+    """Give the memory that the program leaves, by the functional simulator."""
+    dram = program.dram.copy()
+    tilewright.simulator("functional", "tiny").launch(dram, program.offset, program.count)
+    return dram
+
+
+def test_knows_its_machine(simulator: Simulator, on: str) -> None:
+    assert simulator.isa.config.hash == ISA.config.hash
+    assert type(simulator).__name__.lower().startswith(on)
+
+
+def test_same_memory_out(simulator: Simulator, seed: int) -> None:
+    programs = [tile_program(ISA, seed, 6), *(random_program(ISA, seed + i, 40) for i in range(3))]
+    fresh = tilewright.simulator("functional", "tiny")
+    for program in programs:  # scratchpads live on from one to the next
+        found, wanted = program.dram.copy(), program.dram.copy()
+        simulator.launch(found, program.offset, program.count)
+        fresh.launch(wanted, program.offset, program.count)
+        assert np.array_equal(found, wanted)
+        assert not np.array_equal(found, program.dram)
+
+
+def test_counters_have_the_registers_names(simulator: Simulator, on: str, seed: int) -> None:
+    program = tile_program(ISA, seed, 6)
+    result = simulator.launch(program.dram.copy(), program.offset, program.count)
+    names = [name for name, _ in COUNTERS]
+    if on in WITH_TIME:
+        assert list(result.counters) == names
+        assert result.counters["cycles"] == result.cycles
+        assert result.trace is not None and len(result.trace.end) == program.count
+        assert (0 <= result.trace.start).all() and (result.trace.start <= result.trace.end).all()
+        assert result.trace.end.max() <= (result.cycles or 0)
+    else:
+        assert result.cycles is None and result.trace is None
+    reference = tilewright.simulator("functional", "tiny").launch(program.dram.copy(), program.offset, program.count)
+    shared = set(names) & set(reference.counters)
+    assert "gemm_steps" in shared
+    assert {name: result.counters[name] for name in shared} == {name: reference.counters[name] for name in shared}
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("timing", [DramTiming(), DramTiming(100, 1, 2)], ids=["near", "far"])
+def test_fast_and_rtl_count_alike(timing: DramTiming, seed: int) -> None:
+    program = tile_program(ISA, seed, 6)
+    results = [
+        tilewright.simulator(on, "tiny", dram=timing).launch(program.dram.copy(), program.offset, program.count)
+        for on in WITH_TIME
+    ]
+    assert dict(results[0].counters) == dict(results[1].counters)
+
+
+def test_twice_the_same(simulator: Simulator, seed: int) -> None:
+    program = tile_program(ISA, seed, 4)
+    first, second = (simulator.launch(program.dram.copy(), program.offset, program.count) for _ in range(2))
+    assert first.cycles == second.cycles and dict(first.counters) == dict(second.counters)
+
+
+def test_an_illegal_instruction_is_named(simulator: Simulator, seed: int) -> None:
+    program = tile_program(ISA, seed, 2)
+    dram = program.dram.copy()
+    dram[program.offset] = 63
+    with pytest.raises((ProgramError, DeviceError), match=r"illegal .*63"):
+        simulator.launch(dram, program.offset, program.count)
+
+
+def test_a_program_outside_the_memory_is_refused(simulator: Simulator, seed: int) -> None:
+    program = tile_program(ISA, seed, 2)
+    dram = program.dram.copy()
+    with pytest.raises(ProgramError, match="memory of"):
+        simulator.launch(dram, len(dram) - len(dram) % 64, 5)
+    assert np.array_equal(dram, program.dram), "nothing has run"
+
+
+def test_works_after_an_error(simulator: Simulator, seed: int) -> None:
+    program = tile_program(ISA, seed, 4)
+    with pytest.raises(ProgramError):
+        simulator.launch(program.dram.copy(), len(program.dram), 64)
+    found = program.dram.copy()
+    simulator.launch(found, program.offset, program.count)
+    assert np.array_equal(found, expected(program))

@@ -14,6 +14,11 @@ from tilewright.compiler.targets.accelerator.workloads import scaling
 #: ResNet-18's stages: channels, and the stride of the first block.
 RESNET18_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 
+#: MobileNetV2's stages: how much wider a block is inside, channels, blocks, and the stride of the first block.
+MOBILENET_V2_STAGES = (
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+)  # fmt: skip
+
 
 class NetworkBuilder:
     """Chains integer operators with random constants; every method returns the name of a result.
@@ -116,4 +121,18 @@ def resnet18_graph(rng: np.random.Generator, size: int = 224, classes: int = 100
     return net.graph(net.matrix(net.global_average(x), classes))
 
 
-__all__ = ["RESNET18_STAGES", "NetworkBuilder", "resnet18_graph"]
+def mobilenet_v2_graph(rng: np.random.Generator, size: int = 224, classes: int = 1000) -> Graph:
+    """Return MobileNetV2 1.0 for one image of `size` x `size` pixels."""
+    net = NetworkBuilder("mobilenet_v2", (1, 3, size, size), rng)
+    x, inputs = net.convolution("x", 32, 3, 2), 32
+    for expansion, channels, blocks, stride in MOBILENET_V2_STAGES:
+        for first in (stride, *(1,) * (blocks - 1)):
+            wide = expansion * inputs
+            y = net.convolution(x, wide, 1) if expansion > 1 else x
+            y = net.convolution(y, wide, 3, first, groups=wide)
+            shortcut = x if first == 1 and inputs == channels else ""
+            x, inputs = net.convolution(y, channels, 1, residual=shortcut, relu=False), channels
+    return net.graph(net.matrix(net.global_average(net.convolution(x, 1280, 1)), classes))
+
+
+__all__ = ["MOBILENET_V2_STAGES", "RESNET18_STAGES", "NetworkBuilder", "mobilenet_v2_graph", "resnet18_graph"]

@@ -35,6 +35,23 @@ class ConvolutionShape:
     stride: int
     groups: int = 1
 
+    @property
+    def output_size(self) -> int:
+        """Height and width of the result."""
+        return (self.size + 2 * self.pad - self.kernel) // self.stride + 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image, those on padding included."""
+        return self.output_size**2 * self.inputs // self.groups * self.outputs * self.kernel**2
+
+    @property
+    def least_bytes(self) -> tuple[int, int]:
+        """Bytes that must be read (inputs that count and weights, once) and written, for one image."""
+        touched = min(self.size, self.output_size * self.kernel) ** 2 * self.inputs
+        weights = self.inputs // self.groups * self.outputs * self.kernel**2
+        return touched + weights, self.output_size**2 * self.outputs
+
 
 @dataclass(frozen=True)
 class MatrixShape:
@@ -44,6 +61,16 @@ class MatrixShape:
     rows: int
     columns: int
     depth: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.rows * self.columns * self.depth
+
+    @property
+    def least_bytes(self) -> tuple[int, int]:
+        """Bytes that must be read (both operands, once) and written."""
+        return (self.rows + self.columns) * self.depth, self.rows * self.columns
 
 
 #: The convolutions of ResNet-18 that VTA's figures are for.
@@ -57,20 +84,35 @@ VTA_LAYERS = tuple(
     )
 )  # fmt: skip
 
+#: ResNet-18's first convolution.
+CONV1 = ConvolutionShape("conv1", 224, 3, 64, 7, 3, 2)
+
+#: Depthwise convolutions.
+DEPTHWISE_LAYERS = (
+    ConvolutionShape("dw56", 56, 64, 64, 3, 1, 1, 64),
+    ConvolutionShape("dw28", 28, 128, 128, 3, 1, 1, 128),
+    ConvolutionShape("dw14", 14, 256, 256, 3, 1, 1, 256),
+)
+
+#: ResNet-18's twenty convolutions: the different ones, and how often each is there.
+RESNET18_CONVOLUTIONS = tuple(zip((CONV1, *VTA_LAYERS), (1, 4, 1, 1, 3, 1, 1, 3, 1, 1, 3), strict=True))
+
 #: Matrix products with measured figures of Gemmini.
 GEMMS = (
     MatrixShape("gemm128", 128, 128, 128),
     MatrixShape("gemm256", 256, 256, 256),
     MatrixShape("gemm512", 512, 512, 512),
-    MatrixShape("gemm_128_768_768", 128, 768, 768),
-    MatrixShape("gemm_128_3072_768", 128, 3072, 768),
-    MatrixShape("gemm_16_1024_1024", 16, 1024, 1024),
+    MatrixShape("gemm_m128_n768_k768", 128, 768, 768),
+    MatrixShape("gemm_m128_n3072_k768", 128, 3072, 768),
+    MatrixShape("gemm_m16_n1024_k1024", 16, 1024, 1024),
 )
 
 
-def convolution_graph(shape: ConvolutionShape, rng: np.random.Generator, multiplier_bits: int = 16) -> Graph:
-    """Return a graph of one convolution with random weights; input `x`, output `y`."""
-    out = (shape.size + 2 * shape.pad - shape.kernel) // shape.stride + 1
+def convolution_graph(
+    shape: ConvolutionShape, rng: np.random.Generator, multiplier_bits: int = 16, batch: int = 1
+) -> Graph:
+    """Return a graph of one convolution of `batch` images with random weights; input `x`, output `y`."""
+    out = shape.output_size
     depth = shape.inputs // shape.groups
     weight = rng.integers(-128, 128, (shape.outputs, depth, shape.kernel, shape.kernel), np.int8)
     attributes = {
@@ -82,7 +124,7 @@ def convolution_graph(shape: ConvolutionShape, rng: np.random.Generator, multipl
         "epilogue": Epilogue(int(rng.integers(-20, 20))),
     }
     constants = {"weight": weight, **scaling(shape.outputs, depth * shape.kernel**2, rng, multiplier_bits)}
-    sizes = ((1, shape.inputs, shape.size, shape.size), (1, shape.outputs, out, out))
+    sizes = ((batch, shape.inputs, shape.size, shape.size), (batch, shape.outputs, out, out))
     return single_node_graph(shape.name, "qconv2d", attributes, constants, *sizes)
 
 

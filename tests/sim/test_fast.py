@@ -13,6 +13,7 @@ import pytest
 
 from tests.sim.tile_programs import tile_program
 from tests.sim.timing_configs import TIMING_CONFIGS, TIMING_DRAMS
+from tilewright.hw.timing import COMPUTE_START_CYCLES, compute_timing, depthwise_cycles
 from tilewright.isa.config import PRESETS
 from tilewright.isa.errors import DeviceError, ProgramError, ToolchainError
 from tilewright.isa.instructions import InstructionSet, instruction_set
@@ -67,11 +68,11 @@ def test_without_results_memory_is_left_alone(seed: int) -> None:
 @pytest.mark.parametrize("name", TIMING_CONFIGS)
 def test_jumps_change_no_time(name: str, seed: int) -> None:
     isa = instruction_set(TIMING_CONFIGS[name])
+    programs = [random_program(isa, seed + i, 60) for i in range(3)]
+    programs += [tile_program(isa, seed + i, 8) for i in range(2)]
     for timing in TIMING_DRAMS:
         jumps = FastSimulator(isa, timing, compute_results=False)
         steps = FastSimulator(isa, timing, compute_results=False, stepwise=True)
-        programs = [random_program(isa, seed + i, 60) for i in range(3)]
-        programs += [tile_program(isa, seed + i, 8) for i in range(2)]
         for program in programs:
             pair = [s.launch(program.dram, program.offset, program.count) for s in (jumps, steps)]
             difference = compare(decoded(isa, program), pair[0], pair[1], ("jumps", "steps"))
@@ -89,6 +90,20 @@ def test_a_copy_takes_the_time_that_its_parts_take() -> None:
     assert cycles(21, 8) == base + 3, "the latency of fetch, load and store in a row"
     beats = 64 * TINY.config.row_bytes // TINY.config.bus_bytes
     assert cycles(20, 1) > 2 * TINY.config.bus_bytes * (beats - 1) > base
+
+
+@pytest.mark.parametrize("width", [1, 12])
+def test_depthwise_takes_what_the_timing_facts_say(width: int) -> None:
+    isa = instruction_set(TIMING_CONFIGS["depthwise"])
+    extents = {"extent_out0": 3, "extent_out1": 5, "extent_out2": width, "extent_red1": 2, "extent_red2": 1}
+    dram = np.frombuffer(isa.encode("DEPTHWISE", {**extents, "double_y": 1, "clamp_high": 9, "to_acc": 1}), np.uint8)
+    result = FastSimulator(isa, compute_results=False).launch(dram, 0, 1)
+    assert result.trace is not None
+    cycles = depthwise_cycles(isa.config, 3, 4 * 2 + 2, width)
+    latency = compute_timing(isa.config).latency
+    assert result.trace.end[0] - result.trace.start[0] == COMPUTE_START_CYCLES + cycles - 1 + latency
+    assert result.counters["compute_busy"] == 3 * (4 * 2 + 2) * width
+    assert result.counters["gemm_steps"] == 0
 
 
 def test_nothing_takes_two_cycles() -> None:

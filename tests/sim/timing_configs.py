@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.hw.configs import CONFIGS
+from tests.hw.depthwise_configs import DEPTHWISE_CONFIGS
 from tilewright.isa.config import PRESETS, Config
 from tilewright.sim.api import DramTiming
 
@@ -29,6 +30,7 @@ TIMING_CONFIGS: Mapping[str, Config] = {
         gemm={"block_out": 16, "batch": 2}, memory=_ROOM, bus={"data_bits": 128, "reads_in_flight": 2}
     ),
     "batch8": _TINY.with_values(gemm={"batch": 8}, memory=_ROOM, queue={"load": 16, "compute": 32, "store": 2}),
+    "depthwise": DEPTHWISE_CONFIGS["16x4_batch2"],
     "8x8": PRESETS["8x8"],
     "16x16": PRESETS["16x16"],
 }

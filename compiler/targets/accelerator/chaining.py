@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.qops import window
 from tilewright.compiler.targets.accelerator.depthwise_tiling import choose_depthwise_tiling
-from tilewright.compiler.targets.accelerator.layout import TensorLayout
+from tilewright.compiler.targets.accelerator.layout import TensorLayout, ceil_div
 from tilewright.compiler.targets.accelerator.legality import is_depthwise
 from tilewright.compiler.targets.accelerator.operations import Operation
 from tilewright.compiler.targets.accelerator.partition import Form, LaunchPlan, LayerPlan, form_layout
 from tilewright.compiler.targets.accelerator.placement import Placed, Resident
-from tilewright.compiler.targets.accelerator.problems import convolution_problem, depthwise_problem
+from tilewright.compiler.targets.accelerator.problems import Blocks, convolution_problem, depthwise_problem, part_of
 from tilewright.compiler.targets.accelerator.tile_output import Grid
 from tilewright.compiler.targets.accelerator.tiling import choose_tiling
 from tilewright.isa.config import Config
@@ -31,10 +32,35 @@ class Kept:
         With a base of 0.
     is_stored : bool
         Whether somebody else reads it from DRAM.
+    parts : tuple of Blocks
+        Not empty: only these channel blocks stay at a time; both layers are computed part by part.
     """
 
     resident: Resident
     is_stored: bool
+    parts: tuple[Blocks, ...] = ()
+
+    def spare(self, config: Config) -> tuple[int, int]:
+        """Rows of `act` beside a part: for tiles of the layer that computes it, and of the one that reads it."""
+        free = config.act_rows - self.resident.grid.size
+        return free - free // 3, free // 3
+
+    def before(self, placed: Placed, blocks: Blocks | None, config: Config) -> Placed:
+        """Return the tensor as the layer that computes it sees it."""
+        spare = self.spare(config)[1] if blocks else 0
+        resident = self._holding(blocks)
+        return replace(placed, resident=resident, is_stored=self.is_stored, spare_rows=spare)
+
+    def after(self, placed: Placed, blocks: Blocks | None, config: Config) -> Placed:
+        """Return the tensor as the layer that reads it sees it."""
+        return replace(placed, resident=self._holding(blocks), spare_rows=self.spare(config)[0] if blocks else 0)
+
+    def _holding(self, blocks: Blocks | None) -> Resident:
+        return replace(self.resident, first_block=blocks[0]) if blocks else self.resident
+
+
+#: What is kept before two layers, and after them.
+Around = tuple[Kept | None, Kept | None]
 
 
 def plan_chain(graph: Graph, config: Config, launch: LaunchPlan, root: Callable[[Form], Form]) -> dict[int, Kept]:
@@ -50,20 +76,21 @@ def plan_chain(graph: Graph, config: Config, launch: LaunchPlan, root: Callable[
         Leads from a form to the one that it is an alias of.
     """
     kept: dict[int, Kept] = {}
-    for index in range(len(launch.layers) - 1):
-        producer, consumer = launch.layers[index : index + 2]
-        if not _is_chainable(graph, config, producer, consumer):
+    pairs = [(index, pair) for index, pair in enumerate(pairwise(launch.layers)) if _is_chainable(graph, config, *pair)]
+    # Depthwise convolutions first: they wait for the bus and the scratchpad, not for the array.
+    for index, pair in sorted(pairs, key=lambda entry: not is_depthwise(graph, entry[1][1].node, config)):
+        around = (kept.get(index - 1), kept.get(index + 1))
+        if any(neighbour is not None and neighbour.parts for neighbour in around):
             continue
-        before = kept.get(index - 1)
-        candidate = Kept(
-            _resident(graph, config, producer, consumer), _has_other_readers(launch, index, producer.target, root)
-        )
-        apart = _total(_cycles(graph, config, producer, before, None), _cycles(graph, config, consumer, None, None))
-        together = _total(
-            _cycles(graph, config, producer, before, candidate), _cycles(graph, config, consumer, candidate, None)
-        )
-        if together is not None and (apart is None or together < apart):
-            kept[index] = candidate
+        is_stored = _has_other_readers(launch, index, pair[0].target, root)
+        whole = Kept(_resident(graph, config, *pair), is_stored)
+        best, fewest = None, _pair_cycles(graph, config, pair, around, None)
+        for candidate in (whole, *_split(graph, config, pair[1], whole, around)):
+            cycles = _pair_cycles(graph, config, pair, around, candidate)
+            if cycles is not None and (fewest is None or cycles < fewest):
+                best, fewest = candidate, cycles
+        if best is not None:
+            kept[index] = best
     return kept
 
 
@@ -102,25 +129,55 @@ def _resident(graph: Graph, config: Config, producer: LayerPlan, consumer: Layer
     return Resident(0, Grid(layout.blocks, rows, columns), top, left, consumer.node["zero_in"])
 
 
-def _total(first: int | None, second: int | None) -> int | None:
-    return None if first is None or second is None else first + second
+def _split(graph: Graph, config: Config, consumer: LayerPlan, whole: Kept, around: Around) -> Iterator[Kept]:
+    """Yield ways to keep some channel blocks at a time, for a reader that needs no others: a depthwise convolution."""
+    blocks = whole.resident.grid.blocks
+    if any(around) or whole.is_stored or not is_depthwise(graph, consumer.node, config):
+        return
+    for most in sorted({ceil_div(blocks, count) for count in range(2, blocks + 1)}, reverse=True):
+        grid = replace(whole.resident.grid, blocks=most)
+        if grid.size < config.act_rows:
+            parts = tuple((first, min(most, blocks - first)) for first in range(0, blocks, most))
+            yield Kept(replace(whole.resident, grid=grid), False, parts)
 
 
-def _cycles(graph: Graph, config: Config, layer: LayerPlan, source: Kept | None, target: Kept | None) -> int | None:
-    """The estimate of a layer that keeps its output as `target`, None being in DRAM; None when nothing fits."""
-    inputs = Placed(0, form_layout(graph, layer.sources[0], config), source.resident if source else None)
-    outputs = Placed(0, form_layout(graph, layer.target, config))
+def _pair_cycles(
+    graph: Graph, config: Config, pair: tuple[LayerPlan, LayerPlan], around: Around, between: Kept | None
+) -> int | None:
+    """The estimate of two layers with what is kept around them and between them; None when nothing fits."""
+    total = 0
+    for blocks in (between.parts if between else ()) or (None,):
+        for layer, source, target in ((pair[0], around[0], between), (pair[1], between, around[1])):
+            try:
+                total += _cycles(graph, config, layer, source, target, blocks)
+            except CapacityError:
+                return None
+    return total
+
+
+def _cycles(
+    graph: Graph, config: Config, layer: LayerPlan, source: Kept | None, target: Kept | None, blocks: Blocks | None
+) -> int:
+    """The estimate of (some channel blocks of) a layer; what is not kept is in DRAM.
+
+    Raises
+    ------
+    CapacityError
+        When nothing fits.
+    """
+    inputs, outputs = (Placed(0, form_layout(graph, form, config)) for form in (layer.sources[0], layer.target))
+    if source is not None:
+        inputs = source.after(inputs, blocks, config)
     if target is not None:
-        outputs = replace(outputs, resident=target.resident, is_stored=target.is_stored)
-    try:
-        if is_depthwise(graph, layer.node, config):
-            problem = depthwise_problem(graph, layer.node, config, inputs, outputs)
-            tiling = choose_depthwise_tiling(problem, config)
-            is_cut = problem.keeps_input and len(tiling.widths) > 1
-            return None if is_cut else tiling.cycles
-        return choose_tiling(convolution_problem(graph, layer.node, config, inputs, outputs)[0], config).cost.cycles
-    except CapacityError:
-        return None
+        outputs = target.before(outputs, blocks, config)
+    if is_depthwise(graph, layer.node, config):
+        problem = depthwise_problem(graph, layer.node, config, inputs, outputs)
+        tiling = choose_depthwise_tiling(replace(problem, blocks=blocks[1]) if blocks else problem, config)
+        if problem.keeps_input and len(tiling.widths) > 1:
+            raise CapacityError("lines are longer than the array takes")
+        return tiling.cycles
+    problem_of_all, _ = convolution_problem(graph, layer.node, config, inputs, outputs)
+    return choose_tiling(part_of(problem_of_all, blocks, config), config).cost.cycles
 
 
 def border_loads(resident: Resident, layout: TensorLayout, config: Config, label: str) -> Iterator[Operation]:

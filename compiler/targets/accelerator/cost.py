@@ -95,7 +95,7 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
         rows = min(problem.in_rows(height), problem.in_height)
         line = RUN_CYCLES + min(problem.in_columns(width), problem.in_width) * row_cycles
         inputs = blocks * rows * line + BOX_CYCLES * (chunks if tiling.is_input_resident else steps)
-        inputs *= not problem.keeps_input
+        inputs = _shared(inputs, height * width * problem.co_count, reduction) * (not problem.keeps_input)
         others = problem.out_blocks * height * width * row_cycles * problem.has_residual
         others += weights + steps * BOX_CYCLES if not tiles or not tiling.is_weight_resident else 0
         others += parameters + co_groups * BOX_CYCLES if not tiles or not tiling.is_parameter_resident else 0
@@ -104,6 +104,11 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
         compute = height * width * problem.co_count * reduction + overhead
         tiles.append(_Tile(compute, inputs, others, first))
     return tiles
+
+
+def _shared(cycles: int, results: int, reduction: int) -> int:
+    """Cycles of a load beside results, one every `reduction` cycles, which go before it into the scratchpad."""
+    return cycles + min(results, cycles // (reduction - 1) if reduction > 1 else results)
 
 
 def _pipeline(tiles: Sequence[_Tile], steps: int, in_slots: int) -> int:

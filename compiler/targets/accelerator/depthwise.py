@@ -39,6 +39,8 @@ class Depthwise:
     zero_in : int
         What padding holds.
     name : str
+    first_block : int
+        Where the problem's blocks begin in the tensors and constants.
     """
 
     problem: DepthwiseProblem
@@ -48,6 +50,7 @@ class Depthwise:
     tail: Tail
     zero_in: int
     name: str
+    first_block: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def depthwise_steps(
     table = pads.tbl.take(1) if layer.tail.table is not None else -1
     index = 0
     for image in range(problem.groups):
-        block = 0
+        block = layer.first_block
         for blocks in evenly(problem.blocks, tiling.blocks):
             constants: _Constants | None = None
             for patch in _patches(tiling, image, block, blocks):

@@ -30,7 +30,12 @@ from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.problem import Tiling
-from tilewright.compiler.targets.accelerator.problems import convolution_problem, depthwise_problem
+from tilewright.compiler.targets.accelerator.problems import (
+    Blocks,
+    convolution_problem,
+    depthwise_problem,
+    part_of,
+)
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tiling import Choice, choose_tiling
 from tilewright.compiler.targets.accelerator.vector_layer import (
@@ -98,8 +103,12 @@ class LayerContext:
         return self.graph.constants[operand(node, name)]
 
 
-def layer_steps(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> LayerSteps:
+def layer_steps(
+    context: LayerContext, node: Node, sources: list[Placed], target: Placed, blocks: Blocks | None = None
+) -> LayerSteps:
     """Lower one node whose activations lie in `sources` and whose result goes to `target`.
+
+    With `blocks`, only these channel blocks of a convolution's result are computed.
 
     Raises
     ------
@@ -109,9 +118,9 @@ def layer_steps(context: LayerContext, node: Node, sources: list[Placed], target
     before = context.pool.end
     try:
         if is_depthwise(context.graph, node, context.config):
-            steps, cycles, tiling = _depthwise(context, node, sources, target)
+            steps, cycles, tiling = _depthwise(context, node, sources, target, blocks)
         elif node.op in ("qconv2d", "qmatmul"):
-            steps, cycles, tiling = _multiplied(context, node, sources, target)
+            steps, cycles, tiling = _multiplied(context, node, sources, target, blocks)
         elif node.op in ("qpad", "qconcat"):
             steps, cycles, tiling = _copied(context, node, sources, target), 0, ""
         else:
@@ -131,7 +140,7 @@ def layer_name(node: Node) -> str:
 
 
 def _multiplied(
-    context: LayerContext, node: Node, sources: list[Placed], target: Placed
+    context: LayerContext, node: Node, sources: list[Placed], target: Placed, blocks: Blocks | None
 ) -> tuple[list[Step], int, str]:
     config = context.config
     weight: Array = context.constant(node, "weight")
@@ -156,7 +165,7 @@ def _multiplied(
     steps: list[Step] = []
     cycles = 0
     choice: Choice | None = None
-    for part in _parts(base, channels, config):
+    for part in _parts(base, channels, config) if blocks is None else [_some(base, blocks, config)]:
         choice = choose_tiling(part.problem, config)
         cycles += choice.cost.cycles
         steps += convolution_steps(part, choice.tiling, context.pads, context.tiles, context.vector_op("sum"))
@@ -167,6 +176,17 @@ def _multiplied(
 def _as_line(placed: Placed) -> Placed:
     """What stays in `act`, as one line of pixels."""
     return replace(placed, resident=placed.resident.flattened()) if placed.resident is not None else placed
+
+
+def _some(whole: Convolution, blocks: Blocks, config: Config) -> Convolution:
+    """The convolution of one group for some of its output blocks."""
+    first = blocks[0] * (config.lanes // config.gemm.block_out)
+    entries = first * whole.problem.span * whole.problem.taps(config)
+    return replace(
+        whole, problem=part_of(whole.problem, blocks, config), target_block=blocks[0],
+        weights=whole.weights + entries * config.wgt_entry_bytes,
+        tail=replace(whole.tail, parameters=whole.tail.parameters + first * config.prm_entry_bytes),
+    )  # fmt: skip
 
 
 def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator[Convolution]:
@@ -186,7 +206,9 @@ def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator
         )  # fmt: skip
 
 
-def _depthwise(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> tuple[list[Step], int, str]:
+def _depthwise(
+    context: LayerContext, node: Node, sources: list[Placed], target: Placed, blocks: Blocks | None
+) -> tuple[list[Step], int, str]:
     config = context.config
     weight = context.constant(node, "weight")
     tail = Tail(
@@ -197,7 +219,10 @@ def _depthwise(context: LayerContext, node: Node, sources: list[Placed], target:
     )
     problem = depthwise_problem(context.graph, node, config, sources[0], target)
     weights = context.pool.add(pack_depthwise_weights(weight, config))
-    layer = Depthwise(problem, sources[0], target, weights, tail, node["zero_in"], layer_name(node))
+    first = 0
+    if blocks is not None:
+        first, problem = blocks[0], replace(problem, blocks=blocks[1])
+    layer = Depthwise(problem, sources[0], target, weights, tail, node["zero_in"], layer_name(node), first)
     tiling = choose_depthwise_tiling(problem, config)
     steps = list(depthwise_steps(layer, tiling, context.pads, context.tiles, context.vector_op("sum")))
     pieces = f"rows {_pieces(tiling.heights)}, columns {_pieces(tiling.widths)}, {tiling.blocks} blocks"

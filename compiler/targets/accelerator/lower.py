@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -15,10 +15,11 @@ import onnx
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.program import HostStep, Launch, LayerReport, Program, Transfer
 from tilewright.compiler.qops import mac_count
-from tilewright.compiler.targets.accelerator.chaining import border_loads, plan_chain
+from tilewright.compiler.targets.accelerator.chaining import Kept, border_loads, plan_chain
 from tilewright.compiler.targets.accelerator.dram import ConstantPool, Lifetime, aligned, check_address_space, plan
 from tilewright.compiler.targets.accelerator.emit import encode
 from tilewright.compiler.targets.accelerator.layers import LayerContext, LayerSteps, layer_name, layer_steps
+from tilewright.compiler.targets.accelerator.legality import is_depthwise
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Operation, Step
 from tilewright.compiler.targets.accelerator.ordering import ordered
@@ -26,11 +27,13 @@ from tilewright.compiler.targets.accelerator.partition import (
     Form,
     HostPlan,
     LaunchPlan,
+    LayerPlan,
     Partition,
     form_layout,
     partition,
 )
-from tilewright.compiler.targets.accelerator.placement import Placed, Resident
+from tilewright.compiler.targets.accelerator.placement import Placed
+from tilewright.compiler.targets.accelerator.problems import Blocks
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tokens import synchronise
 from tilewright.isa.config import ISA_VERSION, Config
@@ -166,31 +169,79 @@ class _Lowering:
         context = LayerContext(self.graph, self.tiles, self.isa, self.pool, Scratchpads(config))
         kept = plan_chain(self.graph, config, step, lambda form: _root(form, self.parts))
         steps: list[Step] = []
-        resident: Resident | None = None
-        for index, layer in enumerate(step.layers):
-            sources, target = [self.placed(form) for form in layer.sources], self.placed(layer.target)
-            sources[0] = replace(sources[0], resident=resident)
-            if resident is not None:
-                context.pads.act.position = (resident.base + resident.grid.size) % config.act_rows
-            resident = context.pads.keep(kept[index].resident) if index in kept else None
-            if resident is not None:
-                target = replace(target, resident=resident, is_stored=kept[index].is_stored)
-            try:
-                result = layer_steps(context, layer.node, sources, target)
-            except CapacityError as error:
-                raise _LayerTooLarge(layer.node, str(error)) from None
-            if resident is not None:
-                border = border_loads(resident, target.layout, config, layer_name(layer.node))
-                result.steps[0].loads[:0] = border
-            operations = [operation for part in result.steps for operation in part.operations()]
-            for operation in operations:
-                operation.layer = len(self.reports)
-            self.reports.append(_report(self.graph, layer.node, result, operations, [*sources, target], config))
+        index = 0
+        before: Kept | None = None
+        while index < len(step.layers):
+            between = kept.get(index)
+            if between is not None and between.parts:
+                steps += self.pair(context, step.layers[index : index + 2], between)
+                index, before = index + 2, None
+                continue
+            layer = step.layers[index]
+            if before is not None:
+                context.pads.continue_after(before.resident)
+            if between is not None:
+                between = replace(between, resident=context.pads.keep(between.resident))
+            result = self.lowered(context, layer, before, between, None)
+            if between is not None:
+                self._add_border(between, layer, result)
+            self.account(layer, [result])
             steps += result.steps
+            index, before = index + 1, between
         check_address_space(self.pool.end, config)
         stream = ordered(steps, config)
         self.stream += stream
         return encode(self.isa, stream, synchronise(stream, config, self.tensor_bytes))
+
+    def pair(self, context: LayerContext, pair: Sequence[LayerPlan], between: Kept) -> list[Step]:
+        """Lower two layers part by part."""
+        config = self.isa.config
+        between = replace(between, resident=context.pads.keep(between.resident))
+        steps: list[Step] = []
+        results: tuple[list[LayerSteps], list[LayerSteps]] = ([], [])
+        for blocks in between.parts:
+            context.pads.continue_after(between.resident)
+            results[0].append(self.lowered(context, pair[0], None, between, blocks))
+            context.pads.continue_after(between.resident, between.spare(config)[0])
+            results[1].append(self.lowered(context, pair[1], between, None, blocks))
+            steps += [*results[0][-1].steps, *results[1][-1].steps]
+        self._add_border(between, pair[0], results[0][0])
+        for layer, parts in zip(pair, results, strict=True):
+            self.account(layer, parts)
+        return steps
+
+    def lowered(
+        self, context: LayerContext, layer: LayerPlan, source: Kept | None, target: Kept | None, blocks: Blocks | None
+    ) -> LayerSteps:
+        """Lower (some channel blocks of) a layer, given what stays in `act`."""
+        config = self.isa.config
+        inputs, output = [self.placed(form) for form in layer.sources], self.placed(layer.target)
+        if source is not None:
+            inputs[0] = source.after(inputs[0], blocks, config)
+        if target is not None:
+            output = target.before(output, blocks, config)
+        try:
+            return layer_steps(context, layer.node, inputs, output, blocks)
+        except CapacityError as error:
+            raise _LayerTooLarge(layer.node, str(error)) from None
+
+    def _add_border(self, kept: Kept, layer: LayerPlan, result: LayerSteps) -> None:
+        layout = form_layout(self.graph, layer.target, self.isa.config)
+        border = border_loads(kept.resident, layout, self.isa.config, layer_name(layer.node))
+        result.steps[0].loads[:0] = border
+
+    def account(self, layer: LayerPlan, parts: Sequence[LayerSteps]) -> None:
+        """Number a layer's operations and report on it."""
+        operations = [operation for part in parts for step in part.steps for operation in step.operations()]
+        for operation in operations:
+            operation.layer = len(self.reports)
+        result = replace(
+            parts[0], predicted_cycles=sum(part.predicted_cycles for part in parts),
+            constant_bytes=sum(part.constant_bytes for part in parts),
+            tiling=parts[0].tiling + (f", in {len(parts)} parts" if len(parts) > 1 else ""),
+        )  # fmt: skip
+        tensors = [self.placed(form) for form in (*layer.sources, layer.target)]
+        self.reports.append(_report(self.graph, layer.node, result, operations, tensors, self.isa.config))
 
     def placed(self, form: Form) -> Placed:
         """Where a tensor lies."""
@@ -240,9 +291,12 @@ def _lifetimes(graph: Graph, parts: Partition, config: Config) -> list[Lifetime]
             continue
         for form in step.uploads:
             spans.setdefault(_root(form, parts), []).append(moment)
-        for layer in step.layers:
+        for index, layer in enumerate(step.layers):
+            # a layer may be computed part by part with the depthwise convolution behind it
+            following = [other.node for other in step.layers[index + 1 : index + 2]]
+            is_long = any(is_depthwise(graph, node, config) for node in following)
             for form in (*layer.sources, layer.target):
-                spans.setdefault(_root(form, parts), []).append(moment)
+                spans.setdefault(_root(form, parts), []).extend([moment, moment + is_long])
             moment += 1
         for form in step.downloads:
             spans.setdefault(_root(form, parts), []).append(moment - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tilewright.compiler.qops import Epilogue
 from tilewright.compiler.targets.accelerator.layout import TensorLayout
@@ -23,6 +23,8 @@ class Resident:
         Rows and columns of the border before the tensor.
     value : int
         What the border holds.
+    first_block : int
+        Which block of the tensor lies first, when only some do at a time.
     """
 
     base: int
@@ -30,14 +32,15 @@ class Resident:
     top: int = 0
     left: int = 0
     value: int = 0
+    first_block: int = 0
 
     def at(self, block: int, row: int, column: int) -> int:
         """Return the row of a pixel; positions may lie in the border."""
-        return self.base + self.grid.offset(block, self.top + row, self.left + column)
+        return self.base + self.grid.offset(block - self.first_block, self.top + row, self.left + column)
 
     def flattened(self) -> Resident:
         """The same rows as one line of pixels, where there is no border."""
-        return Resident(self.base, Grid(self.grid.blocks, 1, self.grid.rows * self.grid.columns))
+        return replace(self, grid=Grid(self.grid.blocks, 1, self.grid.rows * self.grid.columns))
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,15 @@ class Placed:
         Where it stays in `act`.
     is_stored : bool
         Whether it is in DRAM, too, or must be brought there.
+    spare_rows : int
+        Rows of `act` that must be left for another layer.
     """
 
     offset: int
     layout: TensorLayout
     resident: Resident | None = None
     is_stored: bool = True
+    spare_rows: int = 0
 
 
 @dataclass(frozen=True)

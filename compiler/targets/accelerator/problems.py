@@ -13,6 +13,9 @@ from tilewright.compiler.targets.accelerator.placement import Placed
 from tilewright.compiler.targets.accelerator.problem import Problem
 from tilewright.isa.config import Config
 
+#: Some of a tensor's channel blocks: the first, and how many.
+Blocks = tuple[int, int]
+
 
 def convolution_problem(
     graph: Graph, node: Node, config: Config, source: Placed, target: Placed
@@ -46,9 +49,20 @@ def depthwise_problem(graph: Graph, node: Node, config: Config, source: Placed, 
     )  # fmt: skip
 
 
+def part_of(problem: Problem, blocks: Blocks | None, config: Config) -> Problem:
+    """Return the part of a problem that computes some of its output blocks."""
+    if blocks is None:
+        return problem
+    sub_out = config.lanes // config.gemm.block_out
+    co_count = min(blocks[1] * sub_out, problem.co_count - blocks[0] * sub_out)
+    return replace(problem, out_blocks=blocks[1], co_count=co_count)
+
+
 def _reserved(source: Placed, target: Placed) -> int:
-    return sum(placed.resident.grid.size for placed in (source, target) if placed.resident is not None)
+    residents = [placed.resident.grid.size for placed in (source, target) if placed.resident is not None]
+    return sum(residents) + source.spare_rows + target.spare_rows
 
 
 def _has_border(placed: Placed) -> bool:
-    return placed.resident is not None and placed.resident.grid.size != placed.layout.blocks * placed.layout.plane
+    resident = placed.resident
+    return resident is not None and resident.grid.size != resident.grid.blocks * placed.layout.plane

@@ -53,6 +53,10 @@ class Scratchpads:
         """Give a tensor that stays in `act` a place."""
         return replace(resident, base=self.act.take(resident.grid.size))
 
+    def continue_after(self, resident: Resident, distance: int = 0) -> None:
+        """Hand out next what lies `distance` rows behind a tensor that stays in `act`."""
+        self.act.position = (resident.base + resident.grid.size + distance) % self.act.depth
+
     def slots(self, size: int, count: int) -> Slots:
         """Take `count` slots of `size` rows of `act`."""
         return Slots(self.act.take(size * count), size, count)

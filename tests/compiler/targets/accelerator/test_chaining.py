@@ -14,7 +14,7 @@ from tilewright.compiler.program import Program
 from tilewright.compiler.qops import Window
 from tilewright.compiler.reference import evaluate
 from tilewright.compiler.targets.accelerator.chaining import border_loads
-from tilewright.compiler.targets.accelerator.layout import image_layout
+from tilewright.compiler.targets.accelerator.layout import ceil_div, image_layout
 from tilewright.compiler.targets.accelerator.placement import Resident
 from tilewright.compiler.targets.accelerator.tile_output import Grid
 from tilewright.isa.config import Config
@@ -80,6 +80,20 @@ def test_inverted_residual(rng: np.random.Generator) -> None:
     program = check(builder.graph(y), config, rng)
     assert stores(program) == {0, 3}
     check_order(program)
+
+
+@CASES
+def test_some_channels_at_a_time(config: Config, rng: np.random.Generator) -> None:
+    """Where the expansion is too large to stay whole."""
+    lanes = config.lanes
+    wide = ceil_div(config.act_rows, 12 * 12) * lanes - 3
+    builder = GraphBuilder(rng)
+    x = builder.conv(builder.input(1, lanes, 10, 10), wide, square(1))
+    program = check(builder.graph(builder.conv(x, wide, square(3), wide)), config, rng)
+    check_order(program)
+    if config.act_rows >= 1024 and config.lanes >= 16:  # elsewhere it takes longer in parts
+        assert stores(program) == {1}
+        assert all("parts" in layer.tiling for layer in program.layers)
 
 
 def test_two_readers(rng: np.random.Generator) -> None:

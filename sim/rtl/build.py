@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tilewright.sim.rtl import state
 from tilewright.sim.rtl.cache import Cache, content_hash
 from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
 
@@ -93,21 +94,23 @@ def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress:
     """
     tools = find_toolchain()
     sources = [(_HERE / name).read_text() for name in _SOURCES]
-    key = content_hash((verilog, top, repr(options), *_identity(tools, options), *sources))
+    key = content_hash((verilog, top, repr(options), state.CONFIGURATION, *_identity(tools, options), *sources))
 
     def make_runtime(folder: Path) -> None:
         _compile_runtime(tools, options, folder, progress)
 
     def make(folder: Path) -> None:
-        runtime = cache.get(f"runtime-{content_hash(_identity(tools, options))}", make_runtime)
-        _compile_model(tools, options, verilog, top, runtime, folder, progress)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # while Verilator runs
+            runtime = pool.submit(cache.get, f"runtime-{content_hash(_identity(tools, options))}", make_runtime)
+            _compile_model(tools, options, verilog, top, runtime, folder, progress)
 
     return cache.get(key, make) / _LIBRARY
 
 
 def _identity(tools: Toolchain, options: BuildOptions) -> list[str]:
     verilator = (VERILATOR_FLAGS, options.verilator_flags)
-    compiler = (_COMMON_FLAGS, _FAST_FLAGS, _MODEL_FLAGS, _SLOW_FLAGS, _LINK_FLAGS, options.defines, options.runtime_sources)
+    flags = (_COMMON_FLAGS, _FAST_FLAGS, _MODEL_FLAGS, _SLOW_FLAGS, _LINK_FLAGS)
+    compiler = (*flags, options.defines, options.runtime_sources)
     return [tools.identity, repr(verilator), repr(compiler), *((_HERE / name).read_text() for name in _SHIMS)]
 
 
@@ -118,21 +121,29 @@ def _compile_runtime(tools: Toolchain, options: BuildOptions, folder: Path, prog
 
 
 def _compile_model(
-    tools: Toolchain, options: BuildOptions, verilog: str, top: str, runtime: Path, folder: Path, progress: Progress
+    tools: Toolchain,
+    options: BuildOptions,
+    verilog: str,
+    top: str,
+    runtime: Future[Path],
+    folder: Path,
+    progress: Progress,
 ) -> None:
     work = folder / "work"
     work.mkdir()
     source = work / "design.v"
     source.write_text(verilog)
+    readable = work / "state.vlt"
+    readable.write_text(state.CONFIGURATION)
     progress("translating Verilog to C++", 0, 1)
     flags = (*VERILATOR_FLAGS, *options.verilator_flags, "--top-module", top, "--Mdir", str(work))
-    run_tool([tools.verilator, *flags, source], "Verilator", folder=work, root=tools.verilator_root)
+    run_tool([tools.verilator, *flags, source, readable], "Verilator", folder=work, root=tools.verilator_root)
     generated = sorted(work.glob("Vmodel*.cpp"), key=lambda path: -path.stat().st_size)
     jobs: list[_Job] = [(_HERE / "harness.cpp", work / "harness.o", _FAST_FLAGS)]
     jobs += [(path, path.with_suffix(".o"), _SLOW_FLAGS if "Slow" in path.name else _MODEL_FLAGS) for path in generated]
     _compile_all(tools, options, jobs, (f"-I{work}",), "compiling the model", progress)
     progress("linking the model", 0, 1)
-    objects = [target for _, target, _ in jobs] + sorted(runtime.glob("*.o"))
+    objects = [target for _, target, _ in jobs] + sorted(runtime.result().glob("*.o"))
     run_tool([tools.compiler, *_LINK_FLAGS, "-o", folder / _LIBRARY, *objects], "linking the model")
     for path in work.iterdir():
         path.unlink()

@@ -8,6 +8,7 @@
 #include "Vmodel.h"
 #include "memory.hpp"
 #include "verilated.h"
+#include "verilated_syms.h"
 #ifdef TILEWRIGHT_WAVES
 #include "verilated_fst_c.h"
 #endif
@@ -161,6 +162,17 @@ public:
 #endif
     }
 
+    // Find a memory by its path below the top module; null when there is none.
+    const void* find_memory(const std::string& path, uint64_t& words, uint64_t& word_bytes) const {
+        size_t dot = path.rfind('.');
+        const VerilatedScope* scope = context.scopeFind((std::string(model->name()) + "." + path.substr(0, dot)).c_str());
+        const VerilatedVar* var = scope ? scope->varFind(path.substr(dot + 1).c_str()) : nullptr;
+        if (!var) return nullptr;
+        word_bytes = var->entSize();
+        words = var->totalSize() / word_bytes;
+        return var->datap();
+    }
+
     uint64_t cycles() const { return now; }
     bool interrupt() const { return model->irq; }
     const MemoryReport& report() const { return memory.report(); }
@@ -191,4 +203,7 @@ TILEWRIGHT_EXPORT uint64_t tilewright_strobes(void* handle, uint32_t which, cons
     const std::vector<uint64_t>& list = of(handle).strobe(which);
     *cycles = list.data();
     return list.size();
+}
+TILEWRIGHT_EXPORT const void* tilewright_memory(void* handle, const char* path, uint64_t* words, uint64_t* word_bytes) {
+    return of(handle).find_memory(path, *words, *word_bytes);
 }

@@ -117,6 +117,7 @@ class Model:
             "report": (None, (handle, ctypes.POINTER(MemoryReport))),
             "open_waves": (None, (handle, ctypes.c_char_p, count, count)),
             "close_waves": (None, (handle,)),
+            "memory": (handle, (handle, ctypes.c_char_p, ctypes.POINTER(count), ctypes.POINTER(count))),
             "strobes": (count, (handle, number, ctypes.POINTER(ctypes.POINTER(count)))),
         }
         for name, (result, arguments) in signatures.items():
@@ -169,6 +170,17 @@ class Model:
         if not count:
             return np.zeros(0, np.int64)
         return np.ctypeslib.as_array(pointer, (count,)).astype(np.int64)
+
+    def memory(self, path: str) -> npt.NDArray[np.uint8] | None:
+        """Return a copy of one of the design's memories, `[words, bytes]`, by its path; None when there is none."""
+        words, word_bytes = ctypes.c_uint64(), ctypes.c_uint64()
+        pointer = self._library.tilewright_memory(
+            self._handle, path.encode(), ctypes.byref(words), ctypes.byref(word_bytes)
+        )
+        if pointer is None:
+            return None
+        data = ctypes.string_at(pointer, words.value * word_bytes.value)
+        return np.frombuffer(data, np.uint8).reshape(words.value, word_bytes.value).copy()
 
     def reset(self, settings: MemorySettings) -> None:
         """Reset the accelerator (not its scratchpads) and attach a memory, whose array must outlive its use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from tilewright.sim.rtl.cache import Cache, user_cache
 from tilewright.sim.rtl.design_text import design_text
 from tilewright.sim.rtl.library import MemorySettings, Model, Violation
 from tilewright.sim.rtl.program_view import ProgramView
+from tilewright.sim.rtl.state import read_state
 
 #: Cycles between looks at Python's signals, so that Ctrl-C works.
 SLICE_CYCLES = 100_000
@@ -103,6 +105,7 @@ class RtlSimulator:
         self._trace_file = Path(trace_file) if trace_file is not None else None
         self._trace_cycles = trace_cycles or (0, 2**63)
         self._launches = 0
+        self._top = top
         cache = cache or Cache(user_cache() / "rtl")
         if verilog is None:
             progress("generating Verilog", 0, 1)
@@ -140,6 +143,14 @@ class RtlSimulator:
         finally:
             self._model.close_waves()
         return self._result(view, origin, count)
+
+    @property
+    def state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Copies of the scratchpads `act`, `wgt`, `acc`, `prm`, `tbl`, shaped as `semantics.memories` says.
+
+        Bits of `prm` that no instruction looks at are not kept: compare with `state.kept_parameters`.
+        """
+        return read_state(self.isa.config, lambda path: self._model.memory(f"{self._top}.{path}"))
 
     def close(self) -> None:
         """Free the model; the simulator cannot be used afterwards."""

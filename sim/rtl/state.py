@@ -1,0 +1,93 @@
+"""The scratchpads of the RTL, put together from its memory banks in the architecture's form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count, takewhile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tilewright.isa.config import Config
+from tilewright.isa.errors import DeviceError
+
+Bytes = npt.NDArray[np.uint8]
+
+#: Gives a memory of the design by its path, as `[words, bytes]`, little-endian; None where there is none.
+ReadMemory = Callable[[str], Bytes | None]
+
+#: For Verilator: keep the memories' names and make them readable.
+CONFIGURATION = """`verilator_config
+public_flat_rd -module "*.MemoryBank*" -var "memory"
+public_flat_rd -module "*.TableLane*" -var "memory*"
+"""
+
+_SHIFT_MASK = 63
+
+
+def read_state(config: Config, read: ReadMemory) -> Mapping[str, npt.NDArray[Any]]:
+    """Return copies of the scratchpads `act`, `wgt`, `acc`, `prm`, `tbl`, shaped as `semantics.memories` says.
+
+    Raises
+    ------
+    DeviceError
+        If the design has no such memories.
+    """
+    act = _side_by_side(read, "scratchpad.bank{}.memory")
+    wgt = _side_by_side(read, "compute.weights.bank{}.memory")
+    return {
+        "act": act.reshape(config.act_depth, config.atom_bytes).view(np.int8),
+        "wgt": wgt.reshape(config.wgt_depth, config.wgt_entry_bytes).view(np.int8),
+        "acc": _extended(_numbers(read, "compute.accumulators.bank{}.memory"), config.gemm.acc_bits),
+        "prm": _read_parameters(config, read),
+        "tbl": _read_tables(config, read).view(np.int8),
+    }
+
+
+def kept_parameters(config: Config, prm: Bytes) -> Bytes:
+    """Return parameters as the hardware keeps them: bits that no instruction looks at are not stored."""
+    words = prm.reshape(config.prm_depth, config.gemm.block_out, 8)
+    bias = words[..., :4].copy().view("<u4")[..., 0]
+    multiplier = words[..., 4:].copy().view("<u4")[..., 0] & (1 << config.epilogue.multiplier_bits) - 1
+    return _records(_extended(bias, config.gemm.acc_bits), multiplier, words[..., 7] & _SHIFT_MASK)
+
+
+def _read_parameters(config: Config, read: ReadMemory) -> Bytes:
+    scales, bits = _numbers(read, "compute.parameters.scale{}.memory"), config.epilogue.multiplier_bits
+    biases = _extended(_numbers(read, "compute.parameters.bias{}.memory"), config.gemm.acc_bits)
+    return _records(biases, scales & (1 << bits) - 1, scales >> bits)
+
+
+def _read_tables(config: Config, read: ReadMemory) -> Bytes:
+    if not config.epilogue.tables:
+        return np.zeros((1, 256), np.uint8)
+    return _side_by_side(read, "compute.epilogue.tables.lane0.memory{}").reshape(config.epilogue.tables, 256)
+
+
+def _banks(read: ReadMemory, path: str) -> list[Bytes]:
+    found = (read(path.format(i)) for i in count())
+    banks = [bank for bank in takewhile(lambda bank: bank is not None, found) if bank is not None]
+    if not banks:
+        raise DeviceError(f"this design has no memory `{path.format(0)}`, so its state cannot be read")
+    return banks
+
+
+def _side_by_side(read: ReadMemory, path: str) -> Bytes:
+    """Return words of memories side by side, one array of bytes."""
+    return np.concatenate(_banks(read, path), axis=1)
+
+
+def _numbers(read: ReadMemory, path: str) -> npt.NDArray[np.uint32]:
+    """Return `[entries, banks]` numbers of memories with up to 32 bits a word."""
+    return np.concatenate([bank.view("<u4") for bank in _banks(read, path)], axis=1)
+
+
+def _extended(values: npt.NDArray[np.uint32], bits: int) -> npt.NDArray[np.int32]:
+    return (values << np.uint32(32 - bits)).view(np.int32) >> (32 - bits)
+
+
+def _records(bias: npt.NDArray[Any], multiplier: npt.NDArray[Any], shift: npt.NDArray[Any]) -> Bytes:
+    scale = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
+    words = np.stack([bias.astype(np.int32).view(np.uint32), scale], axis=-1).astype("<u4")
+    return words.reshape(len(words), -1).view(np.uint8)

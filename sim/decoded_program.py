@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,7 +78,7 @@ class DecodedProgram:
     @cached_property
     def operands(self) -> Mapping[str, Mapping[str, Integers]]:
         """The values of each operand of each kind of instruction, in the order of `positions`."""
-        return {i.name: _decode(i, self.words[self.positions[i.name]]) for i in self.isa.instructions}
+        return {i.name: _Operands(i, self.words[self.positions[i.name]]) for i in self.isa.instructions}
 
     def instruction(self, position: int) -> tuple[Instruction, dict[str, int]]:
         """Return one instruction and its operands."""
@@ -106,6 +106,8 @@ class DecodedProgram:
 
     def _check_operands(self, instruction: Instruction) -> None:
         values, positions = self.operands[instruction.name], self.positions[instruction.name]
+        if not len(positions):
+            return
         for name, f in instruction.operands.items():
             if f.choices is not None:
                 wrong = ~np.isin(values[name], list(f.choices.values()))
@@ -119,14 +121,30 @@ class DecodedProgram:
             raise ProgramError(f"{self.describe(int(positions[0]))} {why}")
 
 
-def _decode(instruction: Instruction, words: npt.NDArray[np.uint8]) -> dict[str, Integers]:
-    padded = np.zeros((len(words), words.shape[1] + _WINDOW_BYTES), np.uint8)
-    padded[:, : words.shape[1]] = words
-    values, shift = {}, OPCODE_BITS
-    for name, f in instruction.operands.items():
-        values[name] = _unpack(f, padded, shift)
-        shift += f.bits
-    return values
+class _Operands(Mapping[str, Integers]):
+    """The operands of all instructions of a kind, in table order, each decoded when it is first asked for."""
+
+    def __init__(self, instruction: Instruction, words: npt.NDArray[np.uint8]) -> None:
+        self._fields = instruction.operands
+        self._padded = np.zeros((len(words), words.shape[1] + _WINDOW_BYTES), np.uint8)
+        self._padded[:, : words.shape[1]] = words
+        self._shifts: dict[str, int] = {}
+        self._decoded: dict[str, Integers] = {}
+        shift = OPCODE_BITS
+        for name, f in self._fields.items():
+            self._shifts[name] = shift
+            shift += f.bits
+
+    def __getitem__(self, name: str) -> Integers:
+        if name not in self._decoded:
+            self._decoded[name] = _unpack(self._fields[name], self._padded, self._shifts[name])
+        return self._decoded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def _unpack(f: Field, padded: npt.NDArray[np.uint8], shift: int) -> Integers:

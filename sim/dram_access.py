@@ -24,7 +24,7 @@ def check_dram_accesses(program: DecodedProgram, dram_bytes: int) -> None:
         Naming the first such instruction of a kind and the bytes it touches.
     """
     for instruction in program.isa.instructions:
-        if instruction.engine is Engine.COMPUTE:
+        if instruction.engine is Engine.COMPUTE or not len(program.positions[instruction.name]):
             continue
         low, high = _bounds(program.isa.config, instruction, program.operands[instruction.name])
         suspects = np.flatnonzero((low < high) & ((low < 0) | (high > dram_bytes)))

@@ -61,7 +61,7 @@ def test_counters_have_the_registers_names(simulator: Simulator, on: str, seed: 
         assert list(result.counters) == names
         assert result.counters["cycles"] == result.cycles
         assert result.trace is not None and len(result.trace.end) == program.count
-        assert (0 <= result.trace.start).all() and (result.trace.start <= result.trace.end).all()
+        assert (result.trace.start >= 0).all() and (result.trace.start <= result.trace.end).all()
         assert result.trace.end.max() <= (result.cycles or 0)
     else:
         assert result.cycles is None and result.trace is None

@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
 import tilewright
-from tilewright.bench.convolutions import Convolution, convolution_model
+from tilewright.bench.convolutions import convolution_model
 from tilewright.cli import cli
+from tilewright.compiler.targets.accelerator.workloads import ConvolutionShape
 from tilewright.isa.errors import (
     CapacityError,
     ConfigError,
@@ -26,8 +27,8 @@ from tilewright.isa.errors import (
     ToolchainError,
 )
 
-SMALL = Convolution("small", 6, 4, 8, 3, 1, 1)
-LARGE = Convolution("large", 20, 64, 16, 5, 2, 1)
+SMALL = ConvolutionShape("small", 6, 4, 8, 3, 1, 1)
+LARGE = ConvolutionShape("large", 20, 64, 16, 5, 2, 1)
 
 
 def invoke(*arguments: str | Path) -> Result:

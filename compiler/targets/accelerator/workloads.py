@@ -46,11 +46,11 @@ class ConvolutionShape:
         return self.output_size**2 * self.inputs // self.groups * self.outputs * self.kernel**2
 
     @property
-    def least_bytes(self) -> tuple[int, int]:
-        """Bytes that must be read (inputs that count and weights, once) and written, for one image."""
-        touched = min(self.size, self.output_size * self.kernel) ** 2 * self.inputs
+    def least_bytes(self) -> tuple[int, int, int]:
+        """Bytes of the inputs that count and of the results, for one image, and between them those of the weights."""
+        inputs = min(self.size, self.output_size * self.kernel) ** 2 * self.inputs
         weights = self.inputs // self.groups * self.outputs * self.kernel**2
-        return touched + weights, self.output_size**2 * self.outputs
+        return inputs, weights, self.output_size**2 * self.outputs
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class MatrixShape:
         return self.rows * self.columns * self.depth
 
     @property
-    def least_bytes(self) -> tuple[int, int]:
-        """Bytes that must be read (both operands, once) and written."""
-        return (self.rows + self.columns) * self.depth, self.rows * self.columns
+    def least_bytes(self) -> tuple[int, int, int]:
+        """Bytes of the left side, the right side, and the product."""
+        return self.rows * self.depth, self.columns * self.depth, self.rows * self.columns
 
 
 #: The convolutions of ResNet-18 that VTA's figures are for.

@@ -1,79 +1,102 @@
-"""VTA's ten convolution layers, each alone, from DRAM to DRAM on RTL."""
+"""Layers and networks, each alone, from DRAM to DRAM, on the RTL or on the fast simulator."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING
 
-from tilewright.bench.convolutions import VTA_LAYERS, Convolution, convolution_model
+from tilewright.bench.measurement import Measurement, measured
 from tilewright.bench.peers import peer_of
 from tilewright.bench.record import Record, array_of
 from tilewright.bench.suites import Context
 from tilewright.bench.tables import number
+from tilewright.bench.workloads import WORKLOADS
+from tilewright.isa.errors import TilewrightError, ToolchainError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tilewright.isa.config import Config
-    from tilewright.report import Report
-
 SUITE = "accelerator"
-CASES = tuple(layer.name for layer in VTA_LAYERS)
-_LAYERS = {layer.name: layer for layer in VTA_LAYERS}
+CASES = tuple(WORKLOADS)
+
+_PEERS = {"vta": "VTA", "gemmini": "Gemmini"}
 
 
 def measure(case: str, context: Context) -> Iterator[Record]:
-    """Run one layer on seeded inputs, check every value, and record cycles, utilization and traffic."""
-    from tilewright import api
-    from tilewright.arrays import random_inputs
-
-    layer, config = _LAYERS[case], context.config
-    compiled = api.compile(convolution_model(layer, config.gemm.batch), config)
-    inputs = random_inputs(compiled.inputs, zlib.crc32(case.encode()))
-    context.progress("running", 0, 1)
-    result = compiled.run(inputs, on=context.simulator("rtl"))
-    wrong = sum(compiled.count_differences(inputs, result.outputs).values())
-    records = tuple(_records(layer, config, result.report))
-    if wrong:
-        reason = f"{wrong} of {sum(y.size for y in result.outputs.values())} values differ from the integer reference"
-        records = tuple(replace(record, value=None, reason=reason, wrong=wrong) for record in records)
+    """Run one case on seeded inputs, check every value, and record cycles, utilization and traffic."""
+    workload = WORKLOADS[case]
+    own = context.for_config(workload.config)
+    try:
+        result = measured(workload, own)
+    except ToolchainError:
+        raise  # nothing can be measured, rather than this case
+    except TilewrightError as error:
+        yield _record(case, own, "cycles", None, "cycles", "lower", reason=str(error))
+        return
+    records = tuple(_records(case, own, result))
+    if result.wrong:
+        reason = f"{result.wrong} of {result.values} values differ from the integer reference"
+        records = tuple(replace(record, value=None, reason=reason, wrong=result.wrong) for record in records)
     yield from records
 
 
-def _records(layer: Convolution, config: Config, report: Report) -> Iterator[Record]:
-    cycles, array = report.cycles, array_of(config)
-    ideal = layer.macs * config.gemm.batch / config.macs_per_cycle
-    bound = max(report.layers, key=lambda entry: entry.cycles or 0).bound or None
+def _records(case: str, context: Context, result: Measurement) -> Iterator[Record]:
+    bound, host = result.bound, ", ".join(result.host) or None
+    ideal, full = ceil(result.ideal_cycles), 100 * result.array_cycles
+    utilization, best = round(full / result.cycles, 2), round(full / result.ideal_cycles, 2)
+    yield _record(case, context, "cycles", result.cycles, "cycles", "lower", ideal=ideal, bound=bound, host=host)
+    yield _record(case, context, "utilization", utilization, "%", "higher", ideal=best, bound=bound, host=host)
+    yield _record(case, context, "dram_bytes", result.dram_bytes, "bytes", "lower", bound=bound, host=host)
 
-    def record(metric: str, value: float | None, unit: str, better: str, ideal: float | None) -> Record:
-        peer = peer_of(SUITE, metric, array)
-        return Record(
-            SUITE, layer.name, array, metric, value, unit, better, ideal, bound=bound, config_hash=config.hash,
-            peer=peer.name if peer else None, peer_value=peer.values.get(layer.name) if peer else None,
-        )  # fmt: skip
 
-    yield record("cycles", cycles, "cycles", "lower", ideal)
-    yield record("utilization", round(100 * ideal / cycles, 2) if cycles else None, "%", "higher", 100)
-    yield record("dram_bytes", report.work.read_bytes + report.work.write_bytes, "bytes", "lower", None)
+def _record(
+    case: str, context: Context, metric: str, value: float | None, unit: str, better: str, *,
+    ideal: float | None = None, bound: str | None = None, reason: str | None = None, host: str | None = None,
+) -> Record:  # fmt: skip
+    array = array_of(context.config)
+    peer = peer_of(SUITE, metric, array, case)
+    return Record(
+        SUITE, case, array, metric, value, unit, better, ideal, peer.name if peer else None,
+        peer.values[case] if peer else None, bound, reason, context.config.hash, on=context.on,
+        latency_cycles=context.dram.latency_cycles, bytes_per_cycle=context.dram.bytes_per_cycle, host=host,
+    )  # fmt: skip
 
 
 def table(records: list[Record]) -> Table:
-    """Give a row to each layer: ours beside the peers'."""
+    """Give a row to each case: ours beside the peers'."""
     from rich.table import Table
 
-    table = Table("layer", title=f"on {records[0].config}" if records else None, title_justify="left")
-    for head in ("cycles", "ideal", "Gemmini", "utilization", "VTA", "DRAM bytes"):
-        table.add_column(head, justify="right")
+    cases = list(dict.fromkeys(record.case for record in records))
+    found = {(record.case, record.metric): record for record in records}
+    reasons = [f"{case}: {found[case, 'cycles'].reason}" for case in cases if found[case, "cycles"].reason]
+    table = Table(title=_title(records), title_justify="left", caption="\n".join(reasons), caption_justify="left")
+    table.add_column("case", no_wrap=True)
+    for head in ("cycles", "ideal", "peer's", "of peak", "peer's", "DRAM bytes"):
+        table.add_column(head, justify="right", no_wrap=True)
     table.add_column("bound by")
-    for case in dict.fromkeys(record.case for record in records):
-        found = {record.metric: record for record in records if record.case == case}
-        cycles, share, traffic = found["cycles"], found["utilization"], found["dram_bytes"]
-        utilization = f"{share.value:.1f} %" if share.value is not None else "-"
-        published = f"{number(share.peer_value)} %" if share.peer_value else ""
+    for case in cases:
+        cycles = found[case, "cycles"]
+        share, traffic = (found.get((case, metric)) for metric in ("utilization", "dram_bytes"))
+        label = case if cycles.config == records[0].config else f"{case} ({cycles.config})"
         table.add_row(
-            case, number(cycles.value) or "-", number(cycles.ideal), number(cycles.peer_value), utilization,
-            published, number(traffic.value), cycles.reason or cycles.bound,
+            label, number(cycles.value) or "-", number(cycles.ideal), _peers(cycles),
+            f"{share.value:.1f} %" if share and share.value is not None else "-", _peers(share, " %"),
+            number(traffic.value) if traffic else "", cycles.bound,
         )  # fmt: skip
     return table
+
+
+def _title(records: list[Record]) -> str | None:
+    if not records:
+        return None
+    first = records[0]
+    memory = f"memory of {first.bytes_per_cycle} bytes a cycle, latency {first.latency_cycles} cycles"
+    return f"{first.config} on {first.on}, {memory}"
+
+
+def _peers(record: Record | None, unit: str = "") -> str:
+    if record is None or record.peer is None:
+        return ""
+    return f"{_PEERS.get(record.peer, record.peer)} {number(record.peer_value)}{unit}"

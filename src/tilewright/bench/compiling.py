@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from tilewright.bench.convolutions import VTA_LAYERS, convolution_model
+from tilewright.bench.convolutions import convolution_model
 from tilewright.bench.record import Record, array_of
 from tilewright.bench.suites import Context
+from tilewright.compiler.targets.accelerator.workloads import VTA_LAYERS
 
 SUITE = "compile"
 CASES = ("resnet8", "C2")

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Peer:
-    """One source of figures: of which suite, array and metric, in which unit, in whose words, and by case."""
+    """One source's figures of one metric: of which suite and array, in which unit, in whose words, and by case."""
 
     name: str
     suite: str
@@ -26,10 +26,16 @@ class Peer:
 def peers() -> tuple[Peer, ...]:
     """Give all peers."""
     data = tomllib.loads((files("tilewright.bench") / "peers.toml").read_text(encoding="utf-8"))
-    return tuple(Peer(name, **entry) for name, entry in data.items())
+    return tuple(Peer(**{"name": key, **entry}) for key, entry in data.items())
 
 
-def peer_of(suite: str, metric: str, config: str) -> Peer | None:
-    """Give the peer with figures of this metric on an array of this size, if there is one."""
+def peers_of(suite: str, metric: str, config: str, case: str) -> tuple[Peer, ...]:
+    """Give the peers with a figure of this metric and case on an array of this size."""
     wanted = (suite, metric, config)
-    return next((peer for peer in peers() if (peer.suite, peer.metric, peer.config) == wanted), None)
+    found = (peer for peer in peers() if (peer.suite, peer.metric, peer.config) == wanted)
+    return tuple(peer for peer in found if case in peer.values)
+
+
+def peer_of(suite: str, metric: str, config: str, case: str) -> Peer | None:
+    """Give the first of them, if there is one."""
+    return next(iter(peers_of(suite, metric, config, case)), None)

@@ -31,6 +31,12 @@ class Record:
     reason : str, optional
     config_hash : str, optional
         Names the accelerator exactly; `config` is its array only.
+    on : str, optional
+        The simulator that measured it.
+    latency_cycles, bytes_per_cycle : int, optional
+        The memory with which it was measured.
+    host : str, optional
+        Kinds of the layers that the host computed, which took none of the cycles.
     wrong : int, optional
         Output values that differ from the integer reference: the case has failed.
     """
@@ -48,6 +54,10 @@ class Record:
     bound: str | None = None
     reason: str | None = None
     config_hash: str | None = None
+    on: str | None = None
+    latency_cycles: int | None = None
+    bytes_per_cycle: int | None = None
+    host: str | None = None
     wrong: int | None = None
 
     def as_data(self) -> dict[str, Any]:

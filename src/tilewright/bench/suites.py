@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.bench.record import Record
@@ -15,26 +16,55 @@ if TYPE_CHECKING:
     from tilewright.isa.config import Config
     from tilewright.sim.api import DramTiming, Simulator
 
+#: Where models lie that are not part of the project: beside the repository.
+MODELS = Path(__file__).resolve().parents[3].parent / "shared" / "models"
+
 #: Called with what is being done, how many steps of it are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all cases of a run have in common; simulators are made once."""
+    """What all cases of a run have in common; simulators are made once.
+
+    Attributes
+    ----------
+    config : Config
+    dram : DramTiming
+    progress : Progress
+    on : str
+        Simulator that counts the cycles of `accelerator`.
+    models : Path
+        Folder of models that are not part of the project.
+    is_config_asked : bool
+        Use `config` even for a case that has one of its own.
+    results : dict
+        What cases keep for others.
+    """
 
     config: Config
     dram: DramTiming
     progress: Progress
-    _simulators: dict[str, Simulator] = field(default_factory=dict)
+    on: str = "rtl"
+    models: Path = MODELS
+    is_config_asked: bool = True
+    results: dict[Hashable, object] = field(default_factory=dict)
+    _simulators: dict[Hashable, Simulator] = field(default_factory=dict)
 
     def simulator(self, on: str) -> Simulator:
         """Give a simulator of the configuration."""
         from tilewright import api
 
-        if on not in self._simulators:
-            self._simulators[on] = api.simulator(on, self.config, dram=self.dram, progress=self.progress)
-        return self._simulators[on]
+        key = (on, self.config.hash, self.dram)
+        if key not in self._simulators:
+            self._simulators[key] = api.simulator(on, self.config, dram=self.dram, progress=self.progress)
+        return self._simulators[key]
+
+    def for_config(self, name: str) -> Context:
+        """Give the context of a case that has its own configuration, unless one was asked for."""
+        from tilewright.isa.config import Config
+
+        return self if self.is_config_asked else replace(self, config=Config.load(name))
 
 
 @dataclass(frozen=True)
@@ -86,7 +116,7 @@ class Suite:
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite("accelerator", "VTA's ten convolution layers on RTL", "tilewright.bench.accelerator"),
+        Suite("accelerator", "layers and networks, in cycles of the RTL", "tilewright.bench.accelerator"),
         Suite("simulators", "how fast the simulators are", "tilewright.bench.simulators"),
         Suite("compile", "how long compiling takes", "tilewright.bench.compiling"),
         Suite("cpu", "the CPU target", missing="there is no CPU target yet"),

@@ -25,12 +25,15 @@ from tilewright.compiler.passes.base import Pass, run_passes
 from tilewright.compiler.passes.batchnorm_to_conv import BatchNormToConv
 from tilewright.compiler.passes.fold_batchnorm import FoldBatchNorm
 from tilewright.compiler.passes.fold_constants import FoldConstants
+from tilewright.compiler.passes.fuse_gelu import FuseGelu
+from tilewright.compiler.passes.fuse_layer_norm import FuseLayerNorm
 from tilewright.compiler.passes.join_bias import JoinBias
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
 from tilewright.isa.errors import ModelError
 
 _OLDEST_OPSET = 13  # per-channel DequantizeLinear
+_FUSING_OPSET = 20  # LayerNormalization and Gelu
 _ACTIVATIONS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -96,6 +99,8 @@ def clean_up_passes() -> tuple[Pass, ...]:
         FoldConstants(),
         FoldDequantized(),
         RemoveIdentities(),
+        FuseLayerNorm(),
+        FuseGelu(),
         JoinBias(),
         FoldBatchNorm(),
         BatchNormToConv(),
@@ -183,12 +188,20 @@ class _Samples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
 
 
 def _with_recent_opset(model: ModelProto, name: str) -> ModelProto:
+    """Convert models of an old opset, and those with functions that newer ones have operators for, where ONNX can."""
     version = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    kinds = {node.op_type for node in model.graph.node}
+    is_spelled_out = bool(kinds & {"Erf", "Tanh"}) or kinds >= {"Sqrt", "ReduceMean"}
+    if version < _FUSING_OPSET and is_spelled_out:
+        try:
+            return version_converter.convert_version(model, _FUSING_OPSET)
+        except Exception:  # RuntimeError, and others from the C++ side: what is spelled out stays so
+            logging.getLogger(__name__).info("%s cannot be converted to opset %d", name, _FUSING_OPSET)
     if version >= _OLDEST_OPSET:
         return model
     try:
         return version_converter.convert_version(model, _OLDEST_OPSET)
-    except Exception as error:  # RuntimeError, and others from the C++ side
+    except Exception as error:  # as above
         message = f"{name}: opset {version} cannot be converted to {_OLDEST_OPSET}, which quantized models need"
         raise ModelError(f"{message}: {_line(error)}") from error
 

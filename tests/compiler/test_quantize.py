@@ -117,6 +117,64 @@ def test_small_cnn(activations: str, per_channel: bool, rng: np.random.Generator
     assert cosine(expected, given) > (0.99 if per_channel else 0.98)
 
 
+def spelled_out_gelu(network: FloatNetwork, x: str, form: str) -> str:
+    """GELU in the orders in which exporters write it."""
+    scalar = np.float32
+    if form == "tanh":
+        cube = network.layer("Mul", [network.layer("Pow", [x], scalar(3))], scalar(0.044715))
+        inner = network.layer("Mul", [network.layer("Add", [x, cube])], scalar(np.sqrt(2 / np.pi)))
+        gate = network.layer("Add", [network.layer("Tanh", [inner])], scalar(1))
+        return network.layer("Mul", [network.layer("Mul", [x], scalar(0.5)), gate])
+    gate = network.layer("Erf", [network.layer("Div", [x], scalar(np.sqrt(2)))])
+    gate = network.layer("Add", [gate], scalar(1))
+    if form == "erf, half last":
+        return network.layer("Mul", [network.layer("Mul", [x, gate])], scalar(0.5))
+    return network.layer("Mul", [network.layer("Mul", [x], scalar(0.5)), gate])
+
+
+def spelled_out_layer_norm(network: FloatNetwork, x: str, width: int) -> str:
+    centred = network.layer("Sub", [x, network.layer("ReduceMean", [x], axes=[-1])])
+    variance = network.layer("ReduceMean", [network.layer("Pow", [centred], np.float32(2))], axes=[-1])
+    root = network.layer("Sqrt", [network.layer("Add", [variance], np.float32(1e-5))])
+    scaled = network.layer("Mul", [network.layer("Div", [centred, root])], network.normal(width) + 1)
+    return network.layer("Add", [scaled], network.normal(width))
+
+
+@pytest.mark.parametrize("form", ["erf", "erf, half last", "tanh"])
+def test_spelled_out_functions_of_transformers(form: str, rng: np.random.Generator) -> None:
+    network = FloatNetwork(rng, (2, 6, 16))
+    x = network.layer("Add", [network.layer("MatMul", ["x"], network.normal(16, 16))], network.normal(16))
+    x = spelled_out_layer_norm(network, network.layer("Add", [x, "x"]), 16)
+    x = spelled_out_gelu(network, network.layer("MatMul", [x], network.normal(16, 16)), form)
+    model = network.model(network.layer("MatMul", [x], network.normal(16, 16)))
+    model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, (2, 6, 16)))
+    cleaned = clean_up(model)
+    kinds = [node.op_type for node in cleaned.graph.node]
+    assert kinds == ["MatMul", "Add", "Add", "LayerNormalization", "MatMul", "Gelu", "MatMul"]
+    (inputs,) = samples(rng, 1, (2, 6, 16))
+    name = model.graph.output[0].name
+    expected = run_onnxruntime(model, inputs)[name]
+    np.testing.assert_allclose(run_onnxruntime(cleaned, inputs)[name], expected, rtol=1e-3, atol=1e-4)
+    quantized = quantize_model(cleaned, samples(rng, 8, (2, 6, 16)))
+    graph = load_integer_graph(quantized)
+    assert "onnx.Gelu" not in {node.op for node in graph.nodes}  # a table
+    assert cosine(evaluate(graph, inputs)[name], expected) > 0.99
+
+
+def test_what_only_resembles_them_stays(rng: np.random.Generator) -> None:
+    network = FloatNetwork(rng, (2, 8))
+    gate = network.layer("Add", [network.layer("Erf", [network.layer("Div", ["x"], np.float32(1.5))])], np.float32(1))
+    x = network.layer("Mul", [network.layer("Mul", ["x"], np.float32(0.5)), gate])
+    mean = network.layer("ReduceMean", [x], axes=[0])  # over the batch
+    centred = network.layer("Sub", [x, mean])
+    variance = network.layer("ReduceMean", [network.layer("Mul", [centred, centred])], axes=[0])
+    root = network.layer("Sqrt", [network.layer("Add", [variance], np.float32(1e-5))])
+    model = network.model(network.layer("Div", [centred, root]), outputs=8)
+    kinds = {node.op_type for node in clean_up(model).graph.node}
+    assert {"Erf", "Sqrt"} <= kinds
+    assert not kinds & {"Gelu", "LayerNormalization"}
+
+
 def test_weights_stored_as_integers(rng: np.random.Generator) -> None:
     network = FloatNetwork(rng, (1, 4))
     weight = rng.integers(-127, 128, (4, 5)).astype(np.int8)

@@ -67,5 +67,7 @@ def _has_scalars_only(graph: Graph, region: Region) -> bool:
 def _computed(points: Array, form: str) -> Array:
     x = points.astype(np.float64)
     if form == "tanh":
-        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + np.array([erf(value / np.sqrt(2)) for value in x]))
+        gate = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    else:
+        gate = np.array([erf(value / np.sqrt(2)) for value in x])
+    return np.asarray(0.5 * x * (1 + gate))

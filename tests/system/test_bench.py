@@ -141,6 +141,8 @@ def test_memories_are_measured_and_recorded(tmp_path: Path) -> None:
     near, narrow, far = (found["gemm128", *memory] for memory in ((16, 20), (8, 20), (16, 100)))
     assert near["value"] < min(narrow["value"], far["value"])
     assert near["ideal"] == 8192
+    dw14 = [found["dw14", *memory].get("peer_value") for memory in ((16, 20), (8, 20), (16, 100))]
+    assert dw14 == [361_000, None, None]  # measured with the first memory
     assert found["dw14", 16, 20]["ideal"] == 14 * 14 * 256 / 16 + 9 * 256 / 16  # the bus, not the array
     assert all(found["minilm_l3", *memory]["reason"] for memory in ((16, 20), (8, 20), (16, 100)))
 

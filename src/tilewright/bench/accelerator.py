@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SUITE = "accelerator"
 CASES = tuple(WORKLOADS)
 
+#: Bytes a cycle and cycles of latency with which the peers were measured.
+PEERS_MEMORY = (16, 20)
+
 _PEERS = {"vta": "VTA", "gemmini": "Gemmini"}
 
 
@@ -56,11 +59,13 @@ def _record(
     ideal: float | None = None, bound: str | None = None, reason: str | None = None, host: str | None = None,
 ) -> Record:  # fmt: skip
     array = array_of(context.config)
-    peer = peer_of(SUITE, metric, array, case)
+    memory = context.dram
+    is_peers = (memory.bytes_per_cycle, memory.latency_cycles) == PEERS_MEMORY
+    peer = peer_of(SUITE, metric, array, case) if is_peers else None
     return Record(
         SUITE, case, array, metric, value, unit, better, ideal, peer.name if peer else None,
         peer.values[case] if peer else None, bound, reason, context.config.hash, on=context.on,
-        latency_cycles=context.dram.latency_cycles, bytes_per_cycle=context.dram.bytes_per_cycle, host=host,
+        latency_cycles=memory.latency_cycles, bytes_per_cycle=memory.bytes_per_cycle, host=host,
     )  # fmt: skip
 
 

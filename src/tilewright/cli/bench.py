@@ -99,7 +99,7 @@ def _sources(records: list[Record]) -> str:
     from tilewright.bench.tables import number
 
     lines: dict[str, None] = {}
-    for record in records:
+    for record in (record for record in records if record.peer):
         for place, peer in enumerate(peers_of(record.suite, record.metric, record.config, record.case)):
             figure = f"{record.case} {number(peer.values[record.case])} {peer.unit}. " if place else ""
             lines[f"{figure}{peer.source}"] = None

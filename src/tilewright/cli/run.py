@@ -50,8 +50,8 @@ def command(
 ) -> int:  # fmt: skip
     """Run MODEL, an ONNX model or a compiled program, on a simulator.
 
-    Operators that the accelerator lacks run on the host; the table says which and why. On `fast` and `rtl` the table has
-    cycles, utilization and what bounds each layer. A program file has its configuration in it; for a model the
+    Operators that the accelerator lacks run on the host; the table says which and why. On `fast` and `rtl` the table
+    has cycles, utilization and what bounds each layer. A program file has its configuration in it; for a model the
     default is 16x16.
     """
     for path in (output_file, json_file, waves):

@@ -144,13 +144,12 @@ class Tensorizer:
     def _build(self, name: str, tree: Level, around: tuple[str, ...] = (), most: int | None = None) -> Template:
         wanted = signature(tree)
         failures: list[tuple[Intrinsic, TensorizeError]] = []
-        for intrinsic in self.intrinsics:
-            if intrinsic.signature != wanted:
-                continue
+        candidates = [intrinsic for intrinsic in self.intrinsics if intrinsic.signature == wanted]
+        for is_innermost, intrinsic in product((True, False), candidates):
             try:
-                return _unify_hoisting(intrinsic, tree, around, most)
+                return _unify_hoisting(intrinsic, tree, around, most, is_innermost)
             except (Mismatch, TooManyLoops) as error:
-                failures.append((intrinsic, error))
+                failures += [(intrinsic, error)] * (not is_innermost)
         if most is None and (template := self._with_fewer_loops(wanted, tree, around)):
             return template
         for _, failure in failures:
@@ -185,21 +184,25 @@ def _placed(base: Base, around: tuple[str, ...], placement: Mapping[str, int]) -
     return value & (base.modulus - 1) if base.modulus and steps else value
 
 
-def _unify_hoisting(intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], most: int | None) -> Template:
+def _unify_hoisting(
+    intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], most: int | None, is_innermost: bool
+) -> Template:
     """Unify, taking outermost loops off (`most` at most) until the rest fits."""
     for count in range(len(tree.loops) + 1):
         try:
-            return _unified(intrinsic, tree, around, count)
+            return _unified(intrinsic, tree, around, count, is_innermost)
         except TooManyLoops as error:
             if not error.is_outermost or count == most:
                 raise
     raise Mismatch("no loops are left to hoist")
 
 
-def _unified(intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], count: int) -> Template:
+def _unified(
+    intrinsic: Intrinsic, tree: Level, around: tuple[str, ...], count: int, is_innermost: bool = False
+) -> Template:
     """Unify with the `count` outermost loops hoisted."""
     hoisted = tree.loops[:count]
     inner = Level(tree.loops[count:], tree.body)
-    solution = unify(intrinsic, inner, (*around, *(loop.name for loop in hoisted)))
+    solution = unify(intrinsic, inner, (*around, *(loop.name for loop in hoisted)), is_innermost)
     trips = tuple(loop.extent.value or 0 for loop in hoisted)
     return Template(solution, trips, intrinsic.holes, intrinsic.alignment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 
 from tilewright.compiler.tir.tensorize.equations import Base, Equations, Mismatch, Position
 from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic
@@ -63,7 +63,7 @@ class Solution:
     bases: tuple[Base, ...]
 
 
-def unify(intrinsic: Intrinsic, nest: Level, hoisted: tuple[str, ...] = ()) -> Solution:
+def unify(intrinsic: Intrinsic, nest: Level, hoisted: tuple[str, ...] = (), is_innermost: bool = False) -> Solution:
     """Find the operands that make `intrinsic` mean `nest`.
 
     Parameters
@@ -73,6 +73,8 @@ def unify(intrinsic: Intrinsic, nest: Level, hoisted: tuple[str, ...] = ()) -> S
         In canonical form, the `hoisted` loops taken off.
     hoisted : tuple of str
         Variables of loops around the nest, of which base addresses become functions.
+    is_innermost : bool
+        Put the nest's loops into the innermost hardware loops only: what is reused there is reused most.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def unify(intrinsic: Intrinsic, nest: Level, hoisted: tuple[str, ...] = ()) -> S
         If there are too few hardware loops.
     """
     equations = Equations()
-    _Unifier(intrinsic, hoisted).level(intrinsic.pattern, nest, equations)
+    _Unifier(intrinsic, hoisted, is_innermost).level(intrinsic.pattern, nest, equations)
     equations.solve()
     equations.check_strides()
     constants = {**intrinsic.mode, **equations.values}
@@ -103,6 +105,7 @@ def _check_ranges(intrinsic: Intrinsic, constants: dict[str, int]) -> None:
 class _Unifier:
     intrinsic: Intrinsic
     hoisted: tuple[str, ...]
+    is_innermost: bool
 
     # ---- statements ----------------------------------------------------------------------------------------
 
@@ -125,7 +128,9 @@ class _Unifier:
     ) -> None:
         """Try the ways to put the outer loops, in order, into the hardware loops; innermost slots first."""
         failure: TensorizeError | None = None
-        for chosen in _placements(len(slots), len(outer)):
+        is_outermost = pattern is self.intrinsic.pattern
+        most = 1 if is_outermost and self.is_innermost else None
+        for chosen in islice(_placements(len(slots), len(outer)), most):
             attempt = equations.copy()
             try:
                 for index, slot in enumerate(slots):
@@ -133,7 +138,7 @@ class _Unifier:
                     attempt.loops[slot.name] = loop.name if loop else ""
                     attempt.require(slot.extent, 1 if loop is None else _extent(loop))
                 self._node(pattern.body, nest.body, attempt)
-                if pattern is self.intrinsic.pattern:
+                if is_outermost:
                     attempt.copy().solve()  # loops that share a stride contradict each other only when all is known
             except Mismatch as error:
                 failure = failure or error

@@ -124,3 +124,13 @@ def test_keyword_spotting(name: str, measuring_models: Path, rng: np.random.Gene
     outputs = run(program, inputs, simulator(DEPTHWISE[name])).outputs
     for key, expected in evaluate(graph, inputs).items():
         np.testing.assert_array_equal(outputs[key], expected)
+
+
+def test_rows_are_walked_once() -> None:
+    """With one channel block, the loop of blocks is not taken for rows, whose windows overlap."""
+    _, tiles = kit(DEPTHWISE["16x16"])
+    for stride in (1, 2):
+        tile = DepthwiseTile(Grid(1, 12, 12), Grid(1, 4, 5), 1, 4, 5, (3, 3), (stride, stride), finish=FINISHES[2])
+        ((_, operands),) = tiles.calls(tile, {"x": 0, "w": 0, "p": 0, "y": 500})
+        assert (operands["extent_out0"], operands["extent_out1"], operands["extent_out2"]) == (1, 4, 5)
+        assert operands["double_y"] == operands["double_x"] == stride - 1

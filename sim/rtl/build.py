@@ -13,7 +13,8 @@ from tilewright.sim.rtl.cache import Cache, content_hash
 from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness.cpp", "memory.hpp", "signed.hpp")
+_SOURCES = ("harness.cpp", "memory.hpp")
+_PREFIX = "signed.hpp"  # included first everywhere; precompiled with the run-time library, as it is most of the work
 _SHIMS = ("fst/lz4.h", "fst/zlib.h")
 _LIBRARY = "model.so"
 
@@ -23,16 +24,15 @@ VERILATOR_FLAGS = (
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "15000", "--output-split-cfuncs", "1500",
 )  # fmt: skip
 _COMMON_FLAGS = ("-std=gnu++20", "-fPIC", "-fvisibility=hidden", "-pthread", "-w")
-_FAST_FLAGS = ("-O2", *NATIVE, "-fno-plt", "-fno-semantic-interposition")
-_MODEL_FLAGS = (*_FAST_FLAGS, "-fwrapv", "-include", "signed.hpp")
-_SLOW_FLAGS = ("-O0",)  # code that runs once
+# More optimization takes longer and gives no faster model: its code is straight.
+_COMPILE_FLAGS = ("-O1", *NATIVE, "-fno-plt", "-fno-semantic-interposition", "-fwrapv")
 _LINK_FLAGS = ("-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,--no-undefined")
 
 #: Called with what is being done, how many steps of it are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
-#: Source, object file, flags.
-_Job = tuple[Path, Path, tuple[str, ...]]
+#: Source, object file.
+_Job = tuple[Path, Path]
 
 
 def silent(step: str, done: int, total: int) -> None:
@@ -109,14 +109,19 @@ def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress:
 
 def _identity(tools: Toolchain, options: BuildOptions) -> list[str]:
     verilator = (VERILATOR_FLAGS, options.verilator_flags)
-    flags = (_COMMON_FLAGS, _FAST_FLAGS, _MODEL_FLAGS, _SLOW_FLAGS, _LINK_FLAGS)
+    flags = (_COMMON_FLAGS, _COMPILE_FLAGS, _LINK_FLAGS)
     compiler = (*flags, options.defines, options.runtime_sources)
-    return [tools.identity, repr(verilator), repr(compiler), *((_HERE / name).read_text() for name in _SHIMS)]
+    return [
+        tools.identity,
+        repr(verilator),
+        repr(compiler),
+        *((_HERE / name).read_text() for name in (*_SHIMS, _PREFIX)),
+    ]
 
 
 def _compile_runtime(tools: Toolchain, options: BuildOptions, folder: Path, progress: Progress) -> None:
-    names = options.runtime_sources
-    jobs: list[_Job] = [(tools.include / n, folder / Path(n).with_suffix(".o"), _FAST_FLAGS) for n in names]
+    jobs: list[_Job] = [(_HERE / _PREFIX, folder / f"{_PREFIX}.gch")]
+    jobs += [(tools.include / name, folder / Path(name).with_suffix(".o")) for name in options.runtime_sources]
     _compile_all(tools, options, jobs, (), "compiling Verilator's run-time library", progress)
 
 
@@ -139,11 +144,12 @@ def _compile_model(
     flags = (*VERILATOR_FLAGS, *options.verilator_flags, "--top-module", top, "--Mdir", str(work))
     run_tool([tools.verilator, *flags, source, readable], "Verilator", folder=work, root=tools.verilator_root)
     generated = sorted(work.glob("Vmodel*.cpp"), key=lambda path: -path.stat().st_size)
-    jobs: list[_Job] = [(_HERE / "harness.cpp", work / "harness.o", _FAST_FLAGS)]
-    jobs += [(path, path.with_suffix(".o"), _SLOW_FLAGS if "Slow" in path.name else _MODEL_FLAGS) for path in generated]
-    _compile_all(tools, options, jobs, (f"-I{work}",), "compiling the model", progress)
+    jobs: list[_Job] = [(_HERE / "harness.cpp", work / "harness.o")]
+    jobs += [(path, path.with_suffix(".o")) for path in generated]
+    flags = (f"-I{runtime.result()}", f"-I{work}", "-include", _PREFIX)
+    _compile_all(tools, options, jobs, flags, "compiling the model", progress)
     progress("linking the model", 0, 1)
-    objects = [target for _, target, _ in jobs] + sorted(runtime.result().glob("*.o"))
+    objects = [target for _, target in jobs] + sorted(runtime.result().glob("*.o"))
     run_tool([tools.compiler, *_LINK_FLAGS, "-o", folder / _LIBRARY, *objects], "linking the model")
     for path in work.iterdir():
         path.unlink()
@@ -162,8 +168,8 @@ def _compile_all(
     includes = tuple(f"-I{folder}" for folder in folders)
 
     def compile_one(job: _Job) -> None:
-        source, target, flags = job
-        flags = (*_COMMON_FLAGS, *flags, *options.defines, *includes, *extra)
+        source, target = job
+        flags = (*_COMMON_FLAGS, *_COMPILE_FLAGS, *options.defines, *extra, *includes)
         run_tool([tools.compiler, *flags, "-c", "-o", target, source], f"compiling {source.name}")
 
     progress(what, 0, len(jobs))

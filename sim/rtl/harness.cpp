@@ -72,6 +72,8 @@ public:
     ~Harness() {
         close_waves();
         model->final();
+        Verilated::threadContextp(&context);  // of which the model's memories sign off
+        model.reset();
     }
 
     void reset(const MemorySettings& settings) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,20 @@ def test_state_equals_the_functional_simulators(name: str, seed: int) -> None:
             assert np.array_equal(found[space], array), f"{space} differs after program {program.seed}"
         assert np.array_equal(*drams)
     assert all(array.any() for space, array in rtl.state.items() if space != "tbl" or isa.config.epilogue.tables)
+
+
+@pytest.mark.verilator
+def test_models_are_freed_in_any_order() -> None:
+    isa = instruction_set(CONFIGS["tiny"])
+    first, second, third = (RtlSimulator(isa) for _ in range(3))
+    thread = Thread(target=second.close)
+    thread.start()
+    thread.join()
+    first.close()
+    program = random_program(isa, 1, 10, Limits(steps=40, dram_bytes=8192))
+    third.launch(program.dram, program.offset, program.count)
+    assert third.state["act"].any()
+    third.close()
 
 
 def test_a_design_without_memories_is_refused() -> None:

@@ -59,7 +59,7 @@ class WindowBuffer(wiring.Component):
         pipe.add("in_rows", Cat(self.kernel_rows >= rows - r for r in range(rows)))
         pipe.add("in_columns", Cat(self.kernel_columns >= columns - c for c in range(columns)))
 
-        older = self._elaborate_lines(m, pipe, arrival) if self.lines is not None else []
+        older = self._elaborate_lines(m, pipe, arrival, self.lines) if self.lines is not None else []
         in_rows, in_columns = pipe.at("in_rows", arrival), pipe.at("in_columns", arrival)
         for lane, output in enumerate(self.windows):
             window = []
@@ -72,9 +72,9 @@ class WindowBuffer(wiring.Component):
             m.d.comb += output.as_value().eq(Cat(window))
         return m
 
-    def _elaborate_lines(self, m: Module, pipe: ControlPipe, arrival: int) -> list[Value]:
+    def _elaborate_lines(self, m: Module, pipe: ControlPipe, arrival: int, lines: LineBuffer) -> list[Value]:
         """Read the rows above the pixel; write them back a row older, the pixel with them."""
-        m.submodules.lines = lines = self.lines
+        m.submodules.lines = lines
         read = arrival - MEMORY_READ_CYCLES
         m.d.comb += [
             lines.column.eq(pipe.at("column", read)),

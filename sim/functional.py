@@ -119,10 +119,17 @@ def _counters(program: DecodedProgram) -> dict[str, int]:
         "instructions": len(program),
         "gemm_steps": gemm_steps,
         "vector_steps": _steps(program, Opcode.VECTOR),
-        "macs": gemm_steps * config.macs_per_cycle,
+        "macs": gemm_steps * config.macs_per_cycle + _depthwise_taps(program) * config.acc_lanes,
         "bytes_loaded": loaded,
         "bytes_stored": stored,
     }
+
+
+def _depthwise_taps(program: DecodedProgram) -> int:
+    if Opcode.DEPTHWISE.name not in program.operands:
+        return 0
+    values = program.operands[Opcode.DEPTHWISE.name]
+    return int(np.prod([values[f"extent_{name}"] for name in OUT_LOOPS + RED_LOOPS[1:]], axis=0).sum())
 
 
 def _steps(program: DecodedProgram, opcode: Opcode) -> int:

@@ -32,7 +32,7 @@ class Work:
     ----------
     instructions : int
     gemm_steps, vector_steps : int
-        Cycles in which the array or the vector unit takes a step.
+        Cycles in which the array or the vector unit takes a step, or the array a pixel of a depthwise convolution.
     read_bytes, write_bytes : int
         DRAM traffic, the fetch of the instructions included.
     """
@@ -167,6 +167,8 @@ def _instruction_work(
 ) -> Work:
     fetched = isa.instruction_bytes
     if instruction.engine is Engine.COMPUTE:
+        if instruction.opcode is Opcode.DEPTHWISE:
+            return Work(1, gemm_steps=_depthwise_pixels(values), read_bytes=fetched)
         steps = _product(values[name] for name in _LOOPS)
         is_gemm = instruction.opcode is Opcode.GEMM
         return Work(1, steps if is_gemm else 0, 0 if is_gemm else steps, fetched)
@@ -178,6 +180,15 @@ def _instruction_work(
     if instruction.engine is Engine.STORE:
         return Work(1, read_bytes=fetched, write_bytes=moved)
     return Work(1, read_bytes=fetched + moved)
+
+
+def _depthwise_pixels(values: Mapping[str, int]) -> int:
+    """Count the pixels that a depthwise instruction feeds to the array, one a cycle."""
+    blocks, rows, columns, *kernel = (values[f"extent_{name}"] for name in (*OUT_LOOPS, *RED_LOOPS[1:]))
+    if not all((blocks, rows, columns, *kernel)):
+        return 0
+    input_rows = (rows - 1) * (1 + values["double_y"]) + kernel[0]
+    return blocks * input_rows * ((columns - 1) * (1 + values["double_x"]) + kernel[1])
 
 
 def _product(values: Any) -> int:

@@ -32,7 +32,7 @@ class Machine:
         self.tbl = np.zeros((max(1, config.epilogue.tables), 256), np.int8)
 
     def execute(self, name: str, values: Values) -> None:
-        if name in ("GEMM", "VECTOR"):
+        if name in ("GEMM", "VECTOR", "DEPTHWISE"):
             self._compute(name, values)
         elif name in _PLAIN:
             self._load_plain(getattr(self, _PLAIN[name]), values)
@@ -95,11 +95,11 @@ class Machine:
         return (value + half) % (2 * half) - half
 
     def _compute(self, name: str, v: Values) -> None:
-        if not all(v[f"extent_{loop}"] for loop in _OUT + _RED):
+        if not all(v.get(f"extent_{loop}", 1) for loop in _OUT + _RED):
             return
+        reduce = {"GEMM": self._gemm_sum, "VECTOR": self._vector_sum, "DEPTHWISE": self._window_sum}[name]
         for outer in product(*(range(v[f"extent_{loop}"]) for loop in _OUT)):
-            x = self._gemm_sum(v, outer) if name == "GEMM" else self._vector_sum(v, outer)
-            self._epilogue(v, outer, self._wrap(x))
+            self._epilogue(v, outer, self._wrap(reduce(v, outer)))
 
     def _steps(self, v: Values, outer: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         for inner in product(*(range(v[f"extent_{loop}"]) for loop in _RED)):
@@ -117,6 +117,21 @@ class Machine:
             w = self.wgt[self._at(v, "w", step) % len(self.wgt)].astype(np.int64)
             x += a @ w.T
         return x
+
+    def _window_sum(self, v: Values, outer: tuple[int, ...]) -> NDArray[np.int64]:
+        """The kernel in the last rows and columns of the window, over the pixels from the strided corner on."""
+        block, y, x = outer
+        rows, columns = v["extent_red1"], v["extent_red2"]
+        corner = v["a_base"] + block * v["a_out0"]
+        corner += y * (1 + v["double_y"]) * v["a_row"] + x * (1 + v["double_x"]) * v["a_pixel"]
+        taps = self.config.window_rows * self.config.window_columns
+        entry = self.wgt[(v["w_base"] + block * v["w_out0"]) % len(self.wgt)][:, :taps].astype(np.int64)
+        kernel = entry.reshape(-1, self.config.window_rows, self.config.window_columns)[:, -rows:, -columns:]
+        total = np.zeros(self.acc.shape[1:], np.int64)
+        for r, c in product(range(rows), range(columns)):
+            pixel = self._channels(corner + r * v["a_row"] + c * v["a_pixel"], self.config.gemm.block_out)
+            total += pixel * kernel[:, r, c]
+        return total
 
     def _vector_sum(self, v: Values, outer: tuple[int, ...]) -> NDArray[np.int64]:
         width = self.config.gemm.block_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -173,6 +174,15 @@ def test_time_out_names_missing_tokens(rng: np.random.Generator) -> None:
         simulator(max_cycles=1000).launch(memory(program, rng), 0, 3)
 
 
+@pytest.fixture
+def heeds_control_c() -> Iterator[None]:
+    """Python's own handler, which is missing where the tests run in the background with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_control_c")
 def test_control_c_ends_a_run(rng: np.random.Generator) -> None:
     stuck = simulator()
     timer = Timer(0.5, signal.raise_signal, (signal.SIGINT,))

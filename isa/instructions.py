@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import Any
 
 from tilewright.isa import semantics
 from tilewright.isa.config import Config
@@ -54,11 +55,12 @@ class Constraint:
     doc : str
         In words, for errors and the reference page.
     holds : Callable
-        Tells whether complete operands do.
+        Tells whether complete operands do: numbers, or arrays with the operands of many instructions at once, so that
+        it is arithmetic and comparison only.
     """
 
     doc: str
-    holds: Callable[[Mapping[str, int]], bool]
+    holds: Callable[[Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -343,7 +345,7 @@ def _depthwise_fields(config: Config) -> tuple[Field, ...]:
 def _depthwise(config: Config) -> Instruction:
     most = config.depthwise.columns
 
-    def fits(values: Mapping[str, int]) -> bool:
+    def fits(values: Mapping[str, Any]) -> Any:
         return (values["extent_out2"] - 1) * (1 + values["double_x"]) + values["extent_red2"] <= most
 
     return Instruction(

@@ -35,13 +35,20 @@ class DecodedProgram:
 
     @classmethod
     def of(cls, isa: InstructionSet, dram: npt.NDArray[np.uint8], offset: int, count: int) -> DecodedProgram:
-        """Take `count` instructions at byte `offset` of a memory.
+        """Take and check `count` instructions at byte `offset` of a memory.
 
         Raises
         ------
         ProgramError
             If the program does not lie inside the memory or is not aligned, for an illegal instruction.
         """
+        program = cls.unchecked(isa, dram, offset, count)
+        program.check()
+        return program
+
+    @classmethod
+    def unchecked(cls, isa: InstructionSet, dram: npt.NDArray[np.uint8], offset: int, count: int) -> DecodedProgram:
+        """Take instructions, legal or not; see `of`."""
         size = count * isa.instruction_bytes
         if dram.dtype != np.uint8 or dram.ndim != 1 or not dram.flags.c_contiguous:
             raise ProgramError("the memory must be a contiguous, one-dimensional array of uint8")
@@ -50,9 +57,7 @@ class DecodedProgram:
             raise ProgramError(f"{where} do not lie inside the memory of {len(dram)} bytes")
         if offset % _ALIGNMENT:
             raise ProgramError(f"the program's offset must be a multiple of {_ALIGNMENT}, not {offset}")
-        program = cls(isa, dram[offset : offset + size].reshape(count, isa.instruction_bytes).copy())
-        program.check()
-        return program
+        return cls(isa, dram[offset : offset + size].reshape(count, isa.instruction_bytes).copy())
 
     @classmethod
     def of_bytes(cls, isa: InstructionSet, data: bytes) -> DecodedProgram:
@@ -90,7 +95,7 @@ class DecodedProgram:
         return f"instruction {position} (`{format_instruction(instruction, values)}`)"
 
     def check(self) -> None:
-        """Refuse illegal opcodes, choices that the table does not have, and flags that exclude each other.
+        """Refuse opcodes and values that the table does not have, and operands that it does not allow together.
 
         Raises
         ------
@@ -112,9 +117,16 @@ class DecodedProgram:
             if f.choices is not None:
                 wrong = ~np.isin(values[name], list(f.choices.values()))
                 self._refuse(positions[wrong], f"has no `{name}` of this number")
+            if f.maximum is not None:
+                self._refuse(positions[values[name] > f.maximum], f"has `{name}` above {f.maximum}")
+            if f.align > 1:
+                wrong = values[name] % f.align != 0
+                self._refuse(positions[wrong], f"has a `{name}` that is no multiple of {f.align}")
         for group in instruction.exclusive:
             several = np.sum([values[name] != 0 for name in group], axis=0) > 1
             self._refuse(positions[several], f"cannot set {' and '.join(group)} together")
+        for constraint in instruction.constraints:
+            self._refuse(positions[~np.asarray(constraint.holds(values))], f"is illegal: {constraint.doc}")
 
     def _refuse(self, positions: Integers, why: str) -> None:
         if len(positions):

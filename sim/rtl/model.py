@@ -14,6 +14,8 @@ from tilewright.isa.errors import DeviceError, ProgramError
 from tilewright.isa.instructions import Engine, InstructionSet
 from tilewright.isa.registers import COUNTERS, MAGIC, REGISTERS, Error
 from tilewright.sim.api import DramTiming, InstructionTrace, LaunchResult
+from tilewright.sim.decoded_program import DecodedProgram
+from tilewright.sim.dram_access import check_dram_accesses
 from tilewright.sim.rtl.build import BuildOptions, Progress, build, silent
 from tilewright.sim.rtl.cache import Cache, user_cache
 from tilewright.sim.rtl.design_text import design_text
@@ -25,7 +27,6 @@ from tilewright.sim.rtl.state import read_state
 SLICE_CYCLES = 100_000
 
 _TOP = "accelerator"
-_PROGRAM_ALIGNMENT = 64
 _FIELDS: Mapping[str, tuple[int, int]] = {
     f"{register.name}.{field.name}": (field.shift, field.bits) for register in REGISTERS for field in register.fields
 }
@@ -76,6 +77,9 @@ class RtlSimulator:
         Of compiled models; by default in the user's cache directory.
     verilog : str, optional
         Simulate this text (a netlist, say) with its top module `top` instead of generating it.
+    check_programs : bool
+        Refuse programs that are wrong by themselves before they run, as the other simulators do; without, it is the
+        hardware that meets illegal instructions and addresses outside the memory.
 
     Raises
     ------
@@ -97,6 +101,7 @@ class RtlSimulator:
         cache: Cache | None = None,
         verilog: str | None = None,
         top: str = _TOP,
+        check_programs: bool = True,
     ):
         self.isa = isa
         self.dram = dram or DramTiming()
@@ -106,6 +111,7 @@ class RtlSimulator:
         self._trace_cycles = trace_cycles or (0, 2**63)
         self._launches = 0
         self._top = top
+        self._check_programs = check_programs
         cache = cache or Cache(user_cache() / "rtl")
         if verilog is None:
             progress("generating Verilog", 0, 1)
@@ -128,7 +134,8 @@ class RtlSimulator:
         Raises
         ------
         ProgramError
-            If the program does not lie inside the memory.
+            If the program does not lie inside the memory, holds an illegal instruction, or touches bytes outside the
+            memory.
         DeviceError
             If the accelerator stops with an error, takes more than `max_cycles`, or breaks the bus protocol.
         """
@@ -157,13 +164,12 @@ class RtlSimulator:
         self._model.close()
 
     def _check(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> None:
-        if dram.dtype != np.uint8 or dram.ndim != 1 or not dram.flags.c_contiguous or not dram.flags.writeable:
-            raise ProgramError("the memory must be a contiguous, writeable, one-dimensional array of uint8")
-        size = count * self.isa.instruction_bytes
-        if count < 0 or offset < 0 or offset + size > len(dram):
-            raise ProgramError(f"{count} instructions at byte {offset} do not fit into the memory of {len(dram)} bytes")
-        if offset % _PROGRAM_ALIGNMENT:
-            raise ProgramError(f"the program's offset must be a multiple of {_PROGRAM_ALIGNMENT}, not {offset}")
+        program = DecodedProgram.unchecked(self.isa, dram, offset, count)
+        if not dram.flags.writeable:
+            raise ProgramError("the memory must be writeable")
+        if self._check_programs:
+            program.check()
+            check_dram_accesses(program, len(dram))
 
     def _settings(self, dram: npt.NDArray[np.uint8]) -> MemorySettings:
         bus = self.isa.config.bus

@@ -7,11 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 import tilewright
+from tests.hw.depthwise_configs import DEPTHWISE_CONFIGS
 from tests.sim.tile_programs import tile_program
 from tilewright.isa.config import PRESETS
-from tilewright.isa.errors import DeviceError, ProgramError
-from tilewright.isa.instructions import instruction_set
+from tilewright.isa.errors import ProgramError
+from tilewright.isa.instructions import OPCODE_BITS, InstructionSet, instruction_set
 from tilewright.isa.registers import COUNTERS
+from tilewright.isa.semantics import OUT_LOOPS
 from tilewright.sim.api import DramTiming, Simulator
 from tilewright.sim.random_programs import RandomProgram, random_program
 
@@ -88,12 +90,64 @@ def test_twice_the_same(simulator: Simulator, seed: int) -> None:
     assert first.cycles == second.cycles and dict(first.counters) == dict(second.counters)
 
 
+def write(dram: NDArray[np.uint8], position: int, words: bytes) -> None:
+    """Replace instructions of a program that begins at `position`."""
+    dram[position : position + len(words)] = np.frombuffer(words, np.uint8)
+
+
 def test_an_illegal_instruction_is_named(simulator: Simulator, seed: int) -> None:
     program = tile_program(ISA, seed, 2)
     dram = program.dram.copy()
     dram[program.offset] = 63
-    with pytest.raises((ProgramError, DeviceError), match=r"illegal .*63"):
+    before = dram.copy()
+    with pytest.raises(ProgramError, match=r"instruction 0: illegal opcode 63"):
         simulator.launch(dram, program.offset, program.count)
+    assert np.array_equal(dram, before), "nothing has run"
+
+
+def test_an_address_outside_the_memory_is_named(simulator: Simulator, seed: int) -> None:
+    program = tile_program(ISA, seed, 2)
+    dram = program.dram.copy()
+    box = {"extent_run": 1, "extent0": 1, "extent1": 1, "extent2": 1}
+    write(dram, program.offset, ISA.encode("STORE_ACT", {**box, "dram_base": 1 << 20}))
+    before = dram.copy()
+    with pytest.raises(ProgramError, match=r"instruction 0 \(`STORE_ACT .*writes byte 0x100000, outside the memory"):
+        simulator.launch(dram, program.offset, program.count)
+    assert np.array_equal(dram, before), "nothing has run"
+
+
+def forced(isa: InstructionSet, name: str, values: dict[str, int]) -> bytes:
+    """Encode an instruction whatever the table says of the operands."""
+    instruction = isa.by_name[name]
+    word, shift = int(instruction.opcode), OPCODE_BITS
+    for operand, f in instruction.operands.items():
+        word |= f.pack(values.get(operand, 0)) << shift
+        shift += f.bits
+    return word.to_bytes(isa.instruction_bytes, "little")
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"extent_out2": 20}, "is illegal: an input row must be at most 16 pixels long"),
+        ({"extent_red2": 6}, "has `extent_red2` above 4"),
+    ],
+)
+def test_broken_constraints_are_named(on: str, values: dict[str, int], why: str) -> None:
+    isa = instruction_set(DEPTHWISE_CONFIGS["4x4"])
+    ones = {f"extent_{name}": 1 for name in (*OUT_LOOPS, "red1", "red2")}
+    dram = np.zeros(4096, np.uint8)
+    write(dram, 0, isa.encode("DEPTHWISE", ones))
+    write(dram, isa.instruction_bytes, forced(isa, "DEPTHWISE", {**ones, **values}))
+    with pytest.raises(ProgramError, match=rf"instruction 1 \(`DEPTHWISE .*{why}"):
+        tilewright.simulator(on, isa.config).launch(dram, 0, 2)
+
+
+def test_misaligned_addresses_are_named(simulator: Simulator) -> None:
+    dram = np.zeros(4096, np.uint8)
+    write(dram, 0, forced(ISA, "LOAD_PRM", {"dram_base": 4, "extent_run": 1, "extent0": 1}))
+    with pytest.raises(ProgramError, match=r"instruction 0 .* has a `dram_base` that is no multiple of"):
+        simulator.launch(dram, 0, 1)
 
 
 def test_a_program_outside_the_memory_is_refused(simulator: Simulator, seed: int) -> None:

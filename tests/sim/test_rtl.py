@@ -29,7 +29,7 @@ FETCH_BEATS = ISA.instruction_bytes // BEAT
 
 
 def simulator(isa: InstructionSet = ISA, **options: object) -> RtlSimulator:
-    return RtlSimulator(isa, verilog=standin(isa), top=TOP, **options)  # type: ignore[arg-type]
+    return RtlSimulator(isa, verilog=standin(isa), top=TOP, check_programs=False, **options)  # type: ignore[arg-type]
 
 
 def run_length(beats: int, isa: InstructionSet = ISA) -> int:
@@ -216,7 +216,7 @@ def test_a_model_of_another_configuration_is_refused(rng: np.random.Generator) -
 @pytest.mark.parametrize(
     ("offset", "count", "message"),
     [
-        (SIZE - 64, 2, "2 instructions at byte 8128 do not fit into the memory of 8192 bytes"),
+        (SIZE - 64, 2, "2 instructions at byte 8128 do not lie inside the memory of 8192 bytes"),
         (32, 1, "offset must be a multiple of 64, not 32"),
     ],
 )
@@ -225,9 +225,13 @@ def test_a_program_must_lie_in_the_memory(offset: int, count: int, message: str)
         simulator().launch(np.zeros(SIZE, np.uint8), offset, count)
 
 
-def test_the_memory_must_be_an_array_of_bytes() -> None:
-    with pytest.raises(ProgramError, match="contiguous, writeable, one-dimensional array of uint8"):
+def test_the_memory_must_be_a_writeable_array_of_bytes() -> None:
+    with pytest.raises(ProgramError, match="contiguous, one-dimensional array of uint8"):
         simulator().launch(np.zeros(2 * SIZE, np.uint8)[::2], 0, 0)
+    memory = np.zeros(SIZE, np.uint8)
+    memory.flags.writeable = False
+    with pytest.raises(ProgramError, match="the memory must be writeable"):
+        simulator().launch(memory, 0, 0)
 
 
 def unpack_lz4(data: bytes) -> bytes:

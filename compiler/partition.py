@@ -8,7 +8,7 @@ from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE
 
-_DEVICE_MOVEMENT = ("reshape", "transpose")
+_DEVICE_MOVEMENT = ("reshape", "transpose", "split_heads", "merge_heads")
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,12 @@ OPERATORS: Mapping[str, Operator] = {
         (_X, _WEIGHT, *_SCALING, *_TAIL),
         {"zero_in": int, "epilogue": Epilogue},
     ),
+    "qbatchmatmul": Operator(
+        "(x [...,M,K] - zero_in) @ (y [...,N,K] - zero_y) transposed; bias, multiplier, shift [1]; the residual may have "
+        "one row instead of M, and 1 for each dimension before",
+        (_X, Operand("y"), *_SCALING, *_TAIL),
+        {"zero_in": int, "zero_y": int, "epilogue": Epilogue},
+    ),
     "qadd": Operator(
         "the residual stage alone: y is x; both operands have the result's shape",
         (_X, Operand("residual"), Operand("table", is_constant=True, is_optional=True)),
@@ -136,6 +142,10 @@ OPERATORS: Mapping[str, Operator] = {
     "transpose": Operator(
         "dimension i of the result is perm[i] of x, any type", (Operand("x", "any"),), {"perm": tuple}
     ),
+    "split_heads": Operator(
+        "[...,M,heads*D] as [...,heads,M,D], any type", (Operand("x", "any"),), {"heads": int}
+    ),
+    "merge_heads": Operator("[...,heads,M,D] as [...,M,heads*D], any type", (Operand("x", "any"),)),
     "to_int8": Operator("uint8 x - 128: how an unsigned input enters", (Operand("x", "uint8"),)),
     "to_uint8": Operator("x + 128: how an unsigned output leaves", (_X,)),
 }
@@ -227,11 +237,19 @@ def output_shape(graph: Graph, node: Node) -> Shape:
             return tuple(node["shape"])
         case "transpose":
             return tuple(x[axis] for axis in node["perm"])
+        case "qbatchmatmul":
+            return (*x[:-1], shapes[1][-2])
+        case "split_heads":
+            return (*x[:-2], node["heads"], x[-2], x[-1] // node["heads"])
+        case "merge_heads":
+            return (*x[:-3], x[-2], x[-3] * x[-1])
     return x
 
 
 def mac_count(graph: Graph, node: Node) -> int:
-    """Multiply-accumulates that a node needs; 0 for what does not multiply weights."""
+    """Multiply-accumulates that a node needs; 0 for what does not multiply weights or two activations."""
+    if node.op == "qbatchmatmul":
+        return prod(graph.shape(node.output)) * graph.shape(node.inputs[0])[-1]
     if node.op not in ("qconv2d", "qmatmul"):
         return 0
     weight = graph.shape(operand(node, "weight"))

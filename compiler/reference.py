@@ -113,6 +113,23 @@ def _qmatmul(node: Node, arrays: Mapping[str, Array]) -> Array:
     return _epilogue(node, arrays, total, channel_axis=-1)
 
 
+def _qbatchmatmul(node: Node, arrays: Mapping[str, Array]) -> Array:
+    x = arrays["x"].astype(np.float64) - node["zero_in"]
+    y = arrays["y"].astype(np.float64) - node["zero_y"]  # sums of products stay far below 2**53
+    return _epilogue(node, arrays, np.matmul(x, np.swapaxes(y, -1, -2)).astype(np.int64), channel_axis=-1)
+
+
+def _split_heads(node: Node, arrays: Mapping[str, Array]) -> Array:
+    x = arrays["x"]
+    split = x.reshape(*x.shape[:-1], node["heads"], -1)
+    return np.ascontiguousarray(np.swapaxes(split, -2, -3))
+
+
+def _merge_heads(node: Node, arrays: Mapping[str, Array]) -> Array:
+    moved = np.swapaxes(arrays["x"], -2, -3)
+    return np.ascontiguousarray(moved).reshape(*moved.shape[:-2], -1)
+
+
 def _exact_matmul(weight: Array, data: Array) -> Array:
     """`weight @ data` of int8 matrices, in the narrowest type in which every partial sum is exact."""
     bound = 128 * int(np.abs(weight.astype(np.int64)).sum(axis=-1).max(initial=0))
@@ -203,6 +220,9 @@ _KERNELS: Mapping[str, Callable[[Node, Mapping[str, Array]], Array]] = {
     "qclamp": lambda node, arrays: np.clip(arrays["x"], node["low"], node["high"]).astype(np.int8),
     "qtable": lambda node, arrays: _looked_up(arrays["x"], arrays["table"]),
     "qpad": _qpad,
+    "qbatchmatmul": _qbatchmatmul,
+    "split_heads": _split_heads,
+    "merge_heads": _merge_heads,
     "reshape": lambda node, arrays: arrays["x"].reshape(node["shape"]),
     "transpose": lambda node, arrays: np.ascontiguousarray(arrays["x"].transpose(node["perm"])),
     "to_int8": lambda node, arrays: (arrays["x"] ^ np.uint8(128)).view(np.int8),

@@ -10,6 +10,7 @@ import numpy as np
 
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.qops import Epilogue, operand, window, window_counts
+from tilewright.compiler.targets.accelerator.attention import attention_layer
 from tilewright.compiler.targets.accelerator.convolution import Convolution, convolution_steps
 from tilewright.compiler.targets.accelerator.copies import Copy, copy_steps
 from tilewright.compiler.targets.accelerator.depthwise import Depthwise, depthwise_steps
@@ -25,7 +26,7 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_parameters,
     pack_weights,
 )
-from tilewright.compiler.targets.accelerator.legality import is_depthwise
+from tilewright.compiler.targets.accelerator.legality import STACKED, is_depthwise
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
@@ -121,6 +122,8 @@ def layer_steps(
             steps, cycles, tiling = _depthwise(context, node, sources, target, blocks)
         elif node.op in ("qconv2d", "qmatmul"):
             steps, cycles, tiling = _multiplied(context, node, sources, target, blocks)
+        elif node.op in STACKED:
+            steps, cycles, tiling = attention_layer(context, node, layer_name(node), sources, target)
         elif node.op in ("qpad", "qconcat"):
             steps, cycles, tiling = _copied(context, node, sources, target), 0, ""
         else:

@@ -2,7 +2,8 @@
 
 Activations are `[groups][blocks][height][width][lanes/atom][batch][atom]` int8, where an image tensor `[N,C,H,W]` has
 `ceil(N/batch)` groups and `ceil(C/lanes)` blocks, and a matrix `[..., K]` of M rows is one group of height 1 and width
-`ceil(M/batch)`. What lies beyond N, C, M or K holds anything.
+`ceil(M/batch)`. A stack of matrices `[..., M, K]`, one row at a time (batch 1), has a group for each. What lies beyond N,
+C, M or K holds anything.
 """
 
 from __future__ import annotations
@@ -100,6 +101,11 @@ def matrix_layout(shape: tuple[int, ...], config: Config) -> TensorLayout:
     return TensorLayout(shape, True, 1, ceil_div(shape[-1], config.lanes), 1, ceil_div(rows, config.gemm.batch))
 
 
+def stack_layout(shape: tuple[int, ...], config: Config) -> TensorLayout:
+    """Return the layout of a stack of matrices `[..., M, K]`; `batch` is 1."""
+    return TensorLayout(shape, True, prod(shape[:-2]), ceil_div(shape[-1], config.lanes), 1, shape[-2])
+
+
 def layout_of(shape: tuple[int, ...], is_matrix: bool, config: Config) -> TensorLayout:
     """Return the layout of a tensor in one of the two forms."""
     return matrix_layout(shape, config) if is_matrix else image_layout(shape, config)
@@ -112,10 +118,10 @@ def pack(array: Array, layout: TensorLayout, config: Config) -> Bytes:
     if layout.fold is not None:
         array = folded(array, layout.fold)
     if layout.is_matrix:
-        rows: Array = array.reshape(-1, array.shape[-1])
-        padded = _padded(rows, (layout.width * batch, layout.blocks * lanes))
-        by_rows = padded.reshape(layout.width, batch, layout.blocks, ratio, atom)
-        return _bytes(by_rows.transpose(2, 0, 3, 1, 4))
+        rows: Array = array.reshape(layout.groups, -1, array.shape[-1])
+        padded = _padded(rows, (layout.groups, layout.width * batch, layout.blocks * lanes))
+        by_rows = padded.reshape(layout.groups, layout.width, batch, layout.blocks, ratio, atom)
+        return _bytes(by_rows.transpose(0, 3, 1, 4, 2, 5))
     images = _padded(array, (layout.groups * batch, layout.blocks * lanes, *array.shape[2:]))
     by_images = images.reshape(layout.groups, batch, layout.blocks, ratio, atom, *array.shape[2:])
     return _bytes(by_images.transpose(0, 2, 5, 6, 3, 1, 4))
@@ -147,10 +153,10 @@ def unpack(data: Bytes, layout: TensorLayout, config: Config) -> NDArray[np.int8
     batch, atom, ratio = config.gemm.batch, config.atom, config.ratio
     values = np.ascontiguousarray(data).view(np.int8)
     if layout.is_matrix:
-        split = values.reshape(layout.blocks, layout.width, ratio, batch, atom)
-        whole = split.transpose(1, 3, 0, 2, 4).reshape(layout.width * batch, layout.blocks * config.lanes)
-        rows = prod(layout.shape[:-1])
-        return np.ascontiguousarray(whole[:rows, : layout.shape[-1]]).reshape(layout.shape)
+        split = values.reshape(layout.groups, layout.blocks, layout.width, ratio, batch, atom)
+        whole = split.transpose(0, 2, 4, 1, 3, 5).reshape(layout.groups, layout.width * batch, -1)
+        rows = prod(layout.shape[:-1]) // layout.groups
+        return np.ascontiguousarray(whole[:, :rows, : layout.shape[-1]]).reshape(layout.shape)
     by_planes: Array = values.reshape(layout.groups, layout.blocks, layout.height, layout.width, ratio, batch, atom)
     n, c = layout.groups * batch, layout.blocks * config.lanes
     images = by_planes.transpose(0, 5, 1, 4, 6, 2, 3).reshape(n, c, layout.height, layout.width)

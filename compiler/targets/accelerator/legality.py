@@ -10,17 +10,25 @@ from tilewright.compiler.qops import Epilogue, operand
 from tilewright.isa.config import Config
 
 ELEMENTWISE = ("qadd", "qclamp", "qtable", "qrequantize")
+#: What moves values, at no cost where the bytes stay the same.
+MOVEMENT = ("reshape", "transpose", "split_heads", "merge_heads")
+#: Operators on stacks of matrices.
+STACKED = ("qbatchmatmul", "transpose")
 _IMAGE_OPERATORS = ("qconv2d", "qmaxpool", "qavgpool", "qglobalavgpool")
 
 
 def refusal(graph: Graph, node: Node, config: Config) -> str | None:
     """Return why a node cannot run on the accelerator, or None when it can.
 
-    Movement (`reshape`, `transpose`) is not asked about here: where the bytes stay the same, it costs nothing.
+    Whether movement keeps the bytes as they are, and so costs nothing, is not asked about here.
     """
     reason = why_host(graph, node)
     if reason:
         return reason
+    if node.op in STACKED:
+        return stack_refusal(graph, node, config)
+    if node.op == "split_heads" and graph.shape(node.output)[-1] % config.lanes:
+        return f"heads of {graph.shape(node.output)[-1]} channels are not a multiple of {config.lanes}"
     if not node.op.startswith("q"):
         return "rearranges the bytes of a tensor"
     if node.op in _IMAGE_OPERATORS and len(graph.shape(node.inputs[0])) != 4:
@@ -32,6 +40,48 @@ def refusal(graph: Graph, node: Node, config: Config) -> str | None:
     if node.op == "qconcat":
         return _concat_refusal(graph, node, config)
     return _epilogue_refusal(graph, node, config) or _sum_refusal(graph, node, config)
+
+
+def stack_refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    """Return why an operator on stacks of matrices cannot run on the accelerator, or None when it can."""
+    shape = graph.shape(node.inputs[0])
+    if node.op == "transpose" and not is_swap(tuple(node["perm"])):
+        return "rearranges the bytes of a tensor"
+    if config.gemm.batch != 1 or config.gemm.block_in != config.lanes:
+        return "activations are weights only with `gemm.batch` = 1 and `gemm.block_in` of all lanes"
+    if not all(graph.shape(node.output)) or len(shape) < 2:
+        return "a scalar or an empty tensor"
+    if node.op == "transpose":
+        return None
+    y = graph.shape(node.inputs[1])
+    if y[:-2] != shape[:-2]:
+        return "its operands broadcast"
+    if node["zero_y"]:
+        return f"its second operand has the zero point {node['zero_y']}, not 0"
+    if shape[-1] % config.lanes and not _has_zeros_behind(graph, node.inputs[1]):
+        return f"it sums over {shape[-1]} channels, not a multiple of {config.lanes}"
+    return _epilogue_refusal(graph, node, config) or _shared_residual_refusal(graph, node)
+
+
+def is_swap(perm: tuple[int, ...]) -> bool:
+    """Tell whether a permutation exchanges the last two dimensions and leaves the others."""
+    rank = len(perm)
+    return rank >= 2 and perm == (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _has_zeros_behind(graph: Graph, name: str) -> bool:
+    """Whether the channels that fill a value's last block are 0: packed by the host, or transposed by the array."""
+    producer = graph.producer(name)
+    return producer is None or (producer.op == "transpose" and is_swap(tuple(producer["perm"])))
+
+
+def _shared_residual_refusal(graph: Graph, node: Node) -> str | None:
+    name = operand(node, "residual")
+    if not name or graph.shape(name) == graph.shape(node.output):
+        return None
+    if int(np.prod(graph.shape(name)[:-1])) != 1:
+        return "a residual of several rows is broadcast"
+    return None
 
 
 def _pad_refusal(graph: Graph, node: Node) -> str | None:

@@ -311,7 +311,8 @@ def _root(form: Form, parts: Partition) -> Form:
 
 
 def _key(form: Form) -> str:
-    return f"{form.value}/{'matrix' if form.is_matrix else 'image'}/{form.fold or ''}"
+    kind = "stack" if form.is_stack else "matrix" if form.is_matrix else "image"
+    return f"{form.value}/{kind}/{form.fold or ''}"
 
 
 def _host_constants(graph: Graph, parts: Partition) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:

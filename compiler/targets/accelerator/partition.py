@@ -8,17 +8,18 @@ from typing import NamedTuple
 
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.targets.accelerator.folding import choose_fold, folded_layout
-from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout, layout_of
-from tilewright.compiler.targets.accelerator.legality import ELEMENTWISE, is_depthwise, refusal
+from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout, layout_of, stack_layout
+from tilewright.compiler.targets.accelerator.legality import ELEMENTWISE, MOVEMENT, STACKED, is_depthwise, refusal
 from tilewright.isa.config import Config
 
 
 class Form(NamedTuple):
-    """A value on the device, whether it lies there as a matrix, and how it is folded."""
+    """A value on the device, whether it lies there as a matrix (a stack of several), and how it is folded."""
 
     value: str
     is_matrix: bool
     fold: Fold | None = None
+    is_stack: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ class _Splitter:
 
     def take(self, node: Node, reason: str | None) -> None:
         """Add a node to the open launch, or to the host's steps."""
+        if node.op == "transpose" and stack_form(self.graph, node.inputs[0]) not in self.on_device:
+            reason = reason or "rearranges the bytes of a tensor that is on the host"
         if reason is not None:
             self._take_host(node, reason)
             return
-        is_matrix = self._form_of(node)
-        names = activations(self.graph, node)
-        forms = [Form(name, is_matrix) for name in names]
+        forms = [self._form_of(node, name) for name in activations(self.graph, node)]
         if (
             forms[0].value in self.on_host
             and forms[0] not in self.on_device
@@ -123,13 +124,19 @@ class _Splitter:
         for form in missing:
             launch.uploads.append(form)
             self.on_device[form] = launch
-        target = Form(node.output, is_matrix)
-        launch.layers.append(LayerPlan(node, is_matrix, sources, target))
+        target = self._form_of(node, node.output)
+        launch.layers.append(LayerPlan(node, target.is_matrix, sources, target))
         self.on_device[target] = launch
 
     def take_alias(self, node: Node) -> bool:
         """Let a movement of values that does not move bytes cost nothing."""
-        if node.op not in ("reshape", "transpose") or node.inputs[0] in self.on_host:
+        if node.op not in MOVEMENT or node.inputs[0] in self.on_host:
+            return False
+        if (alias := self._stack_alias(node)) is not None:
+            self.aliases[alias[0]] = alias[1]
+            self.on_device[alias[0]] = self.on_device[alias[1]]
+            return True
+        if node.op not in ("reshape", "transpose"):
             return False
         forms = [form for form in (Form(node.inputs[0], False), Form(node.inputs[0], True)) if form in self.on_device]
         for form in forms:
@@ -146,13 +153,24 @@ class _Splitter:
             self._bring_to_host(name)
         self._close()
 
-    def _form_of(self, node: Node) -> bool:
+    def _form_of(self, node: Node, name: str) -> Form:
+        """The form in which a node reads or writes a value."""
         x = node.inputs[0]
+        if node.op in STACKED or (node.op in ELEMENTWISE and stack_form(self.graph, x) in self.on_device):
+            return stack_form(self.graph, name)
         if node.op == "qmatmul":
-            return True
+            return Form(name, True)
         if node.op in (*ELEMENTWISE, "qconcat"):
-            return Form(x, True) in self.on_device or len(self.graph.shape(x)) != 4
-        return False
+            return Form(name, Form(x, True) in self.on_device or len(self.graph.shape(x)) != 4)
+        return Form(name, False)
+
+    def _stack_alias(self, node: Node) -> tuple[Form, Form] | None:
+        """The form of a movement's result that has the bytes of a matrix, or stack of matrices, and that form."""
+        target = moved_stack(self.graph, node, self.config)
+        if target is None:
+            return None
+        source = stack_form(self.graph, node.inputs[0])
+        return (target, source) if source in self.on_device else None
 
     def _take_host(self, node: Node, reason: str) -> None:
         for name in filter(None, node.inputs):
@@ -164,7 +182,8 @@ class _Splitter:
     def _bring_to_host(self, name: str) -> None:
         if name in self.on_host:
             return
-        form = Form(name, False) if Form(name, False) in self.on_device else Form(name, True)
+        forms = (Form(name, False), Form(name, True), Form(name, True, is_stack=True))
+        form = next(form for form in forms if form in self.on_device)
         launch = self.on_device[form]
         if launch is self.open:
             self._close()
@@ -185,6 +204,8 @@ class _Splitter:
 def form_layout(graph: Graph, form: Form, config: Config) -> TensorLayout:
     """Return how a value lies on the device."""
     shape = graph.shape(form.value)
+    if form.is_stack:
+        return stack_layout(shape, config)
     return folded_layout(shape, form.fold, config) if form.fold else layout_of(shape, form.is_matrix, config)
 
 
@@ -194,7 +215,7 @@ def activations(graph: Graph, node: Node) -> list[str]:
         return list(node.inputs)
     if node.op == "qadd":
         return [node.inputs[0], node.inputs[1]]
-    names = [node.inputs[0]]
+    names = list(node.inputs[: 2 if node.op == "qbatchmatmul" else 1])
     epilogue = node.get("epilogue")
     if epilogue is not None and epilogue.residual is not None:
         names.append(node.inputs[list(_operand_names(node)).index("residual")])
@@ -205,6 +226,28 @@ def _operand_names(node: Node) -> tuple[str, ...]:
     from tilewright.compiler.qops import OPERATORS
 
     return tuple(formal.name for formal in OPERATORS[node.op].operands)
+
+
+def stack_form(graph: Graph, name: str) -> Form:
+    """The form of a stack of matrices `[..., M, K]`; that of a matrix where there is only one."""
+    return Form(name, True, is_stack=_total(graph.shape(name)[:-2]) > 1)
+
+
+def moved_stack(graph: Graph, node: Node, config: Config) -> Form | None:
+    """Return the form of a movement's result whose bytes are those of its input as a stack of matrices, or None.
+
+    Heads are channel blocks of a matrix, one after the other, where each is a number of whole blocks.
+    """
+    shape, result = graph.shape(node.inputs[0]), graph.shape(node.output)
+    if config.gemm.batch != 1 or min(len(shape), len(result)) < 2 or not all(shape):
+        return None
+    if node.op == "split_heads" and _total(shape[:-2]) == 1:
+        return stack_form(graph, node.output) if result[-1] % config.lanes == 0 else None
+    if node.op == "merge_heads" and _total(shape[:-3]) == 1:
+        return Form(node.output, True) if shape[-1] % config.lanes == 0 else None
+    if node.op == "reshape" and shape[-2:] == result[-2:] and _total(shape[:-2]) > 1:
+        return stack_form(graph, node.output)
+    return None
 
 
 def alias_form(graph: Graph, node: Node, is_matrix: bool, config: Config) -> bool | None:

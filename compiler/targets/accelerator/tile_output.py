@@ -76,6 +76,8 @@ class Finish:
         Map results through buffer `table` (in `tbl`).
     shared_parameters : bool
         One parameter entry for all channel blocks.
+    shared_addend, shared_residual : bool
+        The addend, or the residual operand, has one position, which holds for all.
     """
 
     epilogue: Epilogue | None = None
@@ -83,6 +85,8 @@ class Finish:
     accumulate: bool = False
     table: bool = False
     shared_parameters: bool = False
+    shared_addend: bool = False
+    shared_residual: bool = False
 
 
 def split_blocks(name: str, count: int, parts: int) -> Pair:
@@ -136,8 +140,11 @@ class Output:
         if self.finish.accumulate:
             # sums lie densely where the results do not
             pitch = (self.rows, self.columns) if self.finish.epilogue else (self.grid.rows, self.grid.columns)
+            place: tuple[Expr, ...] = (self.row, self.column)
+            if self.finish.shared_addend:
+                pitch, place = (1, 1), (Const(0), Const(0))
             addend = Grid(self.out_blocks, *pitch).in_acc("addend", self.config)
-            x = x + Load(addend, (self.index, self.row, self.column, *self.lane))
+            x = x + Load(addend, (self.index, *place, *self.lane))
             extra.append(addend)
         if self.finish.bias or self.finish.epilogue:
             extra.append(self.parameters)
@@ -151,8 +158,11 @@ class Output:
             return Block((summed, store)), (*extra, y)
         value = self._requantized(epilogue)
         if epilogue.residual:
-            residual = self.grid.in_act("residual", self.config)
-            value = _added(value, Load(residual, self._target).cast(DType.I64), epilogue.residual)
+            residual, place = self.grid.in_act("residual", self.config), self._target
+            if self.finish.shared_residual:
+                residual = Grid(self.grid.blocks, 1, 1).in_act("residual", self.config)
+                place = (self.block, Const(0), Const(0), *self.channel)
+            value = _added(value, Load(residual, place).cast(DType.I64), epilogue.residual)
             extra.append(residual)
         value = saturate(value, epilogue.clamp_low, epilogue.clamp_high)
         if self.finish.table:

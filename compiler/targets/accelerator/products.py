@@ -1,0 +1,433 @@
+"""Products of two activations, and transposition: one activation is loaded as weights.
+
+With one row at a time and `block_in` of all lanes, `block_out` consecutive pixels of a channel block are a weight entry:
+the pixel is the entry's output channel. So the array multiplies the rows of `x` with the rows of `y`. Multiplied with the
+identity, rows of `y` become columns: that is a transposition.
+
+`(x - zx) * y = x * y + (-zx) * y`: the second product has the same row for every row of `x`. It is computed once, into
+`acc`, with a row of the constant -zx (in two parts where it exceeds int8), and added to every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.compiler.qops import Epilogue
+from tilewright.compiler.targets.accelerator.boxes import Box, Padding, load_box, load_entries, store_box
+from tilewright.compiler.targets.accelerator.layout import Bytes, ceil_div
+from tilewright.compiler.targets.accelerator.nests import ConvTile, Finish, Grid, TileTensorizer, VectorTile
+from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
+from tilewright.compiler.targets.accelerator.placement import Placed, Tail
+from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
+from tilewright.compiler.targets.accelerator.tiling import evenly
+from tilewright.isa.config import Config
+from tilewright.isa.errors import CapacityError
+from tilewright.isa.instructions import Engine
+from tilewright.isa.vector_ops import VectorOp
+
+
+@dataclass(frozen=True)
+class Product:
+    """A batched product: every matrix of `left` times the transposed matrix of `right` at the same place.
+
+    Attributes
+    ----------
+    left, right, target : Placed
+        Stacks of matrices `[..., M, K]`, `[..., N, K]`, `[..., M, N]`.
+    tail : Tail
+        One parameter entry for all channels. A residual may have a single row.
+    zero_left : int
+        Zero point of `left`; that of `right` is 0.
+    name : str
+    """
+
+    left: Placed
+    right: Placed
+    target: Placed
+    tail: Tail
+    zero_left: int
+    name: str
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """-zero_left, as a sum of int8."""
+        value = -self.zero_left
+        return () if value == 0 else (value,) if value < 128 else (value // 2, value - value // 2)
+
+    @property
+    def has_shared_residual(self) -> bool:
+        """Whether one row is added to all rows."""
+        residual = self.tail.residual
+        return residual is not None and residual.layout.rows != self.target.layout.rows
+
+
+@dataclass(frozen=True)
+class ProductTiling:
+    """Rows of successive tiles, and output blocks (of `lanes` channels) of a step."""
+
+    rows: tuple[int, ...]
+    blocks: int
+
+
+def choose_product_tiling(product: Product, config: Config) -> ProductTiling:
+    """Return the largest tiles of which two of everything fit.
+
+    Raises
+    ------
+    CapacityError
+        When a single row and output block do not fit.
+    """
+    depth, total = product.left.layout.blocks, product.target.layout.blocks
+    sub_out = config.lanes // config.gemm.block_out
+    residual = product.tail.residual is not None
+
+    def fits(rows: int, blocks: int) -> bool:
+        beside = blocks if product.has_shared_residual else 0
+        act = 2 * (rows * (depth + blocks) + beside) + len(product.constants) * depth
+        sums = blocks * sub_out * (1 + (rows if residual and product.constants else 0))
+        return (
+            act <= config.act_rows
+            and 2 * blocks * sub_out * depth <= config.wgt_depth
+            and (not product.constants or 2 * sums <= config.acc_depth)
+        )
+
+    rows, blocks = product.target.layout.width, total
+    while blocks > 1 and not fits(1, blocks):
+        blocks = ceil_div(blocks, 2)
+    while rows > 1 and not fits(rows, blocks):
+        rows = ceil_div(rows, 2)
+    if not fits(rows, blocks):
+        raise CapacityError(f"layer {product.name}: a product over {depth} channel blocks does not fit the scratchpads")
+    return ProductTiling(evenly(product.target.layout.width, rows), blocks)
+
+
+@dataclass(frozen=True)
+class _State:
+    product: Product
+    tiling: ProductTiling
+    pads: Scratchpads
+    tiles: TileTensorizer
+    vector_sum: VectorOp
+    left: Slots
+    out: Slots
+    shared: Slots
+    ones: tuple[int, ...]
+    parameters: int
+    table: int
+
+    @property
+    def config(self) -> Config:
+        return self.tiles.config
+
+    @property
+    def sub_out(self) -> int:
+        return self.config.lanes // self.config.gemm.block_out
+
+    @property
+    def depth(self) -> int:
+        return self.product.left.layout.blocks
+
+
+def product_steps(
+    product: Product, tiling: ProductTiling, pads: Scratchpads, tiles: TileTensorizer, vector_sum: VectorOp
+) -> Iterator[Step]:
+    """Yield the steps of a product: matrices, groups of output blocks, rows."""
+    depth, tallest = product.left.layout.blocks, max(tiling.rows)
+    state = _State(
+        product, tiling, pads, tiles, vector_sum, pads.slots(depth * tallest, 2),
+        pads.slots(tiling.blocks * tallest, 2), pads.slots(tiling.blocks if product.has_shared_residual else 0, 2),
+        tuple(pads.act.take(depth) for _ in product.constants), pads.prm.take(1),
+        pads.tbl.take(1) if product.tail.table is not None else 0,
+    )  # fmt: skip
+    first = Step(loads=list(_constant_loads(state)))
+    index = 0
+    for group in range(product.target.layout.groups):
+        for block in range(0, product.target.layout.blocks, tiling.blocks):
+            blocks = min(tiling.blocks, product.target.layout.blocks - block)
+            weights = pads.wgt.take(blocks * state.sub_out * depth)
+            place = _Place(group, block, blocks, weights, pads.acc.take(blocks * state.sub_out * bool(state.ones)))
+            first.loads += entry_loads(
+                product.right, group, block * state.sub_out, blocks * state.sub_out, (0, depth), weights,
+                tiles.config, product.name,
+            )  # fmt: skip
+            first.loads += _shared_residual(state, place, index)
+            first.computes += _correction(state, place)
+            row = 0
+            for rows in tiling.rows:
+                yield _step(state, first, place, row, rows, index)
+                first = Step()
+                row += rows
+                index += 1
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A matrix, some of its output blocks, and where their weights and common sums lie."""
+
+    group: int
+    block: int
+    blocks: int
+    weights: int
+    sums: int
+
+
+def _constant_loads(state: _State) -> Iterator[Operation]:
+    product, config = state.product, state.config
+    name = product.name
+    yield load_entries(
+        config, "prm", product.tail.parameters, state.parameters, 1, 1, config.prm_entry_bytes, f"{name} parameters"
+    )
+    if product.tail.table is not None:
+        yield load_entries(config, "tbl", product.tail.table, state.table, 1, 1, 256, f"{name} table")
+    for base, value in zip(state.ones, product.constants, strict=True):
+        box = Box(product.left.offset, base, 0, ((0, 0, 0),))
+        yield load_box(config, box, Padding(right=state.depth, bottom=1, value=value), state.depth, f"{name} constant")
+
+
+def entry_loads(
+    source: Placed, group: int, first: int, count: int, blocks: tuple[int, int], base: int, config: Config, name: str
+) -> Iterator[Operation]:
+    """Load rows of a matrix as weight entries, `[entry][channel block]`.
+
+    Parameters
+    ----------
+    source : Placed
+        A stack of matrices.
+    group : int
+        Which matrix.
+    first, count : int
+        Entries of `block_out` rows; the last may reach beyond the matrix.
+    blocks : pair of int
+        First channel block and how many.
+    base : int
+        First entry in `wgt`.
+    """
+    layout, size = source.layout, config.wgt_entry_bytes
+    for block in range(blocks[1]):
+        start = source.offset + (group * layout.blocks + blocks[0] + block) * layout.plane * config.row_bytes
+        operands = {
+            "dram_base": start + first * size, "base": (base + block) % config.wgt_depth, "extent_run": 1,
+            "extent0": count, "dram_stride0": size, "stride0": blocks[1],
+        }  # fmt: skip
+        read: Span = ("dram", start + first * size, count * size)
+        written: Span = ("wgt", base % config.wgt_depth, count * blocks[1])
+        yield Operation("LOAD_WGT", Engine.LOAD, operands, (read,), (written,), label=f"{name} weights")
+
+
+def matrix_box(placed: Placed, group: int, blocks: tuple[int, int], rows: tuple[int, int], base: int, config: Config) -> Box:
+    """The box of some channel blocks and rows (first and count of each) of a matrix, densely at `base` in `act`."""
+    layout, row_bytes = placed.layout, config.row_bytes
+    first = (group * layout.blocks + blocks[0]) * layout.plane + rows[0]
+    return Box(placed.offset + first * row_bytes, base, rows[1], [(blocks[1], layout.plane * row_bytes, rows[1])])
+
+
+def _shared_residual(state: _State, place: _Place, index: int) -> Iterator[Operation]:
+    product = state.product
+    if product.tail.residual is None or not product.has_shared_residual:
+        return
+    base = state.shared.at(_shared_index(state, place))
+    box = matrix_box(product.tail.residual, 0, (place.block, place.blocks), (0, 1), base, state.config)
+    yield load_box(state.config, box, Padding(), place.blocks, f"{product.name} residual")
+
+
+def _shared_index(state: _State, place: _Place) -> int:
+    return place.group * ceil_div(state.product.target.layout.blocks, state.tiling.blocks) + (
+        place.block // state.tiling.blocks
+    )
+
+
+def _correction(state: _State, place: _Place) -> Iterator[Operation]:
+    """Yield the instructions that leave `-zero_left` times the sums of the right matrix's rows in `acc`."""
+    count = place.blocks * state.sub_out
+    sums: Span = ("acc", place.sums, count)
+    for index, base in enumerate(state.ones):
+        tile = ConvTile(
+            Grid(state.depth, 1, 1), Grid(count, 1, 1), state.depth, count, 1, 1, finish=Finish(accumulate=index > 0)
+        )
+        placement = {
+            "x": base % state.config.act_rows * state.config.ratio, "w": place.weights, "y": place.sums,
+            "addend": place.sums,
+        }  # fmt: skip
+        reads: list[Span] = [("act", base, state.depth), ("wgt", place.weights, count * state.depth)]
+        for name, operands in state.tiles.calls(tile, placement):
+            label = f"{state.product.name} zero point"
+            yield Operation(
+                name, Engine.COMPUTE, operands, (*reads, *([sums] if index else [])), (sums,), label=label
+            )
+
+
+def _step(state: _State, step: Step, place: _Place, row: int, rows: int, index: int) -> Step:
+    product, config = state.product, state.config
+    source, target = state.left.at(index), state.out.at(index)
+    box = matrix_box(product.left, place.group, (0, state.depth), (row, rows), source, config)
+    step.loads.append(load_box(config, box, Padding(), state.depth * rows, f"{product.name} input"))
+    out = matrix_box(product.target, place.group, (place.block, place.blocks), (row, rows), target, config)
+    if product.tail.residual is not None and not product.has_shared_residual:
+        added = matrix_box(
+            product.tail.residual, place.group, (place.block, place.blocks), (row, rows), target, config
+        )
+        step.loads.append(load_box(config, added, Padding(), place.blocks * rows, f"{product.name} residual"))
+    step.computes += _computes(state, place, rows, source, target)
+    step.stores.append(store_box(config, out, place.blocks * rows, product.name))
+    return step
+
+
+def _computes(state: _State, place: _Place, rows: int, source: int, target: int) -> Iterator[Operation]:
+    """Yield the instructions of a tile; a residual beside common sums is added by an instruction of its own."""
+    product, config = state.product, state.config
+    tail, count = product.tail, place.blocks * state.sub_out
+    is_shared, is_split = product.has_shared_residual, bool(state.ones) and tail.residual is not None
+    base = state.shared.at(_shared_index(state, place)) if is_shared else target
+    written: Span = ("act", target % config.act_rows, place.blocks * rows)
+    added: Span = ("act", base % config.act_rows, place.blocks * (1 if is_shared else rows))
+    sums: Span = ("acc", place.sums, count)
+    raw = state.pads.acc.take(count * rows) if is_split else 0
+    finish = Finish(
+        tail.epilogue, bias=True, table=tail.table is not None, shared_parameters=True, shared_residual=is_shared
+    )
+    ending: list[Span] = [("prm", state.parameters, 1)]
+    ending += [("tbl", state.table, 1)] if tail.table is not None else []
+    ending += [added] if tail.residual is not None else []
+    grids = (Grid(state.depth, 1, rows), Grid(count, 1, rows) if is_split else Grid(place.blocks, 1, rows))
+    tile = ConvTile(
+        *grids, state.depth, count, 1, rows,
+        finish=Finish(accumulate=True, shared_addend=True) if is_split
+        else Finish(**{**vars(finish), "accumulate": bool(state.ones), "shared_addend": bool(state.ones)}),
+    )  # fmt: skip
+    placement = {
+        "x": source % config.act_rows * config.ratio, "w": place.weights, "p": state.parameters, "table": state.table,
+        "addend": place.sums, "residual": base % config.act_rows * config.ratio,
+        "y": raw if is_split else target % config.act_rows * config.ratio,
+    }  # fmt: skip
+    reads: list[Span] = [
+        ("act", source % config.act_rows, state.depth * rows), ("wgt", place.weights, count * state.depth),
+        *([sums] if state.ones else []), *([] if is_split else ending),
+    ]  # fmt: skip
+    writes: Span = ("acc", raw, count * rows) if is_split else written
+    for name, operands in state.tiles.calls(tile, placement):
+        yield Operation(name, Engine.COMPUTE, operands, tuple(reads), (writes,), label=product.name)
+    if is_split:
+        last = VectorTile(
+            state.vector_sum, grids[1], Grid(place.blocks, 1, rows), count, 1, rows, from_acc=True, finish=finish
+        )
+        placement |= {"x": raw, "y": target % config.act_rows * config.ratio}
+        for name, operands in state.tiles.calls(last, placement):
+            yield Operation(
+                name, Engine.COMPUTE, operands, (writes, *ending), (written,), label=f"{product.name} residual"
+            )
+
+
+# ---- transposition ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Transposition:
+    """Every matrix of `source` transposed to `target`.
+
+    Attributes
+    ----------
+    source, target : Placed
+        Stacks of matrices `[..., M, C]` and `[..., C, M]`.
+    identity : int
+        First byte in DRAM of `lanes` rows of the identity.
+    parameters : int
+        First byte in DRAM of an entry for each block of `block_out` results: 1 where there is a row, else 0.
+    name : str
+    """
+
+    source: Placed
+    target: Placed
+    identity: int
+    parameters: int
+    name: str
+
+
+def identity_rows(config: Config) -> Bytes:
+    """Return `lanes` rows of the identity as they lie in `act`; `batch` is 1."""
+    return np.eye(config.lanes, dtype=np.int8).reshape(-1).view(np.uint8)
+
+
+def transposition_steps(
+    layer: Transposition, pads: Scratchpads, tiles: TileTensorizer
+) -> Iterator[Step]:
+    """Yield the steps of a transposition: matrices, groups of channel blocks.
+
+    Raises
+    ------
+    CapacityError
+        When one channel block does not fit.
+    """
+    config = tiles.config
+    lanes, sub_out = config.lanes, config.lanes // config.gemm.block_out
+    source, target = layer.source.layout, layer.target.layout
+    count = target.blocks * sub_out
+    at_once = source.blocks
+    while at_once > 1 and not _fits_transposed(target.blocks, at_once, config):
+        at_once = ceil_div(at_once, 2)
+    if not _fits_transposed(target.blocks, at_once, config):
+        raise CapacityError(f"layer {layer.name}: {target.blocks} blocks of rows do not fit the scratchpads")
+    identity, slots = pads.act.take(lanes), pads.slots(target.blocks * at_once * lanes, 2)
+    parameters = pads.prm.take(count)
+    box = Box(layer.identity, identity, lanes, ())
+    step = Step(
+        loads=[
+            load_entries(
+                config, "prm", layer.parameters, parameters, count, 1, count * config.prm_entry_bytes,
+                f"{layer.name} parameters",
+            ),
+            load_box(config, box, Padding(), lanes, f"{layer.name} identity"),
+        ]
+    )  # fmt: skip
+    step.loads[1].reads = ()
+    index = 0
+    for group in range(source.groups):
+        for block in range(0, source.blocks, at_once):
+            blocks = min(at_once, source.blocks - block)
+            rows = min(blocks * lanes, target.width - block * lanes)
+            base, weights = slots.at(index), pads.wgt.take(count * blocks)
+            step.loads += entry_loads(
+                layer.source, group, 0, count, (block, blocks), weights, config, layer.name
+            )
+            step.computes += _transposed(layer, tiles, (count, blocks, rows), (identity, weights, parameters, base))
+            out = matrix_box(layer.target, group, (0, target.blocks), (block * lanes, rows), base, config)
+            step.stores.append(store_box(config, out, target.blocks * rows, layer.name))
+            yield step
+            step = Step()
+            index += 1
+
+
+def _fits_transposed(blocks: int, at_once: int, config: Config) -> bool:
+    entries = blocks * (config.lanes // config.gemm.block_out)
+    rows = config.lanes * (1 + 2 * blocks * at_once)
+    return rows <= config.act_rows and 2 * entries * at_once <= config.wgt_depth and entries <= config.prm_depth // 2
+
+
+def _transposed(
+    layer: Transposition, tiles: TileTensorizer, extents: tuple[int, int, int], places: tuple[int, int, int, int]
+) -> Iterator[Operation]:
+    """Yield an instruction for each channel block: the identity times its rows."""
+    config = tiles.config
+    count, blocks, rows = extents
+    identity, weights, parameters, base = places
+    out_blocks = layer.target.layout.blocks
+    finish = Finish(Epilogue())
+    written: Span = ("act", base % config.act_rows, out_blocks * rows)
+    for block in range(blocks):
+        columns = min(config.lanes, rows - block * config.lanes)
+        tile = ConvTile(
+            Grid(1, 1, config.lanes), Grid(out_blocks, 1, rows), 1, count, 1, columns, finish=finish,
+            weight_pitch=blocks,
+        )  # fmt: skip
+        placement = {
+            "x": identity % config.act_rows * config.ratio, "w": (weights + block) % config.wgt_depth,
+            "p": parameters, "y": (base + block * config.lanes) % config.act_rows * config.ratio,
+        }  # fmt: skip
+        reads: tuple[Span, ...] = (
+            ("act", identity % config.act_rows, config.lanes), ("wgt", weights, count * blocks),
+            ("prm", parameters, count),
+        )  # fmt: skip
+        for name, operands in tiles.calls(tile, placement):
+            yield Operation(name, Engine.COMPUTE, operands, reads, (written,), label=layer.name)

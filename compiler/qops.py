@@ -105,8 +105,8 @@ OPERATORS: Mapping[str, Operator] = {
         {"zero_in": int, "epilogue": Epilogue},
     ),
     "qbatchmatmul": Operator(
-        "(x [...,M,K] - zero_in) @ (y [...,N,K] - zero_y) transposed; bias, multiplier, shift [1]; the residual may have "
-        "one row instead of M, and 1 for each dimension before",
+        "(x [...,M,K] - zero_in) @ (y [...,N,K] - zero_y) transposed; bias, multiplier, shift [1]; the residual may "
+        "have one row instead of M, and 1 for each dimension before",
         (_X, Operand("y"), *_SCALING, *_TAIL),
         {"zero_in": int, "zero_y": int, "epilogue": Epilogue},
     ),
@@ -142,9 +142,7 @@ OPERATORS: Mapping[str, Operator] = {
     "transpose": Operator(
         "dimension i of the result is perm[i] of x, any type", (Operand("x", "any"),), {"perm": tuple}
     ),
-    "split_heads": Operator(
-        "[...,M,heads*D] as [...,heads,M,D], any type", (Operand("x", "any"),), {"heads": int}
-    ),
+    "split_heads": Operator("[...,M,heads*D] as [...,heads,M,D], any type", (Operand("x", "any"),), {"heads": int}),
     "merge_heads": Operator("[...,heads,M,D] as [...,M,heads*D], any type", (Operand("x", "any"),)),
     "to_int8": Operator("uint8 x - 128: how an unsigned input enters", (Operand("x", "uint8"),)),
     "to_uint8": Operator("x + 128: how an unsigned output leaves", (_X,)),

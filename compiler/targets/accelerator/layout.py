@@ -2,8 +2,8 @@
 
 Activations are `[groups][blocks][height][width][lanes/atom][batch][atom]` int8, where an image tensor `[N,C,H,W]` has
 `ceil(N/batch)` groups and `ceil(C/lanes)` blocks, and a matrix `[..., K]` of M rows is one group of height 1 and width
-`ceil(M/batch)`. A stack of matrices `[..., M, K]`, one row at a time (batch 1), has a group for each. What lies beyond N,
-C, M or K holds anything.
+`ceil(M/batch)`. A stack of matrices `[..., M, K]`, one row at a time (batch 1), has a group for each. What lies beyond
+N, C, M or K holds anything.
 """
 
 from __future__ import annotations

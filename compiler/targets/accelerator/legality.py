@@ -51,9 +51,11 @@ def stack_refusal(graph: Graph, node: Node, config: Config) -> str | None:
         return "activations are weights only with `gemm.batch` = 1 and `gemm.block_in` of all lanes"
     if not all(graph.shape(node.output)) or len(shape) < 2:
         return "a scalar or an empty tensor"
+    y = graph.shape(node.inputs[0 if node.op == "transpose" else 1])
+    if y[-2] * config.row_bytes % min(config.bus_bytes, config.wgt_entry_bytes):
+        return f"{y[-2]} rows of {config.row_bytes} bytes are not a multiple of the bus' {config.bus_bytes}"
     if node.op == "transpose":
         return None
-    y = graph.shape(node.inputs[1])
     if y[:-2] != shape[:-2]:
         return "its operands broadcast"
     if node["zero_y"]:

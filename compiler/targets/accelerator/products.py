@@ -114,6 +114,8 @@ class _State:
     left: Slots
     out: Slots
     shared: Slots
+    sums: Slots
+    raw: Slots
     ones: tuple[int, ...]
     parameters: int
     table: int
@@ -136,9 +138,12 @@ def product_steps(
 ) -> Iterator[Step]:
     """Yield the steps of a product: matrices, groups of output blocks, rows."""
     depth, tallest = product.left.layout.blocks, max(tiling.rows)
+    count = tiling.blocks * (tiles.config.lanes // tiles.config.gemm.block_out) if product.constants else 0
+    raw = count * tallest if product.tail.residual is not None else 0
     state = _State(
         product, tiling, pads, tiles, vector_sum, pads.slots(depth * tallest, 2),
         pads.slots(tiling.blocks * tallest, 2), pads.slots(tiling.blocks if product.has_shared_residual else 0, 2),
+        Slots(pads.acc.take(2 * count), count, 2), Slots(pads.acc.take(2 * raw), raw, 2),
         tuple(pads.act.take(depth) for _ in product.constants), pads.prm.take(1),
         pads.tbl.take(1) if product.tail.table is not None else 0,
     )  # fmt: skip
@@ -148,12 +153,13 @@ def product_steps(
         for block in range(0, product.target.layout.blocks, tiling.blocks):
             blocks = min(tiling.blocks, product.target.layout.blocks - block)
             weights = pads.wgt.take(blocks * state.sub_out * depth)
-            place = _Place(group, block, blocks, weights, pads.acc.take(blocks * state.sub_out * bool(state.ones)))
+            number = _number(state, group, block)
+            place = _Place(group, block, blocks, weights, state.sums.at(number) % tiles.config.acc_depth, number)
             first.loads += entry_loads(
                 product.right, group, block * state.sub_out, blocks * state.sub_out, (0, depth), weights,
                 tiles.config, product.name,
             )  # fmt: skip
-            first.loads += _shared_residual(state, place, index)
+            first.loads += _shared_residual(state, place)
             first.computes += _correction(state, place)
             row = 0
             for rows in tiling.rows:
@@ -172,6 +178,13 @@ class _Place:
     blocks: int
     weights: int
     sums: int
+    number: int
+
+
+def _number(state: _State, group: int, block: int) -> int:
+    """How many groups of output blocks come before this one."""
+    blocks = state.tiling.blocks
+    return group * ceil_div(state.product.target.layout.blocks, blocks) + block // blocks
 
 
 def _constant_loads(state: _State) -> Iterator[Operation]:
@@ -217,26 +230,22 @@ def entry_loads(
         yield Operation("LOAD_WGT", Engine.LOAD, operands, (read,), (written,), label=f"{name} weights")
 
 
-def matrix_box(placed: Placed, group: int, blocks: tuple[int, int], rows: tuple[int, int], base: int, config: Config) -> Box:
+def matrix_box(
+    placed: Placed, group: int, blocks: tuple[int, int], rows: tuple[int, int], base: int, config: Config
+) -> Box:
     """The box of some channel blocks and rows (first and count of each) of a matrix, densely at `base` in `act`."""
     layout, row_bytes = placed.layout, config.row_bytes
     first = (group * layout.blocks + blocks[0]) * layout.plane + rows[0]
     return Box(placed.offset + first * row_bytes, base, rows[1], [(blocks[1], layout.plane * row_bytes, rows[1])])
 
 
-def _shared_residual(state: _State, place: _Place, index: int) -> Iterator[Operation]:
+def _shared_residual(state: _State, place: _Place) -> Iterator[Operation]:
     product = state.product
     if product.tail.residual is None or not product.has_shared_residual:
         return
-    base = state.shared.at(_shared_index(state, place))
+    base = state.shared.at(place.number)
     box = matrix_box(product.tail.residual, 0, (place.block, place.blocks), (0, 1), base, state.config)
     yield load_box(state.config, box, Padding(), place.blocks, f"{product.name} residual")
-
-
-def _shared_index(state: _State, place: _Place) -> int:
-    return place.group * ceil_div(state.product.target.layout.blocks, state.tiling.blocks) + (
-        place.block // state.tiling.blocks
-    )
 
 
 def _correction(state: _State, place: _Place) -> Iterator[Operation]:
@@ -254,9 +263,7 @@ def _correction(state: _State, place: _Place) -> Iterator[Operation]:
         reads: list[Span] = [("act", base, state.depth), ("wgt", place.weights, count * state.depth)]
         for name, operands in state.tiles.calls(tile, placement):
             label = f"{state.product.name} zero point"
-            yield Operation(
-                name, Engine.COMPUTE, operands, (*reads, *([sums] if index else [])), (sums,), label=label
-            )
+            yield Operation(name, Engine.COMPUTE, operands, (*reads, *([sums] if index else [])), (sums,), label=label)
 
 
 def _step(state: _State, step: Step, place: _Place, row: int, rows: int, index: int) -> Step:
@@ -266,25 +273,23 @@ def _step(state: _State, step: Step, place: _Place, row: int, rows: int, index: 
     step.loads.append(load_box(config, box, Padding(), state.depth * rows, f"{product.name} input"))
     out = matrix_box(product.target, place.group, (place.block, place.blocks), (row, rows), target, config)
     if product.tail.residual is not None and not product.has_shared_residual:
-        added = matrix_box(
-            product.tail.residual, place.group, (place.block, place.blocks), (row, rows), target, config
-        )
+        added = matrix_box(product.tail.residual, place.group, (place.block, place.blocks), (row, rows), target, config)
         step.loads.append(load_box(config, added, Padding(), place.blocks * rows, f"{product.name} residual"))
-    step.computes += _computes(state, place, rows, source, target)
+    step.computes += _computes(state, place, rows, index)
     step.stores.append(store_box(config, out, place.blocks * rows, product.name))
     return step
 
 
-def _computes(state: _State, place: _Place, rows: int, source: int, target: int) -> Iterator[Operation]:
+def _computes(state: _State, place: _Place, rows: int, index: int) -> Iterator[Operation]:
     """Yield the instructions of a tile; a residual beside common sums is added by an instruction of its own."""
     product, config = state.product, state.config
     tail, count = product.tail, place.blocks * state.sub_out
+    source, target, raw = state.left.at(index), state.out.at(index), state.raw.at(index) % config.acc_depth
     is_shared, is_split = product.has_shared_residual, bool(state.ones) and tail.residual is not None
-    base = state.shared.at(_shared_index(state, place)) if is_shared else target
+    base = state.shared.at(place.number) if is_shared else target
     written: Span = ("act", target % config.act_rows, place.blocks * rows)
     added: Span = ("act", base % config.act_rows, place.blocks * (1 if is_shared else rows))
     sums: Span = ("acc", place.sums, count)
-    raw = state.pads.acc.take(count * rows) if is_split else 0
     finish = Finish(
         tail.epilogue, bias=True, table=tail.table is not None, shared_parameters=True, shared_residual=is_shared
     )
@@ -350,9 +355,7 @@ def identity_rows(config: Config) -> Bytes:
     return np.eye(config.lanes, dtype=np.int8).reshape(-1).view(np.uint8)
 
 
-def transposition_steps(
-    layer: Transposition, pads: Scratchpads, tiles: TileTensorizer
-) -> Iterator[Step]:
+def transposition_steps(layer: Transposition, pads: Scratchpads, tiles: TileTensorizer) -> Iterator[Step]:
     """Yield the steps of a transposition: matrices, groups of channel blocks.
 
     Raises
@@ -388,9 +391,7 @@ def transposition_steps(
             blocks = min(at_once, source.blocks - block)
             rows = min(blocks * lanes, target.width - block * lanes)
             base, weights = slots.at(index), pads.wgt.take(count * blocks)
-            step.loads += entry_loads(
-                layer.source, group, 0, count, (block, blocks), weights, config, layer.name
-            )
+            step.loads += entry_loads(layer.source, group, 0, count, (block, blocks), weights, config, layer.name)
             step.computes += _transposed(layer, tiles, (count, blocks, rows), (identity, weights, parameters, base))
             out = matrix_box(layer.target, group, (0, target.blocks), (block * lanes, rows), base, config)
             step.stores.append(store_box(config, out, target.blocks * rows, layer.name))
@@ -402,7 +403,7 @@ def transposition_steps(
 def _fits_transposed(blocks: int, at_once: int, config: Config) -> bool:
     entries = blocks * (config.lanes // config.gemm.block_out)
     rows = config.lanes * (1 + 2 * blocks * at_once)
-    return rows <= config.act_rows and 2 * entries * at_once <= config.wgt_depth and entries <= config.prm_depth // 2
+    return rows <= config.act_rows and 2 * entries * at_once <= config.wgt_depth and entries <= config.prm_depth
 
 
 def _transposed(

@@ -14,9 +14,7 @@ SUITABLE = ("4x4", "8x8", "16x16", "32x16", "large")
 def _product(builder: GraphBuilder, x: str, y: str, zero: int, residual: str = "", table: bool = False) -> str:
     depth = builder.values[x].known_shape[-1]
     attributes = {"zero_in": zero, "zero_y": 0, "epilogue": builder.epilogue(bool(residual))}
-    return builder.node(
-        "qbatchmatmul", [x, y, *builder.scaled(1, depth), residual, builder.table(table)], attributes
-    )
+    return builder.node("qbatchmatmul", [x, y, *builder.scaled(1, depth), residual, builder.table(table)], attributes)
 
 
 @pytest.mark.parametrize("name", SUITABLE)
@@ -27,9 +25,12 @@ def test_products_equal_the_reference(name: str, seed: int) -> None:
     builder = GraphBuilder(rng)
     stack = ((), (1,), (3,), (1, 2), (2, 3), (1, 1))[seed]
     m, n, k = (int(v) for v in rng.integers(1, 40, 3))
+    n += n % 2 * (name == "4x4")  # an odd number of rows of 4 bytes would not begin with the bus
     x, y = builder.input(*stack, m, k), builder.input(*stack, n, k)
     kind = seed % 3
-    residual = "" if kind == 0 else builder.input(*stack, m, n) if kind == 1 else builder.input(*(1,) * len(stack), 1, n)
+    residual = (
+        "" if kind == 0 else builder.input(*stack, m, n) if kind == 1 else builder.input(*(1,) * len(stack), 1, n)
+    )
     zero = (0, -128, 5, -7, 127, -128)[seed]
     y = _product(builder, x, y, zero, residual, table=bool(rng.integers(2)))
     check(builder.graph(y), CONFIGS[name], rng)
@@ -39,6 +40,7 @@ def test_products_equal_the_reference(name: str, seed: int) -> None:
 @pytest.mark.parametrize("rows", [5, 32, 37])
 def test_attention_without_softmax_moves_nothing_on_the_host(name: str, rows: int) -> None:
     config = CONFIGS[name]
+    rows += rows % 2 * (name == "4x4")
     rng = np.random.default_rng(rows)
     builder = GraphBuilder(rng)
     heads, size = 3, config.lanes * 2

@@ -56,11 +56,13 @@ def _registers() -> Iterator[str]:
 
 
 def _constants(isa: InstructionSet) -> Iterator[str]:
-    yield "/* Opcodes and vector operations. */"
+    yield "/* Opcodes and operations. */"
     for instruction in isa.instructions:
         yield f"#define TW_OPCODE_{instruction.name} {int(instruction.opcode)}u"
     for op in isa.vector_ops:
         yield f"#define TW_VECTOR_{op.name.upper()} {op.code}u"
+    for row_op in isa.row_ops:
+        yield f"#define TW_ROW_{row_op.name.upper()} {row_op.code}u"
     yield ""
 
 

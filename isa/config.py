@@ -110,6 +110,7 @@ class Vector:
     """The vector unit."""
 
     multiply: bool = _switch(True, "whether the vector unit multiplies two operands")
+    rows: bool = _switch(False, "whether there is a unit for softmax and normalization along rows")
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ class Depthwise:
     enabled: bool = _switch(False, "whether the array has the depthwise mode")
     columns: int = _parameter(128, 16, 1024, "longest input row of a pass", power_of_two=True)
 
+
+#: Accumulators that hold the results of row operations.
+ROW_ACC_BITS = 32
 
 #: Rows of the depthwise window, by the multipliers of a lane.
 _WINDOW_ROWS = {4: 1, 8: 2, 16: 3, 32: 5, 64: 7}
@@ -161,6 +165,8 @@ class Config:
         for path, limits, value in self.describe_fields():
             _check_field(path, limits, value, _is_switch(path))
         self._check_depths()
+        if self.vector.rows and self.gemm.acc_bits != ROW_ACC_BITS:
+            raise ConfigError(f"`vector.rows` needs `gemm.acc_bits` = {ROW_ACC_BITS}, not {self.gemm.acc_bits}")
 
     def _check_depths(self) -> None:
         for path, depth, least in (

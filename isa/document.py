@@ -11,6 +11,7 @@ from tilewright.isa.instructions import Engine, Instruction, InstructionSet
 from tilewright.isa.ir import Allocate, Block, Call, For, If, Stmt, Store
 from tilewright.isa.ir_text import expression_text
 from tilewright.isa.registers import REGISTERS, Error
+from tilewright.isa.row_ops import EXP_BASE, EXP_STEP, LOG_BASE, LOG_STEP
 
 _INTRODUCTION = """\
 # The instruction set
@@ -47,7 +48,7 @@ def render(isa: InstructionSet) -> str:
     parts = [introduction, *_configuration(config), *_memories(config)]
     for instruction in isa.instructions:
         parts += _instruction(isa, instruction)
-    parts += [*_vector_ops(isa), *_registers()]
+    parts += [*_vector_ops(isa), *(_row_ops(isa) if isa.row_ops else ()), *_registers()]
     return "\n".join(parts) + "\n"
 
 
@@ -79,7 +80,8 @@ def _memories(config: Config) -> list[str]:
         f"{config.lanes} channels, the unit of LOAD_ACT and STORE_ACT",
         "wgt": "weights, `[entry][output channel * block_in + input channel]`",
         "acc": "sums, `[entry][batch row * block_out + output channel]`",
-        "prm": "epilogue parameters, 8 bytes a channel: bias (4 bytes, little endian), multiplier (3), shift (1)",
+        "prm": "epilogue parameters, 8 bytes a channel: bias (4 bytes, little endian), multiplier (3), shift (1)"
+        + ("; the shift's highest bit makes the sum negative before a bias is added" if config.vector.rows else ""),
         "tbl": "lookup tables, indexed by value + 128",
     }
     buffers = semantics.memories(config)
@@ -156,6 +158,22 @@ def _vector_ops(isa: InstructionSet) -> list[str]:
         "## Vector operations",
         "",
         *_table(("`op`", "name", "a step contributes", "steps combine by", "meaning"), rows),
+    ]
+
+
+def _row_ops(isa: InstructionSet) -> list[str]:
+    rows: list[tuple[object, ...]] = [
+        (op.code, f"`{op.name}`", op.reduce or "-", "yes" if op.uses_b else "no", op.doc) for op in isa.row_ops
+    ]
+    tables = [f"`{t.name}`: {', '.join(map(str, t.values))}" for t in (EXP_BASE, EXP_STEP, LOG_BASE, LOG_STEP)]
+    return [
+        "## Row operations",
+        "",
+        *_table(("`op`", "name", "channels and steps combine by", "reads b", "meaning"), rows),
+        "Powers and logarithms of two are interpolated in these tables:",
+        "",
+        *(f"- {text}" for text in tables),
+        "",
     ]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import InstructionSet, Opcode
-from tilewright.isa.ir import Binary, Cast, Expr, Select, Var
+from tilewright.isa.ir import variable_names
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS, memories
 
 Entries = NDArray[np.int64]
@@ -84,6 +84,8 @@ def footprint(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) ->
     match opcode:
         case Opcode.GEMM | Opcode.VECTOR:
             return _compute(isa, opcode, values)
+        case Opcode.ROW:
+            return _row(isa, values)
         case Opcode.DEPTHWISE:
             return _depthwise(isa.config, values)
         case Opcode.LOAD_ACT:
@@ -117,6 +119,20 @@ def _depthwise(config: Config, values: Mapping[str, int]) -> Footprint:
     if values["residual"]:
         act.append(_widened(_operand(values, "b", OUT_LOOPS), wide, config.act_depth))
     return Footprint(reads | {"act": np.unique(np.concatenate(act))}, _results(config, values))
+
+
+def _row(isa: InstructionSet, values: Mapping[str, int]) -> Footprint:
+    config = isa.config
+    if not all(values[f"extent_{n}"] for n in OUT_LOOPS + RED_LOOPS):
+        return Footprint({}, {})
+    act = _operand(values, "a", OUT_LOOPS + RED_LOOPS)
+    reads = {
+        **_epilogue_reads(config, values),
+        "act": _widened(act, config.gemm.block_out // config.atom, config.act_depth),
+    }
+    if any(op.uses_b for op in isa.row_ops if op.code == values["op"]):
+        reads["acc"] = _wrap(_operand(values, "b", OUT_LOOPS), config.acc_depth)
+    return Footprint(reads, _results(config, values))
 
 
 def _epilogue_reads(config: Config, values: Mapping[str, int]) -> dict[str, Entries]:
@@ -163,21 +179,7 @@ def _compute(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) -> 
 
 def uses_operand_b(isa: InstructionSet, code: int) -> bool:
     """Tell whether the vector operation of this number reads operand `b`."""
-    return any("b" in _variables(op.combine) for op in isa.vector_ops if op.code == code)
-
-
-def _variables(expr: Expr) -> set[str]:
-    match expr:
-        case Var(name):
-            return {name}
-        case Binary(_, left, right):
-            return _variables(left) | _variables(right)
-        case Select(condition, if_true, if_false):
-            return _variables(condition) | _variables(if_true) | _variables(if_false)
-        case Cast(_, value):
-            return _variables(value)
-        case _:
-            return set()
+    return any("b" in variable_names(op.combine) for op in isa.vector_ops if op.code == code)
 
 
 def _bytes(config: Config, first: Entries, count: int) -> Entries:

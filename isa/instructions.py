@@ -13,6 +13,8 @@ from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.fields import Field, FieldKind
 from tilewright.isa.ir import Buffer, Function, Stmt, Var
+from tilewright.isa.row_ops import OFFSET_BITS, ROW_OPS, SCALE_BITS, RowOp
+from tilewright.isa.row_semantics import row
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 from tilewright.isa.vector_ops import VECTOR_OPS, VectorOp
 
@@ -43,6 +45,7 @@ class Opcode(IntEnum):
     GEMM = 8
     VECTOR = 9
     DEPTHWISE = 10
+    ROW = 11
     STORE_ACT = 16
 
 
@@ -158,11 +161,14 @@ class InstructionSet:
     config : Config
     vector_ops : tuple of VectorOp
         The operations that VECTOR knows in this configuration.
+    row_ops : tuple of RowOp
+        The operations that ROW knows; none without `vector.rows`.
     instructions : tuple of Instruction
     """
 
     config: Config
     vector_ops: tuple[VectorOp, ...]
+    row_ops: tuple[RowOp, ...]
     instructions: tuple[Instruction, ...]
 
     @cached_property
@@ -248,10 +254,11 @@ def _operand(prefix: str, bits: int, space: str, names: Sequence[str], doc: str)
     )
 
 
-def _epilogue_fields(config: Config) -> tuple[Field, ...]:
-    has_residual = int(config.epilogue.residual)
+def _epilogue_fields(config: Config, *, has_second: bool = True) -> tuple[Field, ...]:
+    """Return the epilogue's fields; those for a second operand are empty where there cannot be one."""
+    has_residual = int(config.epilogue.residual and has_second)
     tables = config.epilogue.tables
-    has_zeros = int(config.epilogue.residual or config.vector.multiply)
+    has_zeros = int((config.epilogue.residual or config.vector.multiply) and has_second)
     scale = config.epilogue.multiplier_bits * has_residual
 
     def data(name: str, bits: int, doc: str, signed: bool = False) -> Field:
@@ -259,7 +266,7 @@ def _epilogue_fields(config: Config) -> tuple[Field, ...]:
 
     return (
         _flag("to_acc", "destination is acc (raw sums) instead of act"),
-        _flag("accumulate", "add acc[b] to the sum"),
+        _flag("accumulate", "add acc[b] to the sum", int(has_second)),
         _flag("bias_enable", "add the parameter entry's bias to the sum"),
         _flag("residual", "add act[b] with its own scale after requantization", has_residual),
         _flag("table_enable", "map the result through a lookup table", int(tables > 0)),
@@ -358,6 +365,48 @@ def _depthwise(config: Config) -> Instruction:
     )
 
 
+def _row_fields(config: Config) -> tuple[Field, ...]:
+    act, acc, prm = _bits(config.act_depth), _bits(config.acc_depth), _bits(config.prm_depth)
+    names = {op.name: op.code for op in ROW_OPS}
+    return (
+        *_header(Engine.COMPUTE),
+        _fence(),
+        *_loop_extents(config),
+        *_operand("a", max(act, acc), "act", OUT_LOOPS + RED_LOOPS, "operand a"),
+        Field("op", OP_BITS, FieldKind.CHOICE, "row operation", choices=names),
+        Field("tail", _bits(config.gemm.block_out), FieldKind.DATA, "channels in a reduction's last step; 0: all"),
+        Field("scale", SCALE_BITS, FieldKind.DATA, "factor or logarithm, by the operation"),
+        Field("offset", OFFSET_BITS, FieldKind.DATA, "addend or shift, by the operation"),
+        *_operand("b", max(act, acc), "acc", OUT_LOOPS, "operand b, an entry for each batch row, in acc"),
+        *_operand("p", prm, "prm", OUT_LOOPS, "epilogue parameters"),
+        *_operand("d", max(act, acc), "act", OUT_LOOPS, "destination (act or acc)"),
+        *_epilogue_fields(config, has_second=False),
+    )
+
+
+def _row(config: Config) -> Instruction:
+    first_mapping = min(op.code for op in ROW_OPS if not op.reduce)  # reductions have the lower numbers
+
+    def goes_to_acc(values: Mapping[str, Any]) -> Any:
+        return (values["op"] >= first_mapping) | (values["to_acc"] > values["bias_enable"])
+
+    def has_one_step(values: Mapping[str, Any]) -> Any:
+        extents = values["extent_red0"] | values["extent_red1"] | values["extent_red2"]
+        return (values["op"] < first_mapping) | (extents <= 1)
+
+    return Instruction(
+        Opcode.ROW,
+        Engine.COMPUTE,
+        _row_fields(config),
+        "reduce rows, or compute from each row's own result, then the epilogue",
+        lambda mem: row(config, mem, ROW_OPS),
+        constraints=(
+            Constraint("the result of a reduction must go to acc, without a bias", goes_to_acc),
+            Constraint("an operation that is no reduction must have reduction extents of 1", has_one_step),
+        ),
+    )
+
+
 def _box_fields(config: Config, engine: Engine) -> tuple[Field, ...]:
     rows = _bits(config.act_rows)
     return (
@@ -431,10 +480,11 @@ def instruction_set(config: Config, vector_ops: Sequence[VectorOp] = VECTOR_OPS)
             lambda mem: semantics.vector(config, mem, ops), exclusive=(("from_acc", "accumulate"),),
         ),
         *((_depthwise(config),) if config.depthwise.enabled else ()),
+        *((_row(config),) if config.vector.rows else ()),
         Instruction(
             Opcode.STORE_ACT, Engine.STORE, _box_fields(config, Engine.STORE),
             "store a strided box of rows from the activation scratchpad",
             lambda mem: semantics.store_act(config, mem),
         ),
     )  # fmt: skip
-    return InstructionSet(config, ops, table)
+    return InstructionSet(config, ops, ROW_OPS if config.vector.rows else (), table)

@@ -222,6 +222,28 @@ class Load(Expr):
         return self.buffer.dtype
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A constant array of integers, a part of the program itself."""
+
+    name: str
+    dtype: DType
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Expr):
+    """One entry of a constant table; the index must be in range wherever the value counts."""
+
+    table: Table
+    index: Expr
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the value."""
+        return self.table.dtype
+
+
 class Stmt:
     """Base of statements."""
 
@@ -307,3 +329,20 @@ def total(terms: Iterable[Expr]) -> Expr:
     for term in rest:
         result = result + term
     return result
+
+
+def variable_names(expr: Expr) -> frozenset[str]:
+    """Return the names of the variables that an expression reads."""
+    match expr:
+        case Var(name):
+            return frozenset((name,))
+        case Binary(_, left, right):
+            return variable_names(left) | variable_names(right)
+        case Select(condition, if_true, if_false):
+            return variable_names(condition) | variable_names(if_true) | variable_names(if_false)
+        case Cast(_, inner) | Lookup(_, inner):
+            return variable_names(inner)
+        case Load(_, indices):
+            return frozenset[str]().union(*map(variable_names, indices))
+        case _:
+            return frozenset()

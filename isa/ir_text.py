@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.isa.ir import Binary, BinaryOp, Cast, Const, Expr, Load, Select, Var
+from tilewright.isa.ir import Binary, BinaryOp, Cast, Const, Expr, Load, Lookup, Select, Var
 
 _PRECEDENCE = {
     "<": 1,
@@ -40,6 +40,8 @@ def _text(expr: Expr) -> tuple[str, int]:
             return f"select({_text(condition)[0]}, {_text(if_true)[0]}, {_text(if_false)[0]})", _ATOM
         case Load(buffer, indices):
             return f"{buffer.name}[{', '.join(_text(i)[0] for i in indices)}]", _ATOM
+        case Lookup(table, index):
+            return f"{table.name}[{_text(index)[0]}]", _ATOM
         case Binary(BinaryOp.MIN | BinaryOp.MAX as op, left, right):
             return f"{op}({_text(left)[0]}, {_text(right)[0]})", _ATOM
         case Binary(op, left, right):

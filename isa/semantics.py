@@ -21,6 +21,7 @@ from tilewright.isa.ir import (
     Expr,
     If,
     Load,
+    Lookup,
     Select,
     Stmt,
     Store,
@@ -28,6 +29,7 @@ from tilewright.isa.ir import (
     loops,
     total,
 )
+from tilewright.isa.row_ops import rounding_shift
 from tilewright.isa.vector_ops import VectorOp
 
 OUT_LOOPS = ("out0", "out1", "out2")
@@ -63,18 +65,17 @@ def affine(operand: str, loop_names: Sequence[str]) -> Expr:
     return total([field(f"{operand}_base"), *(field(name) * field(f"{operand}_{name}") for name in loop_names)])
 
 
-def _wrapped(address: Expr, depth: int) -> Expr:
+def wrapped(address: Expr, depth: int) -> Expr:
+    """Wrap a scratchpad address."""
     return address & (depth - 1)
 
 
-def _act_element(config: Config, act: Buffer, address: Expr, width: int, b: Expr, channel: Expr) -> Load:
-    """Element (`b`, `channel`) of an access `width` channels wide, aligned to its width."""
+def act_element(config: Config, act: Buffer, address: Expr, width: int, b: Expr, channel: Expr) -> Load:
+    """Return element (`b`, `channel`) of an access `width` channels wide, aligned to its width."""
     atoms = width // config.atom
     aligned = address & -atoms if atoms > 1 else address
     atom = (
-        _wrapped(aligned + channel // config.atom, config.act_depth)
-        if atoms > 1
-        else _wrapped(aligned, config.act_depth)
+        wrapped(aligned + channel // config.atom, config.act_depth) if atoms > 1 else wrapped(aligned, config.act_depth)
     )
     lane = channel % config.atom if atoms > 1 else channel
     return Load(act, (atom, b * config.atom + lane))
@@ -96,19 +97,20 @@ def _little_endian(buffer: Buffer, row: Expr, offset: Expr, count: int) -> Expr:
     return total([Load(buffer, (row, offset + i)).cast(DType.I64) << 8 * i for i in range(count)])
 
 
-def rounding_shift(value: Expr, shift: Expr) -> Expr:
-    """`value / 2**shift`, rounded half up; 64 bits."""
-    half = (Const(1, DType.I64) << shift) >> 1
-    return (value + half) >> shift
-
-
 def _requantized(config: Config, mem: Mapping[str, Buffer], x: Expr, channel: Expr) -> Expr:
     """Steps 3 of the epilogue: fixed-point scale, zero point, saturation."""
-    entry = _wrapped(affine("p", OUT_LOOPS), config.prm_depth)
+    entry = wrapped(affine("p", OUT_LOOPS), config.prm_depth)
     multiplier = _little_endian(mem["prm"], entry, channel * 8 + 4, 3) & ((1 << config.epilogue.multiplier_bits) - 1)
     shift = Load(mem["prm"], (entry, channel * 8 + 7)).cast(DType.I64) & 63
     scaled = rounding_shift(x.cast(DType.I64) * multiplier, shift)
     return saturate(scaled + field("zero_out"), -128, 127)
+
+
+def _is_negated(config: Config, mem: Mapping[str, Buffer], channel: Expr) -> Expr:
+    """Return whether the sum is subtracted from the bias: the highest bit of the shift's byte."""
+    entry = wrapped(affine("p", OUT_LOOPS), config.prm_depth)
+    negate = Load(mem["prm"], (entry, channel * 8 + 7)).cast(DType.I64) >> 7
+    return (negate & field("bias_enable")).differs(0)
 
 
 def _residual(y: Expr, b: Expr) -> Expr:
@@ -120,43 +122,48 @@ def _residual(y: Expr, b: Expr) -> Expr:
     return Select(field("residual").differs(0), saturate(shifted, -128, 127), y)
 
 
-def _epilogue(config: Config, mem: Mapping[str, Buffer], x: Buffer, b: Expr, lane: Expr, channel: Expr) -> Stmt:
-    """From the reduced value `x[lane]` to its destination, for one batch row `b` and output channel."""
+def _epilogue(config: Config, mem: Mapping[str, Buffer], x: Buffer, has_second: bool) -> Stmt:
+    """Return what leads from a reduced value in `x` to its destination, for one batch row and output channel."""
+    b, channel = Var("lane_b"), Var("lane_c")
+    lane = b * config.gemm.block_out + channel
     width = config.gemm.block_out
-    bias = _little_endian(mem["prm"], _wrapped(affine("p", OUT_LOOPS), config.prm_depth), channel * 8, 4).cast(
-        DType.I32
-    )
-    addend = Load(mem["acc"], (_wrapped(affine("b", OUT_LOOPS), config.acc_depth), lane))
+    bias = _little_endian(mem["prm"], wrapped(affine("p", OUT_LOOPS), config.prm_depth), channel * 8, 4).cast(DType.I32)
+    addend = Load(mem["acc"], (wrapped(affine("b", OUT_LOOPS), config.acc_depth), lane))
     zero = Const(0, DType.I32)
-    summed = wrap_acc(
-        config,
-        Load(x, (lane,))
-        + Select(field("accumulate").differs(0), addend, zero)
-        + Select(field("bias_enable").differs(0), bias, zero),
-    )
+    total_sum: Expr = Load(x, (lane,))
+    if has_second:
+        total_sum = total_sum + Select(field("accumulate").differs(0), addend, zero)
+    if config.vector.rows:
+        total_sum = Select(_is_negated(config, mem, channel), zero - total_sum, total_sum)
+    summed = wrap_acc(config, total_sum + Select(field("bias_enable").differs(0), bias, zero))
     y = _requantized(config, mem, Load(x, (lane,)), channel)
-    if config.epilogue.residual:
-        operand = _act_element(config, mem["act"], affine("b", OUT_LOOPS), width, b, channel).cast(DType.I64)
+    if config.epilogue.residual and has_second:
+        operand = act_element(config, mem["act"], affine("b", OUT_LOOPS), width, b, channel).cast(DType.I64)
         y = _residual(y, operand)
     y = y.maximum(field("clamp_low")).minimum(field("clamp_high"))
     if config.epilogue.tables:
         looked_up = Load(mem["tbl"], (field("table") & (config.epilogue.tables - 1), y + 128)).cast(DType.I64)
         y = Select(field("table_enable").differs(0), looked_up, y)
-    target = _act_element(config, mem["act"], affine("d", OUT_LOOPS), width, b, channel)
-    to_acc = Store(mem["acc"], (_wrapped(affine("d", OUT_LOOPS), config.acc_depth), lane), Load(x, (lane,)))
+    target = act_element(config, mem["act"], affine("d", OUT_LOOPS), width, b, channel)
+    to_acc = Store(mem["acc"], (wrapped(affine("d", OUT_LOOPS), config.acc_depth), lane), Load(x, (lane,)))
     to_act = Store(target.buffer, target.indices, y.cast(DType.I8))
     return Block((Store(x, (lane,), summed), If(field("to_acc").differs(0), to_acc, to_act)))
 
 
-def _compute(
+def compute(
     config: Config,
     mem: Mapping[str, Buffer],
     identity: Expr,
     step: Stmt,
     x: Buffer,
     reductions: Sequence[str] = RED_LOOPS,
+    *,
+    has_second: bool = True,
 ) -> Stmt:
-    """Output loops around (start at the identity, reduce, epilogue); nothing at all when any extent is zero."""
+    """Return output loops around (start at the identity, reduce, epilogue); nothing at all when any extent is zero.
+
+    `has_second`: the epilogue may take operand `b`.
+    """
     b, channel = Var("lane_b"), Var("lane_c")
     lane = b * config.gemm.block_out + channel
     lanes = [(b, config.gemm.batch), (channel, config.gemm.block_out)]
@@ -164,10 +171,15 @@ def _compute(
         (
             loops(lanes, Store(x, (lane,), identity)),
             loops([(Var(name), field(f"extent_{name}")) for name in reductions], step),
-            loops(lanes, _epilogue(config, mem, x, b, lane, channel)),
+            loops(lanes, _epilogue(config, mem, x, has_second)),
         )
     )
-    nest = loops([(Var(name), field(f"extent_{name}")) for name in OUT_LOOPS], Allocate(x, body))
+    return for_outputs(Allocate(x, body), reductions)
+
+
+def for_outputs(body: Stmt, reductions: Sequence[str] = RED_LOOPS) -> Stmt:
+    """Return the output loops around `body`; nothing at all when any extent, of reductions too, is zero."""
+    nest = loops([(Var(name), field(f"extent_{name}")) for name in OUT_LOOPS], body)
     first, *others = (field(f"extent_{name}") for name in reductions)
     reduces: Expr = first
     for other in others:
@@ -180,15 +192,15 @@ def gemm(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
     x = Buffer("x", DType.I32, (config.acc_lanes,))
     b, channel, k = Var("lane_b"), Var("lane_c"), Var("lane_k")
     lane = b * config.gemm.block_out + channel
-    a = _act_element(config, mem["act"], affine("a", OUT_LOOPS + RED_LOOPS), config.gemm.block_in, b, k)
-    entry = _wrapped(affine("w", OUT_LOOPS + RED_LOOPS), config.wgt_depth)
+    a = act_element(config, mem["act"], affine("a", OUT_LOOPS + RED_LOOPS), config.gemm.block_in, b, k)
+    entry = wrapped(affine("w", OUT_LOOPS + RED_LOOPS), config.wgt_depth)
     w = Load(mem["wgt"], (entry, channel * config.gemm.block_in + k))
     product = a.cast(DType.I32) * w.cast(DType.I32)
     step = loops(
         [(b, config.gemm.batch), (channel, config.gemm.block_out), (k, config.gemm.block_in)],
         Store(x, (lane,), Load(x, (lane,)) + product),
     )
-    return _compute(config, mem, Const(0, DType.I32), step, x)
+    return compute(config, mem, Const(0, DType.I32), step, x)
 
 
 def depthwise(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
@@ -205,17 +217,17 @@ def depthwise(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
     y = out1 * (field("double_y") + 1) + row
     z = out2 * (field("double_x") + 1) + column
     address = field("a_base") + out0 * field("a_out0") + y * field("a_row") + z * field("a_pixel")
-    a = _act_element(config, mem["act"], address, width, b, channel)
+    a = act_element(config, mem["act"], address, width, b, channel)
     window_row = row + config.window_rows - field("extent_red1")
     window_column = column + config.window_columns - field("extent_red2")
     element = channel * config.gemm.block_in + window_row * config.window_columns + window_column
-    entry = _wrapped(field("w_base") + out0 * field("w_out0"), config.wgt_depth)
+    entry = wrapped(field("w_base") + out0 * field("w_out0"), config.wgt_depth)
     product = a.cast(DType.I32) * Load(mem["wgt"], (entry, element)).cast(DType.I32)
     step = loops(
         [(b, config.gemm.batch), (channel, width)],
         Store(x, (lane,), Load(x, (lane,)) + product),
     )
-    return _compute(config, mem, Const(0, DType.I32), step, x, RED_LOOPS[1:])
+    return compute(config, mem, Const(0, DType.I32), step, x, RED_LOOPS[1:])
 
 
 def _identity(config: Config, reduce: str) -> int:
@@ -234,6 +246,8 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
             return Select(substitute(condition, values), substitute(if_true, values), substitute(if_false, values))
         case Cast(dtype, value):
             return Cast(dtype, substitute(value, values))
+        case Lookup(table, index):
+            return Lookup(table, substitute(index, values))
         case _:
             return expr
 
@@ -244,9 +258,9 @@ def _vector_operation(config: Config, mem: Mapping[str, Buffer], op: VectorOp) -
     lane = b * config.gemm.block_out + channel
     width = config.gemm.block_out
     address = affine("a", OUT_LOOPS + RED_LOOPS)
-    from_act = _act_element(config, mem["act"], address, width, b, channel).cast(DType.I32)
-    from_acc = Load(mem["acc"], (_wrapped(address, config.acc_depth), lane))
-    second = _act_element(config, mem["act"], affine("b", OUT_LOOPS), width, b, channel).cast(DType.I32)
+    from_act = act_element(config, mem["act"], address, width, b, channel).cast(DType.I32)
+    from_acc = Load(mem["acc"], (wrapped(address, config.acc_depth), lane))
+    second = act_element(config, mem["act"], affine("b", OUT_LOOPS), width, b, channel).cast(DType.I32)
     operands = {
         "a": Select(field("from_acc").differs(0), from_acc, from_act),
         "b": second,
@@ -256,7 +270,7 @@ def _vector_operation(config: Config, mem: Mapping[str, Buffer], op: VectorOp) -
     value = wrap_acc(config, substitute(op.combine, operands))
     reduced = wrap_acc(config, Binary(_REDUCE[op.reduce], Load(x, (lane,)), value))
     step = loops([(b, config.gemm.batch), (channel, width)], Store(x, (lane,), reduced))
-    return _compute(config, mem, Const(_identity(config, op.reduce), DType.I32), step, x)
+    return compute(config, mem, Const(_identity(config, op.reduce), DType.I32), step, x)
 
 
 def vector(config: Config, mem: Mapping[str, Buffer], ops: Sequence[VectorOp]) -> Stmt:
@@ -286,7 +300,7 @@ def load_act(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
     inside_rows = _between(i0, field("pad_top"), field("extent0"))
     inside_run = _between(x, field("pad_left"), field("extent_run"))
     source = _dma_address(i2, i1, i0 - field("pad_top"), x - field("pad_left"), config.row_bytes)
-    target = (_wrapped(_pad_entry(i2, i1, i0, x) * config.ratio + j, config.act_depth), k)
+    target = (wrapped(_pad_entry(i2, i1, i0, x) * config.ratio + j, config.act_depth), k)
     copy = Store(mem["act"], target, _dram(mem, config, source + j * config.atom_bytes + k).cast(DType.I8))
     fill = Store(mem["act"], target, field("pad_value").cast(DType.I8))
     nest = [
@@ -309,7 +323,7 @@ def load_plain(config: Config, mem: Mapping[str, Buffer], space: str) -> Stmt:
     depth, entry_bytes = buffer.shape
     i0, run, byte = Var("i0"), Var("run"), Var("byte")
     source = _dram(mem, config, field("dram_base") + i0 * field("dram_stride0") + run * entry_bytes + byte)
-    entry = _wrapped(field("base") + i0 * field("stride0") + run, depth)
+    entry = wrapped(field("base") + i0 * field("stride0") + run, depth)
     copy = Store(buffer, (entry, byte), source.cast(buffer.dtype))
     return loops([(i0, field("extent0")), (run, field("extent_run")), (byte, entry_bytes)], copy)
 
@@ -317,7 +331,7 @@ def load_plain(config: Config, mem: Mapping[str, Buffer], space: str) -> Stmt:
 def store_act(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
     """Return the meaning of STORE_ACT: a strided box of rows to DRAM."""
     i2, i1, i0, x, j, k = (Var(n) for n in ("i2", "i1", "i0", "run", "atom", "byte"))
-    source = (_wrapped(_pad_entry(i2, i1, i0, x) * config.ratio + j, config.act_depth), k)
+    source = (wrapped(_pad_entry(i2, i1, i0, x) * config.ratio + j, config.act_depth), k)
     target = _dram(mem, config, _dma_address(i2, i1, i0, x, config.row_bytes) + j * config.atom_bytes + k)
     copy = Store(target.buffer, target.indices, Load(mem["act"], source).cast(DType.U8))
     nest = [
@@ -334,13 +348,18 @@ def store_act(config: Config, mem: Mapping[str, Buffer]) -> Stmt:
 __all__ = [
     "OUT_LOOPS",
     "RED_LOOPS",
+    "act_element",
     "affine",
+    "compute",
     "depthwise",
     "field",
+    "for_outputs",
     "gemm",
     "load_act",
     "load_plain",
     "memories",
+    "rounding_shift",
     "store_act",
     "vector",
+    "wrapped",
 ]

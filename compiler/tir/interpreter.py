@@ -30,6 +30,7 @@ from tilewright.isa.ir import (
     Function,
     If,
     Load,
+    Lookup,
     Select,
     Stmt,
     Store,
@@ -230,6 +231,8 @@ def _expression(expr: Expr) -> _Value:
             return lambda env: convert(inner(env))
         case Load():
             return _load(expr)
+        case Lookup():
+            return _lookup(expr)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
 
@@ -255,5 +258,17 @@ def _load(expr: Load) -> _Value:
         array, place = find(env)
         value: Number = array[place].item()
         return bfloat16_value(int(value)) if is_bfloat else value
+
+    return run
+
+
+def _lookup(expr: Lookup) -> _Value:
+    values, index = expr.table.values, _expression(expr.index)
+
+    def run(env: _Env) -> Number:
+        place = int(index(env))
+        if not 0 <= place < len(values):
+            raise InterpretError(f"{expression_text(expr)}: index {place} is outside [{len(values)}]")
+        return values[place]
 
     return run

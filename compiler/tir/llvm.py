@@ -7,6 +7,7 @@ order. With `dispatcher` a further function runs a whole table of calls: many sm
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +30,11 @@ from tilewright.isa.ir import (
     Function,
     If,
     Load,
+    Lookup,
     Select,
     Stmt,
     Store,
+    Table,
     Var,
 )
 
@@ -284,6 +287,11 @@ def _emit_new(context: _Context, expr: Expr) -> Value:
             return scalars.cast(builder, _emit_expr(context, inner), inner.dtype, dtype)
         case Load(buffer, indices):
             return scalars.load(builder, _element_pointer(context, buffer, indices), buffer.dtype)
+        case Lookup(table, index):
+            place = scalars.cast(builder, _emit_expr(context, index), index.dtype, _INDEX)
+            element = scalars.memory_type(table.dtype)
+            pointer = builder.gep(_constant_array(builder.module, table), [place], source_etype=element)
+            return scalars.load(builder, pointer, table.dtype)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
 
@@ -299,6 +307,20 @@ def _element_pointer(context: _Context, buffer: Buffer, indices: tuple[Expr, ...
         place = value
     element = scalars.memory_type(buffer.dtype)
     return builder.gep(context.pointers[buffer.name], [place], inbounds=True, source_etype=element)
+
+
+def _constant_array(module: ll.Module, table: Table) -> Value:
+    """Return the address of a table's entries, which a module holds once."""
+    digest = zlib.crc32(repr((table.dtype, table.values)).encode())
+    name = f"{table.name}.{digest:08x}"
+    array = module.globals.get(name)
+    if array is None:
+        kind = ll.ArrayType(scalars.memory_type(table.dtype), len(table.values))
+        array = ll.GlobalVariable(module, kind, name)
+        array.linkage = "internal"
+        array.global_constant = True
+        array.initializer = ll.Constant(kind, list(table.values))
+    return array
 
 
 _INDEX = Var("").type

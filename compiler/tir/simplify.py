@@ -19,6 +19,7 @@ from tilewright.isa.ir import (
     For,
     Function,
     If,
+    Lookup,
     Select,
     Stmt,
     Var,
@@ -220,6 +221,8 @@ def _fold_top(inner: Expr, known: Ranges) -> Expr:
             return value
         case Cast(dtype, Const(value, source)):
             return Const(conversion(source, dtype)(value), dtype)
+        case Lookup(table, Const(place)) if 0 <= place < len(table.values):
+            return Const(table.values[int(place)], table.dtype)
         case _:
             return inner
 

@@ -21,9 +21,11 @@ from tilewright.isa.ir import (
     Function,
     If,
     Load,
+    Lookup,
     Select,
     Stmt,
     Store,
+    Table,
     Var,
 )
 from tilewright.isa.ir_text import expression_text
@@ -164,6 +166,10 @@ def _check_expr(expr: Expr, scope: _Scope) -> None:
                 raise scope.fail(f"select takes bool and two of one type, not {types}", expression_text(expr))
         case Load(buffer, indices):
             _check_access(buffer, indices, scope, expression_text(expr))
+        case Lookup(table, index):
+            _check_table(table, scope)
+            if not _is_integer(index.dtype):
+                raise scope.fail(f"an index must be an integer, not {index.dtype}", expression_text(expr))
         case Cast():
             pass
         case _:
@@ -176,6 +182,13 @@ def _check_const(value: int | float, dtype: DType, scope: _Scope) -> None:
     low = 0 if dtype in (DType.U8, DType.BOOL) else -(1 << (dtype.bits - 1))
     if not dtype.is_float and not low <= value < low + (1 << dtype.bits):
         raise scope.fail(f"{value} does not fit into {dtype}", str(value))
+
+
+def _check_table(table: Table, scope: _Scope) -> None:
+    if not table.values or not _is_integer(table.dtype):
+        raise scope.fail(f"table `{table.name}` must hold integers", f"{table.dtype}[{len(table.values)}]")
+    for value in table.values:
+        _check_const(value, table.dtype, scope)
 
 
 def _check_binary(expr: Binary, scope: _Scope) -> None:

@@ -15,6 +15,7 @@ from tilewright.isa.ir import (
     Function,
     If,
     Load,
+    Lookup,
     Select,
     Stmt,
     Store,
@@ -57,7 +58,7 @@ def operands_of(expr: Expr) -> tuple[Expr, ...]:
             return (left, right)
         case Select(condition, if_true, if_false):
             return (condition, if_true, if_false)
-        case Cast(_, value):
+        case Cast(_, value) | Lookup(_, value):
             return (value,)
         case Load(_, indices):
             return indices
@@ -105,6 +106,8 @@ def rebuild_expr(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
             return Cast(dtype, *new)
         case Load(buffer):
             return Load(buffer, new)
+        case Lookup(table):
+            return Lookup(table, *new)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
 

@@ -125,7 +125,13 @@ def configurations(draw: st.DrawFn) -> Config:
         strategy = st.booleans() if isinstance(value, bool) else st.sampled_from(_choices(limits))
         data.setdefault(section, {})[key] = draw(strategy)
     data["memory"] |= {"act_kib": 128, "wgt_kib": 64, "acc_kib": 32}
+    data["gemm"] |= {"acc_bits": 32} if data["vector"]["rows"] else {}
     return Config.from_dict(data)
+
+
+def test_rows_need_wide_accumulators() -> None:
+    with pytest.raises(ConfigError, match="`vector.rows` needs `gemm.acc_bits` = 32, not 24"):
+        Config.from_dict({"vector": {"rows": True}, "gemm": {"acc_bits": 24}})
 
 
 @settings(max_examples=60, deadline=None)

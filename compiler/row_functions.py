@@ -152,8 +152,8 @@ def _line(base: Table, step: Table, fraction: Integers, sign: int) -> Integers:
     rest_bits = LOG_FRACTION - (len(base.values).bit_length() - 1)
     segment, rest = fraction >> rest_bits, fraction & ((1 << rest_bits) - 1)
     bases, steps = np.array(base.values, np.int64), np.array(step.values, np.int64)
-    distance = _rounded(steps[segment] * rest, rest_bits)
-    return bases[segment] + sign * distance
+    point: Integers = bases[segment] + sign * _rounded(steps[segment] * rest, rest_bits)
+    return point
 
 
 def _rounded(value: Integers, shift: int) -> Integers:

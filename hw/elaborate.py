@@ -46,15 +46,19 @@ def component_verilog(component: wiring.Component, name: str) -> str:
     name : str
         Of the top module.
     """
-    definitions = Definitions(name)
-    text = rtlil.convert(component, name=name, platform=definitions, emit_src=False) + "\n" + definitions.rtlil
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "design.il"), Path(folder, "design.v")
-        source.write_text(text, encoding="utf-8")
+        source.write_text(component_rtlil(component, name), encoding="utf-8")
         design = libyosys.Design()
         for command in (f"read_rtlil {source}", *_PASSES, f"write_verilog -noattr {target}"):
             libyosys.Pass.call(design, f"tee -q {command}")  # run_pass prints every command on stdout
         return with_short_clearing(target.read_text(encoding="utf-8"))
+
+
+def component_rtlil(component: wiring.Component, name: str) -> str:
+    """Return any component in Yosys's own language, which keeps the attributes that synthesis looks at."""
+    definitions = Definitions(name)
+    return rtlil.convert(component, name=name, platform=definitions, emit_src=False) + "\n" + definitions.rtlil
 
 
 def with_short_clearing(verilog: str) -> str:

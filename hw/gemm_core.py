@@ -2,76 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.dot_product import DotProduct, delayed
+from tilewright.hw.packed_dot_product import PackedDotProduct
 from tilewright.hw.pipeline import ControlPipe
-from tilewright.hw.repeated import Repeated
 from tilewright.hw.timing import compute_timing
 from tilewright.isa.config import Config
-
-
-def tree_levels(block_in: int, stages: int) -> list[int]:
-    """Return how many levels of two-input adders stand before each register of the tree."""
-    levels = block_in.bit_length() - 1
-    return [levels // stages + (i < levels % stages) for i in range(stages)]
-
-
-class DotProduct(Repeated):
-    """A dot product a cycle, accumulated.
-
-    Parameters
-    ----------
-    config : Config
-
-    Members
-    -------
-    a, w : In(block_in int8)
-    en : In(stages)
-        Which registers take new values: products, the tree's levels, the accumulator.
-    first : In(1)
-        What reaches the accumulator starts a new sum.
-    x : Out(signed(acc_bits))
-    """
-
-    def __init__(self, config: Config):
-        self._config = config
-        timing = compute_timing(config)
-        self._levels = tree_levels(config.gemm.block_in, timing.tree)
-        operand = data.ArrayLayout(8, config.gemm.block_in)
-        super().__init__(
-            {
-                "a": In(operand),
-                "w": In(operand),
-                "en": In(timing.reduced - timing.operands),
-                "first": In(1),
-                "x": Out(signed(config.gemm.acc_bits)),
-            }
-        )
-
-    @property
-    def kind(self):
-        return (self._config.gemm,)
-
-    def elaborate_one(self, platform):
-        m = Module()
-        terms = [Signal(signed(16), name=f"product{k}", reset_less=True) for k in range(self._config.gemm.block_in)]
-        with m.If(self.en[0]):
-            m.d.sync += [t.eq(self.a[k].as_signed() * self.w[k].as_signed()) for k, t in enumerate(terms)]
-        for stage, levels in enumerate(self._levels):
-            sums = terms
-            for _ in range(levels):
-                sums = [x + y for x, y in zip(sums[::2], sums[1::2], strict=True)]
-            terms = [Signal(s.shape(), name=f"sum{stage}_{i}", reset_less=True) for i, s in enumerate(sums)]
-            with m.If(self.en[1 + stage]):
-                m.d.sync += [t.eq(s) for t, s in zip(terms, sums, strict=True)]
-        (total,) = terms
-        x = Signal(signed(self._config.gemm.acc_bits), reset_less=True)
-        with m.If(self.en[-1]):
-            m.d.sync += x.eq(Mux(self.first, 0, x) + total)
-        m.d.comb += self.x.eq(x)
-        return m
 
 
 class GemmCore(wiring.Component):
@@ -118,21 +57,51 @@ class GemmCore(wiring.Component):
         m.submodules.gemm_pipe = pipe = ControlPipe()
         pipe.add("valid", self.valid, resettable=True)
         pipe.add("first", self.first)
+        en = Cat(pipe.at("valid", i) for i in range(stages))
+        first = pipe.at("first", stages - 1)
         for row in range(self._config.gemm.batch):
-            for channel in range(self._config.gemm.block_out):
-                dot = DotProduct(self._config)
-                m.submodules[f"dot{row}_{channel}"] = dot
-                lane = row * self._config.gemm.block_out + channel
-                m.d.comb += [
-                    dot.a.eq(self._operand_a(row, lane)),
-                    dot.w.eq(self.w[channel]),
-                    dot.en.eq(Cat(pipe.at("valid", i) for i in range(stages))),
-                    dot.first.eq(pipe.at("first", stages - 1)),
-                    self.x[lane].eq(dot.x),
-                ]
+            if self._config.gemm.packed:
+                self._elaborate_pairs(m, row, en, first)
+            else:
+                self._elaborate_lanes(m, row, en, first)
         return m
 
-    def _operand_a(self, row: int, lane: int) -> Value:
-        """Return what a lane multiplies its channel's weights with."""
-        a = self.a[row].as_value()
-        return Mux(self.windowed, self.windows[lane].as_value(), a) if self._config.depthwise.enabled else a
+    def _elaborate_lanes(self, m: Module, row: int, en: Value, first: Value) -> None:
+        """Give a dot product to each lane of a row."""
+        windowed = self._config.depthwise.enabled
+        common = None if windowed else self._chained(m, f"a{row}", [self.a[row][k] for k in self._operands], en)
+        for channel in range(self._config.gemm.block_out):
+            lane = row * self._config.gemm.block_out + channel
+            m.submodules[f"dot{row}_{channel}"] = dot = DotProduct(self._config)
+            m.d.comb += [
+                dot.a.eq(Cat(common or self._windowed(m, row, lane, en))),
+                dot.w.eq(self.w[channel]),
+                dot.en.eq(en),
+                dot.first.eq(first),
+                self.x[lane].eq(dot.x),
+            ]
+
+    def _elaborate_pairs(self, m: Module, row: int, en: Value, first: Value) -> None:
+        """Give two neighbouring lanes of a row one row of multipliers."""
+        negated = [(-self.a[row][k].as_signed())[:9] for k in self._operands]
+        common = self._chained(m, f"negated{row}", negated, en)
+        for channel in range(0, self._config.gemm.block_out, 2):
+            m.submodules[f"pair{row}_{channel}"] = pair = PackedDotProduct(self._config)
+            m.d.comb += [pair.negated.eq(Cat(common)), pair.en.eq(en), pair.first.eq(first)]
+            for i in range(2):
+                lane = row * self._config.gemm.block_out + channel + i
+                m.d.comb += [pair.w[i].eq(self.w[channel + i]), self.x[lane].eq(pair.x[i])]
+
+    def _chained(self, m: Module, name: str, values: list[Value], en: Value) -> list[Value]:
+        """Delay operands by their places in their chains."""
+        length = self._config.gemm.cascade
+        return [delayed(m, f"{name}_{k}", value, k % length, en) for k, value in enumerate(values)]
+
+    def _windowed(self, m: Module, row: int, lane: int, en: Value) -> list[Value]:
+        """Return what a lane multiplies its channel's weights with: its window, or what its row has in common."""
+        operands = [Mux(self.windowed, self.windows[lane][k], self.a[row][k]) for k in self._operands]
+        return self._chained(m, f"a{lane}", operands, en)
+
+    @property
+    def _operands(self) -> range:
+        return range(self._config.gemm.block_in)

@@ -132,7 +132,7 @@ class ComputeTiming:
     operands : int
         Operands `a`, `w` and `b` are there.
     tree : int
-        Register stages between products and accumulators.
+        Register stages between the sums of the cascades (products, without) and the accumulators.
     reduced : int
         The accumulators hold the sum that includes this step.
     summed : int
@@ -159,10 +159,11 @@ class ComputeTiming:
 
 def compute_timing(config: Config) -> ComputeTiming:
     """Return the depths of the compute pipeline of a configuration."""
-    levels = config.gemm.block_in.bit_length() - 1
-    tree = max(2, -(-levels // TREE_LEVELS_PER_STAGE))  # at least as deep as the vector unit's operations
+    cascade = config.gemm.cascade
+    levels = (config.gemm.block_in // cascade).bit_length() - 1
+    tree = max(3 - cascade, -(-levels // TREE_LEVELS_PER_STAGE))  # at least as deep as the vector unit's operations
     operands = act_read_cycles(config)
-    reduced = operands + 1 + tree + 1
+    reduced = operands + cascade + tree + 1
     summed = reduced + ADDEND_CYCLES
     requantized = summed + REQUANTIZE_CYCLES
     blended = requantized + (RESIDUAL_CYCLES if config.epilogue.residual else 0)

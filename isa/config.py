@@ -61,6 +61,10 @@ class Gemm:
     block_in: int = _parameter(16, 4, 64, "input channels per step", power_of_two=True)
     block_out: int = _parameter(16, 4, 64, "output channels per step", power_of_two=True)
     acc_bits: int = _parameter(32, 20, 32, "accumulator width in bits; sums wrap")
+    cascade: int = _parameter(
+        1, 1, 64, "products that are added one after another, as DSP blocks do, before the adder tree", power_of_two=True
+    )
+    packed: bool = _switch(False, "whether each multiplier computes two int8 products (needs 25 x 18 bits)")
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ class Depthwise:
 #: Accumulators that hold the results of row operations.
 ROW_ACC_BITS = 32
 
+#: Products in a chain of multipliers that compute two each: more run over into each other.
+MOST_PACKED_PRODUCTS = 8
+
 #: Rows of the depthwise window, by the multipliers of a lane.
 _WINDOW_ROWS = {4: 1, 8: 2, 16: 3, 32: 5, 64: 7}
 
@@ -164,9 +171,23 @@ class Config:
             raise ConfigError(f"`name` must be a non-empty string, not {self.name!r}")
         for path, limits, value in self.describe_fields():
             _check_field(path, limits, value, _is_switch(path))
+        self._check_array()
         self._check_depths()
         if self.vector.rows and self.gemm.acc_bits != ROW_ACC_BITS:
             raise ConfigError(f"`vector.rows` needs `gemm.acc_bits` = {ROW_ACC_BITS}, not {self.gemm.acc_bits}")
+
+    def _check_array(self) -> None:
+        cascade, packed = self.gemm.cascade, self.gemm.packed
+        if cascade > self.gemm.block_in:
+            raise ConfigError(f"`gemm.cascade` must be at most `gemm.block_in` ({self.gemm.block_in}), not {cascade}")
+        if packed and cascade > MOST_PACKED_PRODUCTS:
+            raise ConfigError(
+                f"`gemm.cascade` must be at most {MOST_PACKED_PRODUCTS} with `gemm.packed`, not {cascade}"
+            )
+        if packed and self.depthwise.enabled:
+            raise ConfigError(
+                "`gemm.packed` must be false with `depthwise.enabled`: the products of windows have nothing in common"
+            )
 
     def _check_depths(self) -> None:
         for path, depth, least in (

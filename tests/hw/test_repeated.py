@@ -7,10 +7,12 @@ import re
 import pytest
 from amaranth.back import rtlil
 
+from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.elaborate import component_verilog
-from tilewright.hw.gemm_core import DotProduct, GemmCore
+from tilewright.hw.gemm_core import GemmCore
 from tilewright.hw.lookup_table import TableLane
 from tilewright.hw.memory_bank import MemoryBank
+from tilewright.hw.packed_dot_product import PackedDotProduct
 from tilewright.hw.repeated import Repeated
 from tilewright.hw.requantizer import Requantizer
 from tilewright.hw.residual_adder import ResidualAdder
@@ -22,7 +24,8 @@ from tilewright.isa.instructions import instruction_set
 
 _TINY = PRESETS["tiny"]
 REPEATED = (
-    DotProduct(_TINY), MemoryBank(8, 16, read_ports=2), Requantizer(_TINY), ResidualAdder(_TINY), RoundingShift(20),
+    DotProduct(_TINY), PackedDotProduct(_TINY.with_values(gemm={"packed": True})), MemoryBank(8, 16, read_ports=2),
+    Requantizer(_TINY), ResidualAdder(_TINY), RoundingShift(20),
     TableLane(_TINY), VectorLane(instruction_set(_TINY), VECTOR_DATAPATH),
 )  # fmt: skip
 

@@ -1,12 +1,12 @@
 /* Generated from the Tilewright instruction table; do not edit.
- * Configuration 16x16, hash e18d53bc83932329. */
+ * Configuration 16x16, hash 003b350d652cfe44. */
 #ifndef TILEWRIGHT_ISA_H
 #define TILEWRIGHT_ISA_H
 
 #include <stdint.h>
 #include <string.h>
 
-#define TW_CONFIG_HASH UINT64_C(0xe18d53bc83932329)
+#define TW_CONFIG_HASH UINT64_C(0x003b350d652cfe44)
 #define TW_MAGIC UINT32_C(0x544C5752)
 #define TW_INSTRUCTION_BYTES 64
 
@@ -74,7 +74,7 @@
 #define TW_ERROR_DEADLOCK 4u
 #define TW_ERROR_BUSY 5u
 
-/* Opcodes and vector operations. */
+/* Opcodes and operations. */
 #define TW_OPCODE_LOAD_ACT 1u
 #define TW_OPCODE_LOAD_WGT 2u
 #define TW_OPCODE_LOAD_PRM 3u

@@ -110,6 +110,17 @@ OPERATORS: Mapping[str, Operator] = {
         (_X, Operand("y"), *_SCALING, *_TAIL),
         {"zero_in": int, "zero_y": int, "epilogue": Epilogue},
     ),
+    "qsoftmax": Operator(
+        "probabilities along the last axis, `row_functions.softmax_rows`; bias, multiplier, shift [1]",
+        (_X, *_SCALING, *_TAIL),
+        {"scale": int, "epilogue": Epilogue},
+    ),
+    "qnormalize": Operator(
+        "x [...,C] normalized along the last axis, `row_functions.normalise_rows`, or its negative where negate [C] is "
+        "1; bias, multiplier, shift [C]",
+        (_X, Operand("negate", "int32", is_constant=True), *_SCALING, *_TAIL),
+        {"mean_scale": int, "mean_shift": int, "count_log": int, "epsilon": int, "epilogue": Epilogue},
+    ),
     "qadd": Operator(
         "the residual stage alone: y is x; both operands have the result's shape",
         (_X, Operand("residual"), Operand("table", is_constant=True, is_optional=True)),

@@ -18,6 +18,7 @@ from tilewright.compiler.graph.inputs import check_inputs
 from tilewright.compiler.graph.onnx_nodes import run_onnx_node
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.qops import Epilogue, Residual, Window
+from tilewright.compiler.row_functions import Normalization, normalise_rows, softmax_rows
 
 Int8 = NDArray[np.int8]
 Int64 = NDArray[np.int64]
@@ -117,6 +118,16 @@ def _qbatchmatmul(node: Node, arrays: Mapping[str, Array]) -> Array:
     x = arrays["x"].astype(np.float64) - node["zero_in"]
     y = arrays["y"].astype(np.float64) - node["zero_y"]  # sums of products stay far below 2**53
     return _epilogue(node, arrays, np.matmul(x, np.swapaxes(y, -1, -2)).astype(np.int64), channel_axis=-1)
+
+
+def _qsoftmax(node: Node, arrays: Mapping[str, Array]) -> Array:
+    return _epilogue(node, arrays, softmax_rows(arrays["x"], node["scale"]), channel_axis=-1)
+
+
+def _qnormalize(node: Node, arrays: Mapping[str, Array]) -> Array:
+    operands = Normalization(node["mean_scale"], node["mean_shift"], node["count_log"], node["epsilon"])
+    normal = normalise_rows(arrays["x"], operands)
+    return _epilogue(node, arrays, np.where(arrays["negate"], -normal, normal), channel_axis=-1)
 
 
 def _split_heads(node: Node, arrays: Mapping[str, Array]) -> Array:
@@ -221,6 +232,8 @@ _KERNELS: Mapping[str, Callable[[Node, Mapping[str, Array]], Array]] = {
     "qtable": lambda node, arrays: _looked_up(arrays["x"], arrays["table"]),
     "qpad": _qpad,
     "qbatchmatmul": _qbatchmatmul,
+    "qsoftmax": _qsoftmax,
+    "qnormalize": _qnormalize,
     "split_heads": _split_heads,
     "merge_heads": _merge_heads,
     "reshape": lambda node, arrays: arrays["x"].reshape(node["shape"]),

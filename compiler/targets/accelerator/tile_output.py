@@ -16,6 +16,7 @@ from tilewright.isa.ir import (
     Expr,
     Function,
     Load,
+    Select,
     Stmt,
     Store,
     Var,
@@ -149,6 +150,9 @@ class Output:
         if self.finish.bias or self.finish.epilogue:
             extra.append(self.parameters)
         if self.finish.bias:
+            if self.config.vector.rows:  # parameter entries may ask for the negative sum
+                negate = (Load(self.parameters, (*self._entry, Const(7))).cast(DType.I64) >> 7) & 1
+                x = Select(negate.differs(0), Const(0, DType.I32) - x, x)
             x = x + little_endian(self.parameters, self._entry, 0, 4).cast(DType.I32)
         summed = Store(self.sums, self.lane, wrap_acc(self.config, x))
         epilogue = self.finish.epilogue

@@ -121,7 +121,7 @@ class Vector:
 class Depthwise:
     """The depthwise mode of the array: every lane gets a window of its own channel."""
 
-    enabled: bool = _switch(False, "whether the array has the depthwise mode")
+    enabled: bool = _switch(True, "whether the array has the depthwise mode")
     columns: int = _parameter(128, 16, 1024, "longest input row of a pass", power_of_two=True)
 
 

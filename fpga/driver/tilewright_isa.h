@@ -1,12 +1,12 @@
 /* Generated from the Tilewright instruction table; do not edit.
- * Configuration 16x16, hash 003b350d652cfe44. */
+ * Configuration 16x16, hash 9f0ca830c13d57f7. */
 #ifndef TILEWRIGHT_ISA_H
 #define TILEWRIGHT_ISA_H
 
 #include <stdint.h>
 #include <string.h>
 
-#define TW_CONFIG_HASH UINT64_C(0x003b350d652cfe44)
+#define TW_CONFIG_HASH UINT64_C(0x9f0ca830c13d57f7)
 #define TW_MAGIC UINT32_C(0x544C5752)
 #define TW_INSTRUCTION_BYTES 64
 
@@ -81,6 +81,7 @@
 #define TW_OPCODE_LOAD_TBL 4u
 #define TW_OPCODE_GEMM 8u
 #define TW_OPCODE_VECTOR 9u
+#define TW_OPCODE_DEPTHWISE 10u
 #define TW_OPCODE_STORE_ACT 16u
 #define TW_VECTOR_SUM 0u
 #define TW_VECTOR_MAX 1u
@@ -429,6 +430,102 @@ static inline void tw_encode_vector(uint8_t *word, const struct tw_vector *field
     tw_pack(word, 385, 16, (uint64_t)fields->residual_multiplier_b);
     tw_pack(word, 401, 6, (uint64_t)fields->residual_shift);
     tw_pack(word, 407, 8, (uint64_t)fields->residual_zero_out);
+}
+
+/* DEPTHWISE: convolve every channel with its own kernel, then the epilogue. */
+struct tw_depthwise {
+    int64_t wait; /* take a token from these engines before starting (bit 0: load, bit 1: store) */
+    int64_t signal; /* give a token to these engines when complete (bit 0: load, bit 1: store) */
+    int64_t fence; /* start only when all earlier compute instructions have written their results */
+    int64_t extent_out0; /* channel blocks */
+    int64_t extent_out1; /* output rows */
+    int64_t extent_out2; /* output columns */
+    int64_t extent_red1; /* kernel rows, at most 3 */
+    int64_t extent_red2; /* kernel columns, at most 5 */
+    int64_t double_y; /* two input rows an output row instead of one */
+    int64_t double_x; /* two input columns an output column instead of one */
+    int64_t a_base; /* operand a: first entry */
+    int64_t a_out0; /* operand a: stride of loop out0 */
+    int64_t a_row; /* operand a: stride of loop row */
+    int64_t a_pixel; /* operand a: stride of loop pixel */
+    int64_t w_base; /* operand w: first entry */
+    int64_t w_out0; /* operand w: stride of loop out0 */
+    int64_t b_base; /* operand b (residual in act, addend in acc): first entry */
+    int64_t b_out0; /* operand b (residual in act, addend in acc): stride of loop out0 */
+    int64_t b_out1; /* operand b (residual in act, addend in acc): stride of loop out1 */
+    int64_t b_out2; /* operand b (residual in act, addend in acc): stride of loop out2 */
+    int64_t p_base; /* epilogue parameters: first entry */
+    int64_t p_out0; /* epilogue parameters: stride of loop out0 */
+    int64_t p_out1; /* epilogue parameters: stride of loop out1 */
+    int64_t p_out2; /* epilogue parameters: stride of loop out2 */
+    int64_t d_base; /* destination (act or acc): first entry */
+    int64_t d_out0; /* destination (act or acc): stride of loop out0 */
+    int64_t d_out1; /* destination (act or acc): stride of loop out1 */
+    int64_t d_out2; /* destination (act or acc): stride of loop out2 */
+    int64_t to_acc; /* destination is acc (raw sums) instead of act */
+    int64_t accumulate; /* add acc[b] to the sum */
+    int64_t bias_enable; /* add the parameter entry's bias to the sum */
+    int64_t residual; /* add act[b] with its own scale after requantization */
+    int64_t table_enable; /* map the result through a lookup table */
+    int64_t table; /* which lookup table */
+    int64_t zero_out; /* zero point after requantization */
+    int64_t clamp_low; /* smallest result */
+    int64_t clamp_high; /* largest result */
+    int64_t zero_a; /* zero point of the first operand of residual and multiply */
+    int64_t zero_b; /* zero point of operand b */
+    int64_t residual_multiplier_a; /* scale of the requantized sum */
+    int64_t residual_multiplier_b; /* scale of operand b */
+    int64_t residual_shift; /* right shift of the residual sum */
+    int64_t residual_zero_out; /* zero point after the residual */
+};
+
+static inline void tw_encode_depthwise(uint8_t *word, const struct tw_depthwise *fields)
+{
+    memset(word, 0, TW_INSTRUCTION_BYTES);
+    tw_pack(word, 0, 6, TW_OPCODE_DEPTHWISE);
+    tw_pack(word, 6, 2, (uint64_t)fields->wait);
+    tw_pack(word, 8, 2, (uint64_t)fields->signal);
+    tw_pack(word, 10, 1, (uint64_t)fields->fence);
+    tw_pack(word, 11, 14, (uint64_t)fields->extent_out0);
+    tw_pack(word, 25, 14, (uint64_t)fields->extent_out1);
+    tw_pack(word, 39, 14, (uint64_t)fields->extent_out2);
+    tw_pack(word, 53, 2, (uint64_t)fields->extent_red1);
+    tw_pack(word, 55, 3, (uint64_t)fields->extent_red2);
+    tw_pack(word, 58, 1, (uint64_t)fields->double_y);
+    tw_pack(word, 59, 1, (uint64_t)fields->double_x);
+    tw_pack(word, 60, 13, (uint64_t)fields->a_base);
+    tw_pack(word, 73, 13, (uint64_t)fields->a_out0);
+    tw_pack(word, 86, 13, (uint64_t)fields->a_row);
+    tw_pack(word, 99, 13, (uint64_t)fields->a_pixel);
+    tw_pack(word, 112, 9, (uint64_t)fields->w_base);
+    tw_pack(word, 121, 9, (uint64_t)fields->w_out0);
+    tw_pack(word, 130, 13, (uint64_t)fields->b_base);
+    tw_pack(word, 143, 13, (uint64_t)fields->b_out0);
+    tw_pack(word, 156, 13, (uint64_t)fields->b_out1);
+    tw_pack(word, 169, 13, (uint64_t)fields->b_out2);
+    tw_pack(word, 182, 7, (uint64_t)fields->p_base);
+    tw_pack(word, 189, 7, (uint64_t)fields->p_out0);
+    tw_pack(word, 196, 7, (uint64_t)fields->p_out1);
+    tw_pack(word, 203, 7, (uint64_t)fields->p_out2);
+    tw_pack(word, 210, 13, (uint64_t)fields->d_base);
+    tw_pack(word, 223, 13, (uint64_t)fields->d_out0);
+    tw_pack(word, 236, 13, (uint64_t)fields->d_out1);
+    tw_pack(word, 249, 13, (uint64_t)fields->d_out2);
+    tw_pack(word, 262, 1, (uint64_t)fields->to_acc);
+    tw_pack(word, 263, 1, (uint64_t)fields->accumulate);
+    tw_pack(word, 264, 1, (uint64_t)fields->bias_enable);
+    tw_pack(word, 265, 1, (uint64_t)fields->residual);
+    tw_pack(word, 266, 1, (uint64_t)fields->table_enable);
+    tw_pack(word, 267, 1, (uint64_t)fields->table);
+    tw_pack(word, 268, 8, (uint64_t)fields->zero_out);
+    tw_pack(word, 276, 8, (uint64_t)fields->clamp_low);
+    tw_pack(word, 284, 8, (uint64_t)fields->clamp_high);
+    tw_pack(word, 292, 8, (uint64_t)fields->zero_a);
+    tw_pack(word, 300, 8, (uint64_t)fields->zero_b);
+    tw_pack(word, 308, 16, (uint64_t)fields->residual_multiplier_a);
+    tw_pack(word, 324, 16, (uint64_t)fields->residual_multiplier_b);
+    tw_pack(word, 340, 6, (uint64_t)fields->residual_shift);
+    tw_pack(word, 346, 8, (uint64_t)fields->residual_zero_out);
 }
 
 /* STORE_ACT: store a strided box of rows from the activation scratchpad. */

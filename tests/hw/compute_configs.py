@@ -21,5 +21,7 @@ COMPUTE_CONFIGS: dict[str, Config] = {
     "no_residual": _TINY.with_values(epilogue={"residual": False}),
     "no_tables": _TINY.with_values(epilogue={"tables": 0}),
     "no_multiply": _TINY.with_values(vector={"multiply": False}, epilogue={"tables": 1}),
-    "bare": _TINY.with_values(vector={"multiply": False}, epilogue={"tables": 0, "residual": False}),
+    "bare": _TINY.with_values(
+        vector={"multiply": False}, epilogue={"tables": 0, "residual": False}, depthwise={"enabled": False}
+    ),
 }

@@ -24,7 +24,9 @@ TIMING_CONFIGS: Mapping[str, Config] = {
         queue={"load": 2, "compute": 2, "store": 2, "token_bits": 2},
         bus={"burst_beats": 2, "reads_in_flight": 32, "writes_in_flight": 32},
     ),
-    "bare": _TINY.with_values(vector={"multiply": False}, epilogue={"tables": 0, "residual": False}),
+    "bare": _TINY.with_values(
+        vector={"multiply": False}, epilogue={"tables": 0, "residual": False}, depthwise={"enabled": False}
+    ),
     "batch2_bus256": _TINY.with_values(gemm={"batch": 2}, memory=_ROOM, bus={"data_bits": 256}),
     "4_to_16_batch2": _TINY.with_values(
         gemm={"block_out": 16, "batch": 2}, memory=_ROOM, bus={"data_bits": 128, "reads_in_flight": 2}

@@ -97,14 +97,15 @@ def test_windows(block_in: int, kernel: int, windows: int, rng: np.random.Genera
     assert computes == windows * tiles
 
 
-@pytest.mark.parametrize("case", ["dilation", "stride", "multiplier"])
+@pytest.mark.parametrize("case", ["dilation", "stride", "multiplier", "disabled"])
 def test_falls_back(case: str, rng: np.random.Generator) -> None:
     strides, dilations = ((3, 1) if case == "stride" else (1, 1)), ((2, 1) if case == "dilation" else (1, 1))
     builder = GraphBuilder(rng)
     outputs = 12 if case == "multiplier" else 6
     x = builder.input(1, 6, 11, 9)
     y = builder.conv(x, outputs, Window((3, 3), strides, (1, 1, 1, 1), dilations), 6)
-    program = check(builder.graph(y), DEPTHWISE["8x8"], rng)
+    config = DEPTHWISE["8x8"].with_values(depthwise={"enabled": case != "disabled"})
+    program = check(builder.graph(y), config, rng)
     assert "depthwise" not in program.layers[0].tiling
 
 

@@ -26,7 +26,7 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_parameters,
     pack_weights,
 )
-from tilewright.compiler.targets.accelerator.legality import STACKED, is_depthwise
+from tilewright.compiler.targets.accelerator.legality import ROWWISE, STACKED, is_depthwise
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
@@ -122,7 +122,7 @@ def layer_steps(
             steps, cycles, tiling = _depthwise(context, node, sources, target, blocks)
         elif node.op in ("qconv2d", "qmatmul"):
             steps, cycles, tiling = _multiplied(context, node, sources, target, blocks)
-        elif node.op in STACKED:
+        elif node.op in (*STACKED, *ROWWISE):
             steps, cycles, tiling = attention_layer(context, node, layer_name(node), sources, target)
         elif node.op in ("qpad", "qconcat"):
             steps, cycles, tiling = _copied(context, node, sources, target), 0, ""

@@ -254,13 +254,17 @@ def unpack_weights(data: Bytes, shape: tuple[int, ...], config: Config) -> NDArr
     return np.ascontiguousarray(dense[:outputs, :depth])
 
 
-def pack_parameters(bias: Array, multiplier: Array, shift: Array, channels: int, config: Config) -> Bytes:
+def pack_parameters(
+    bias: Array, multiplier: Array, shift: Array, channels: int, config: Config, negate: Array | None = None
+) -> Bytes:
     """Return parameter entries: records of bias (int32), multiplier (uint24) and shift (uint8), `[entry][block_out]`.
 
     Parameters
     ----------
     bias, multiplier, shift
         One value a channel, or one for all.
+    negate
+        1 for each channel whose sum is subtracted from the bias instead of added to it.
     channels
         Number of channels; entries are filled up to whole rows of `lanes`.
     """
@@ -268,6 +272,8 @@ def pack_parameters(bias: Array, multiplier: Array, shift: Array, channels: int,
     records = np.zeros((padded, 2), np.uint32)
     records[:channels, 0] = np.broadcast_to(bias.astype(np.int32), (channels,)).view(np.uint32)
     records[:channels, 1] = multiplier.astype(np.uint32) | (shift.astype(np.uint32) << 24)
+    if negate is not None:
+        records[:channels, 1] |= negate.astype(np.uint32) << 31
     return records.astype("<u4").reshape(-1).view(np.uint8)
 
 

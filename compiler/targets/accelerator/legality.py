@@ -14,6 +14,8 @@ ELEMENTWISE = ("qadd", "qclamp", "qtable", "qrequantize")
 MOVEMENT = ("reshape", "transpose", "split_heads", "merge_heads")
 #: Operators on stacks of matrices.
 STACKED = ("qbatchmatmul", "transpose")
+#: Operators on rows of matrices, or of stacks of them.
+ROWWISE = ("qsoftmax", "qnormalize")
 _IMAGE_OPERATORS = ("qconv2d", "qmaxpool", "qavgpool", "qglobalavgpool")
 
 
@@ -39,7 +41,19 @@ def refusal(graph: Graph, node: Node, config: Config) -> str | None:
         return _pad_refusal(graph, node)
     if node.op == "qconcat":
         return _concat_refusal(graph, node, config)
+    if node.op in ROWWISE:
+        return _rows_refusal(graph, node, config) or _epilogue_refusal(graph, node, config)
     return _epilogue_refusal(graph, node, config) or _sum_refusal(graph, node, config)
+
+
+def _rows_refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    if not config.vector.rows:
+        return "the configuration has no operations along rows (`vector.rows`)"
+    channels, parts = graph.shape(node.output)[-1], config.lanes // config.gemm.block_out
+    steps = -(-channels // config.gemm.block_out)
+    if steps > parts and steps % parts:
+        return f"{channels} channels end within a row of {config.lanes} lanes, block_out {config.gemm.block_out}"
+    return None
 
 
 def stack_refusal(graph: Graph, node: Node, config: Config) -> str | None:

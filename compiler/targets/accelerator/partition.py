@@ -9,7 +9,14 @@ from typing import NamedTuple
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.targets.accelerator.folding import choose_fold, folded_layout
 from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout, layout_of, stack_layout
-from tilewright.compiler.targets.accelerator.legality import ELEMENTWISE, MOVEMENT, STACKED, is_depthwise, refusal
+from tilewright.compiler.targets.accelerator.legality import (
+    ELEMENTWISE,
+    MOVEMENT,
+    ROWWISE,
+    STACKED,
+    is_depthwise,
+    refusal,
+)
 from tilewright.isa.config import Config
 
 
@@ -156,9 +163,10 @@ class _Splitter:
     def _form_of(self, node: Node, name: str) -> Form:
         """The form in which a node reads or writes a value."""
         x = node.inputs[0]
-        if node.op in STACKED or (node.op in ELEMENTWISE and stack_form(self.graph, x) in self.on_device):
+        is_free = node.op in (*ELEMENTWISE, *ROWWISE)
+        if node.op in STACKED or (is_free and stack_form(self.graph, x) in self.on_device):
             return stack_form(self.graph, name)
-        if node.op == "qmatmul":
+        if node.op in ("qmatmul", *ROWWISE):
             return Form(name, True)
         if node.op in (*ELEMENTWISE, "qconcat"):
             return Form(name, Form(x, True) in self.on_device or len(self.graph.shape(x)) != 4)

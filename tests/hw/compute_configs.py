@@ -17,7 +17,7 @@ COMPUTE_CONFIGS: dict[str, Config] = {
     "acc24": _TINY.with_values(gemm={"acc_bits": 24}, epilogue={"tables": 4, "multiplier_bits": 8}),
     "acc20_deep_acc": _TINY.with_values(gemm={"acc_bits": 20}, memory={"act_kib": 1, "acc_kib": 16}),
     "cascade": _TINY.with_values(gemm={"cascade": 4}),
-    "packed": _TINY.with_values(gemm={"cascade": 2, "packed": True}),
+    "packed": _TINY.with_values(gemm={"cascade": 2, "packed": True}, depthwise={"enabled": False}),
     "no_residual": _TINY.with_values(epilogue={"residual": False}),
     "no_tables": _TINY.with_values(epilogue={"tables": 0}),
     "no_multiply": _TINY.with_values(vector={"multiply": False}, epilogue={"tables": 1}),

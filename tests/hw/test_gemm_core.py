@@ -12,7 +12,7 @@ from tilewright.isa.config import Config, Depthwise, Gemm, Memory
 from tilewright.isa.errors import ConfigError
 
 MEMORY = Memory(act_kib=8, wgt_kib=16, acc_kib=2)
-NO_WINDOWS, WINDOWS = Depthwise(), Depthwise(enabled=True)
+NO_WINDOWS, WINDOWS = Depthwise(enabled=False), Depthwise(enabled=True)
 
 
 def config(depthwise: Depthwise = NO_WINDOWS, **gemm: int) -> Config:

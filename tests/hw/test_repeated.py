@@ -7,6 +7,7 @@ import re
 import pytest
 from amaranth.back import rtlil
 
+from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.elaborate import component_verilog
 from tilewright.hw.gemm_core import GemmCore
@@ -24,7 +25,7 @@ from tilewright.isa.instructions import instruction_set
 
 _TINY = PRESETS["tiny"]
 REPEATED = (
-    DotProduct(_TINY), PackedDotProduct(_TINY.with_values(gemm={"packed": True})), MemoryBank(8, 16, read_ports=2),
+    DotProduct(_TINY), PackedDotProduct(COMPUTE_CONFIGS["packed"]), MemoryBank(8, 16, read_ports=2),
     Requantizer(_TINY), ResidualAdder(_TINY), RoundingShift(20),
     TableLane(_TINY), VectorLane(instruction_set(_TINY), VECTOR_DATAPATH),
 )  # fmt: skip

@@ -49,6 +49,8 @@ def fold_binary(op: BinaryOp, left: Expr, right: Expr) -> Expr:
         return right
     if op is BinaryOp.AND and left.dtype is DType.BOOL:
         return _fold_and(left, right)
+    if op is BinaryOp.AND and isinstance(right, Const) and right.value == 0:
+        return right
     return Binary(op, left, right)
 
 

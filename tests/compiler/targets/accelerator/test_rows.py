@@ -59,7 +59,7 @@ def test_normalization_equals_the_reference(name: str, removes_mean: bool) -> No
 
 
 @pytest.mark.parametrize("name", ["4x4", "16x16", "32x16", "large"])
-@pytest.mark.parametrize("rows", [6, 37])
+@pytest.mark.parametrize("rows", [6, 53])
 def test_a_transformer_layer_runs_on_the_device(name: str, rows: int) -> None:
     config = WITH_ROWS[name]
     rows += rows % 2 * (name == "4x4")

@@ -51,13 +51,16 @@ class NetworkBuilder:
         constants = {"weight": weight, **scaling(outputs, depth * kernel**2, self._rng, self._bits)}
         return self._node("qconv2d", (x, *self._add(constants), residual, ""), attributes)
 
-    def matrix(self, x: str, columns: int) -> str:
+    def matrix(self, x: str, columns: int, residual: str = "", table: bool = False) -> str:
         """Add a fully connected layer."""
         depth = self._shape(x)[-1]
         weight = self._rng.integers(-128, 128, (depth, columns), np.int8)
         constants = {"weight": weight, **scaling(columns, depth, self._rng, self._bits)}
-        attributes = {"zero_in": 0, "epilogue": Epilogue()}
-        return self._node("qmatmul", (x, *self._add(constants), "", ""), attributes)
+        if table:
+            constants["table"] = self._rng.integers(-128, 128, 256, np.int8)
+        attributes = {"zero_in": 0, "epilogue": self._epilogue(bool(residual), False)}
+        names = self._add(constants)
+        return self._node("qmatmul", (x, *names[:4], residual, *(names[4:] or ("",))), attributes)
 
     def max_pool(self, x: str, kernel: int, stride: int) -> str:
         """Add a max pool that keeps the size but for its stride."""
@@ -107,9 +110,9 @@ class NetworkBuilder:
         return name
 
 
-def resnet18_graph(rng: np.random.Generator, size: int = 224, classes: int = 1000) -> Graph:
-    """Return ResNet-18 for one image of `size` x `size` pixels."""
-    net = NetworkBuilder("resnet18", (1, 3, size, size), rng)
+def resnet18_graph(rng: np.random.Generator, size: int = 224, classes: int = 1000, batch: int = 1) -> Graph:
+    """Return ResNet-18 for images of `size` x `size` pixels."""
+    net = NetworkBuilder("resnet18", (batch, 3, size, size), rng)
     x = net.max_pool(net.convolution("x", 64, 7, 2), 3, 2)
     inputs = 64
     for channels, stride in RESNET18_STAGES:
@@ -121,9 +124,9 @@ def resnet18_graph(rng: np.random.Generator, size: int = 224, classes: int = 100
     return net.graph(net.matrix(net.global_average(x), classes))
 
 
-def mobilenet_v2_graph(rng: np.random.Generator, size: int = 224, classes: int = 1000) -> Graph:
-    """Return MobileNetV2 1.0 for one image of `size` x `size` pixels."""
-    net = NetworkBuilder("mobilenet_v2", (1, 3, size, size), rng)
+def mobilenet_v2_graph(rng: np.random.Generator, size: int = 224, classes: int = 1000, batch: int = 1) -> Graph:
+    """Return MobileNetV2 1.0 for images of `size` x `size` pixels."""
+    net = NetworkBuilder("mobilenet_v2", (batch, 3, size, size), rng)
     x, inputs = net.convolution("x", 32, 3, 2), 32
     for expansion, channels, blocks, stride in MOBILENET_V2_STAGES:
         for first in (stride, *(1,) * (blocks - 1)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tilewright.compiler.graph.graph import Graph
-from tilewright.compiler.qops import window
+from tilewright.compiler.qops import Window, operand, window
 from tilewright.compiler.targets.accelerator.depthwise_tiling import choose_depthwise_tiling
 from tilewright.compiler.targets.accelerator.layout import TensorLayout, ceil_div
 from tilewright.compiler.targets.accelerator.legality import is_depthwise
@@ -59,6 +59,9 @@ class Kept:
         return replace(self.resident, first_block=blocks[0]) if blocks else self.resident
 
 
+#: What a matrix product reads for one result.
+_POINT = Window((1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
+
 #: What is kept before two layers, and after them.
 Around = tuple[Kept | None, Kept | None]
 
@@ -66,8 +69,8 @@ Around = tuple[Kept | None, Kept | None]
 def plan_chain(graph: Graph, config: Config, launch: LaunchPlan, root: Callable[[Form], Form]) -> dict[int, Kept]:
     """Return what layers of a launch keep, by their index.
 
-    A convolution keeps its output for the next layer, another convolution, where both still find a tiling with what is
-    left of `act`, and are estimated to take fewer cycles so.
+    A convolution or matrix product keeps its output for the next layer, another one, where both still find a tiling
+    with what is left of `act`, and are estimated to take fewer cycles so.
 
     Parameters
     ----------
@@ -100,7 +103,11 @@ def _is_chainable(graph: Graph, config: Config, producer: LayerPlan, consumer: L
 
 
 def _is_supported(graph: Graph, config: Config, layer: LayerPlan) -> bool:
-    if layer.node.op != "qconv2d" or form_layout(graph, layer.target, config).groups > 1:
+    if form_layout(graph, layer.target, config).groups > 1:
+        return False
+    if layer.node.op == "qmatmul":
+        return operand(layer.node, "weight") in graph.constants
+    if layer.node.op != "qconv2d":
         return False
     return layer.node["groups"] == 1 or is_depthwise(graph, layer.node, config)
 
@@ -113,7 +120,7 @@ def _has_other_readers(launch: LaunchPlan, index: int, form: Form, root: Callabl
 def _resident(graph: Graph, config: Config, producer: LayerPlan, consumer: LayerPlan) -> Resident:
     """The output with the border that its reader wants."""
     layout, result = (form_layout(graph, layer.target, config) for layer in (producer, consumer))
-    w = window(graph, consumer.node)
+    w = _POINT if consumer.node.op == "qmatmul" else window(graph, consumer.node)
     top, left = w.pads[:2]
     needed = [
         (extent - 1) * stride + (kernel - 1) * dilation + 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 from tilewright.compiler.targets.accelerator.problem import Problem, Tiling, chunk_entries, reductions
 from tilewright.isa.config import Config
+from tilewright.isa.instructions import instruction_set
 
 #: Cycles from the start of a load instruction to its first data, about; as much again for a store's response.
 LATENCY_CYCLES = 60
@@ -63,7 +65,7 @@ def estimate(problem: Problem, tiling: Tiling, config: Config) -> Cost:
     last_blocks = problem.out_blocks - (co_groups - 1) * tiling.out_blocks
     tail = problem.is_stored * last_blocks * tiling.heights[-1] * tiling.widths[-1] * row_cycles + LATENCY_CYCLES
 
-    end = FETCH_CYCLES + LATENCY_CYCLES + _pipeline(tiles, steps, tiling.in_slots)
+    end = FETCH_CYCLES + LATENCY_CYCLES + _pipeline(tiles, steps if problem.is_stored else None, tiling.in_slots)
     compute = sum(tile.compute for tile in tiles)
     load = sum(tile.inputs + tile.others for tile in tiles)
     end += (problem.groups - 1) * max(compute, load)
@@ -78,6 +80,7 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
     row_cycles = max(1, config.row_bytes // config.bus_bytes)
     entry_cycles = max(1, config.wgt_entry_bytes // config.bus_bytes)
     prm_cycles = max(1, config.prm_entry_bytes // config.bus_bytes)
+    fetch_cycles = _fetch_cycles(config)
     chunks = reductions(problem, tiling)
     co_groups = steps // chunks
     sub_out = config.lanes // config.gemm.block_out
@@ -88,6 +91,7 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
     )
     first_blocks = tiling.blocks if tiling.is_input_resident else problem.in_blocks(tiling.out_blocks, tiling.blocks)
     is_split = problem.has_residual and chunks > 1  # the residual is added by instructions of its own
+    can_prefetch = problem.keeps_input and 2 * chunk_entries(problem, tiling, config) <= config.wgt_depth
     overhead = steps * sub_out * GAP_CYCLES + co_groups * (chunks - 1 + is_split) * FENCE_CYCLES
     reduction = problem.span * problem.taps(config) + is_split
     tiles: list[_Tile] = []
@@ -97,13 +101,32 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
         inputs = blocks * rows * line + BOX_CYCLES * (chunks if tiling.is_input_resident else steps)
         inputs = _shared(inputs, height * width * problem.co_count, reduction) * (not problem.keeps_input)
         others = problem.out_blocks * height * width * row_cycles * problem.has_residual
+        others += _instructions(problem, tiling, steps, not tiles) * fetch_cycles
         others += weights + steps * BOX_CYCLES if not tiles or not tiling.is_weight_resident else 0
         others += parameters + co_groups * BOX_CYCLES if not tiles or not tiling.is_parameter_resident else 0
         first = first_blocks * rows * line * (not problem.keeps_input)
-        first += (weights + parameters) // steps if not tiles or not tiling.is_weight_resident else 0
         compute = height * width * problem.co_count * reduction + overhead
+        is_prefetched = can_prefetch and others >= compute  # the bus never rests, from one layer to the next
+        if not is_prefetched and (not tiles or not tiling.is_weight_resident):
+            first += (weights + parameters) // steps
         tiles.append(_Tile(compute, inputs, others, first))
     return tiles
+
+
+@lru_cache(maxsize=16)
+def _fetch_cycles(config: Config) -> int:
+    return instruction_set(config).instruction_bytes // config.bus_bytes
+
+
+def _instructions(problem: Problem, tiling: Tiling, steps: int, is_first: bool) -> int:
+    """Instructions of a spatial tile, which are read over the same bus."""
+    chunks = reductions(problem, tiling)
+    co_groups = steps // chunks
+    weights = steps if is_first or not tiling.is_weight_resident else 0
+    parameters = co_groups if is_first or not tiling.is_parameter_resident else 0
+    inputs = 0 if problem.keeps_input else chunks if tiling.is_input_resident else steps
+    results = co_groups * (problem.is_stored + 2 * problem.has_residual)
+    return steps + weights + parameters + inputs + results
 
 
 def _shared(cycles: int, results: int, reduction: int) -> int:
@@ -111,8 +134,11 @@ def _shared(cycles: int, results: int, reduction: int) -> int:
     return cycles + min(results, cycles // (reduction - 1) if reduction > 1 else results)
 
 
-def _pipeline(tiles: Sequence[_Tile], steps: int, in_slots: int) -> int:
-    """When the last tile is computed, its input being loaded while at most `in_slots - 1` earlier ones are computed."""
+def _pipeline(tiles: Sequence[_Tile], steps: int | None, in_slots: int) -> int:
+    """When the last tile is computed, its input being loaded while at most `in_slots - 1` earlier ones are computed.
+
+    Its last of so many steps comes after its last load; where `steps` is None the next layer's loads hide that.
+    """
     ends: list[int] = []
     load_end = 0
     skipped = 0
@@ -124,5 +150,5 @@ def _pipeline(tiles: Sequence[_Tile], steps: int, in_slots: int) -> int:
         begin = max(load_end, free)
         start = max(ends[-1] if ends else 0, begin + tile.first)
         load_end = begin + tile.inputs + tile.others
-        ends.append(max(start + tile.compute, load_end + tile.compute // steps))
+        ends.append(max(start + tile.compute, load_end + (tile.compute // steps if steps else 0)))
     return ends[-1] + skipped

@@ -70,6 +70,31 @@ def test_random_chains(config: Config, rng: np.random.Generator) -> None:
         check_order(check(builder.graph(x), config, rng))
 
 
+@CASES
+def test_random_products(config: Config, rng: np.random.Generator) -> None:
+    for _ in range(3):
+        builder = GraphBuilder(rng)
+        x = builder.input(int(rng.integers(1, 40)), int(rng.integers(1, 6 * config.lanes)))
+        for _ in range(int(rng.integers(2, 6))):
+            shape = builder.values[x].known_shape
+            y = builder.matmul(x, int(rng.integers(1, 6 * config.lanes)), table=config.epilogue.tables > 0)
+            x = builder.matmul(y, shape[1], residual=x) if rng.random() < 0.3 else y
+        check_order(check(builder.graph(x), config, rng))
+
+
+def test_products_that_wait_for_their_weights(rng: np.random.Generator) -> None:
+    """What bounds them is the bus: nothing but weights and parameters is moved, each with few instructions."""
+    config = Config.load("8x8")
+    builder = GraphBuilder(rng)
+    x = builder.input(1, 128)
+    for _ in range(4):
+        x = builder.matmul(x, 128)
+    program = check(builder.graph(x), config, rng)
+    assert stores(program) == {3}
+    assert [layer.instructions for layer in program.layers[1:3]] == [3, 3]
+    check_order(program)
+
+
 def test_inverted_residual(rng: np.random.Generator) -> None:
     """Expansion, depthwise and projection: what the block adds at its end is in DRAM, the rest is not."""
     config = WITH_DEPTHWISE["large"]

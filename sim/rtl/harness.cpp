@@ -17,6 +17,7 @@ namespace {
 
 constexpr int strobe_count = 6;        // start and finish of load, compute, store, as `trace` of the top level lists them
 constexpr uint64_t register_patience = 1000;  // cycles that a control register may take to answer
+[[maybe_unused]] constexpr uint64_t never = ~0ull;
 
 class Harness {
     VerilatedContext context;
@@ -26,14 +27,20 @@ class Harness {
     uint64_t now = 0;
 #ifdef TILEWRIGHT_WAVES
     std::unique_ptr<VerilatedFstC> waves;
-    uint64_t first_wave = 0, last_wave = 0, wave_origin = 0;
+    uint64_t first_wave = 0, last_wave = 0, wave_origin = never;
 
+    // Waveforms begin with the cycle behind the first register write after they were opened: the start.
     void dump(uint64_t half) {
         uint64_t cycle = now - wave_origin;
-        if (waves && cycle >= first_wave && cycle < last_wave) waves->dump(2 * cycle + half);
+        if (waves && now >= wave_origin && cycle >= first_wave && cycle < last_wave) waves->dump(2 * cycle + half);
+    }
+
+    void note_write() {
+        if (waves && wave_origin == never) wave_origin = now;
     }
 #else
     void dump(uint64_t) {}
+    void note_write() {}
 #endif
 
     void note_strobes() {
@@ -104,7 +111,10 @@ public:
             cycle();
             if (address) top.REG(awvalid) = 0;
             if (data) top.REG(wvalid) = 0;
-            if ((address || data) && !top.REG(awvalid) && !top.REG(wvalid)) taken = int64_t(now) - 1;
+            if ((address || data) && !top.REG(awvalid) && !top.REG(wvalid)) {
+                taken = int64_t(now) - 1;
+                note_write();
+            }
             if (!answered) continue;
             top.REG(bready) = 0;
             return taken;
@@ -153,7 +163,7 @@ public:
         waves->open(path);
         first_wave = first;
         last_wave = last;
-        wave_origin = now;
+        wave_origin = never;
 #endif
     }
 

@@ -205,7 +205,7 @@ class Model:
         return bool(self._library.tilewright_run(self._handle, cycles))
 
     def open_waves(self, path: Path, first: int, last: int) -> None:
-        """Write waveforms of cycles `first` to `last` (exclusive) from now on to an FST file."""
+        """Write waveforms of cycles `first` to `last` (exclusive), from the next register write on, to an FST file."""
         try:
             path.open("wb").close()
         except OSError as error:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from tilewright.isa.errors import DeviceError, ProgramError
 from tilewright.isa.instructions import Engine, InstructionSet
-from tilewright.isa.registers import COUNTERS, MAGIC, REGISTERS, Error
+from tilewright.isa.registers import Error
+from tilewright.sim import control
 from tilewright.sim.api import DramTiming, InstructionTrace, LaunchResult
 from tilewright.sim.decoded_program import DecodedProgram
 from tilewright.sim.dram_access import check_dram_accesses
@@ -27,9 +28,6 @@ from tilewright.sim.rtl.state import read_state
 SLICE_CYCLES = 100_000
 
 _TOP = "accelerator"
-_FIELDS: Mapping[str, tuple[int, int]] = {
-    f"{register.name}.{field.name}": (field.shift, field.bits) for register in REGISTERS for field in register.fields
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class RtlSimulator:
     threads : int
         Threads that evaluate the model.
     trace_cycles : tuple of int, optional
-        First cycle and the one behind the last for waveforms, counted from a launch's reset; by default all.
+        First cycle and the one behind the last for waveforms, counted from a launch's start as its times are; in the
+        file, cycle c is at time 2c. By default all.
     stalls : Stalls, optional
     progress : Callable, optional
         Told about the steps of a build.
@@ -142,10 +141,11 @@ class RtlSimulator:
         self._check(dram, offset, count)
         view = ProgramView.of(self.isa, dram, offset, count)
         self._model.reset(self._settings(dram))
-        self._check_identity()
+        control.check_identity(self._model, self.isa.config)
+        control.describe_program(self._model, 0, offset, count)
         self._open_waves()
         try:
-            origin = self._start(offset, count)
+            origin = (control.start(self._model) or 0) + 1
             self._run(view, origin)
         finally:
             self._model.close_waves()
@@ -186,15 +186,6 @@ class RtlSimulator:
             stall_threshold=int(self._stalls.probability * 2**32),
         )
 
-    def _check_identity(self) -> None:
-        magic = self._model.read("ID")
-        if magic != MAGIC:
-            raise DeviceError(f"register ID must read 0x{MAGIC:08X}, not 0x{magic:08X}: no Tilewright accelerator")
-        found = f"{self._model.read('HASH_HIGH'):08x}{self._model.read('HASH_LOW'):08x}"
-        expected = self.isa.config.hash
-        if found != expected:
-            raise DeviceError(f"the model was built for configuration {found}, the program is for {expected}")
-
     def _open_waves(self) -> None:
         self._launches += 1
         if self._trace_file is None:
@@ -203,15 +194,6 @@ class RtlSimulator:
         if self._launches > 1:
             path = path.with_name(f"{path.stem}.{self._launches}{path.suffix}")
         self._model.open_waves(path, *self._trace_cycles)
-
-    def _start(self, offset: int, count: int) -> int:
-        write = self._model.write
-        write("IRQ_ENABLE", _bits("IRQ_ENABLE.done"))
-        write("BASE_LOW", 0)
-        write("BASE_HIGH", 0)
-        write("PROGRAM", offset)
-        write("COUNT", count)
-        return write("CONTROL", _bits("CONTROL.start")) + 1
 
     def _run(self, view: ProgramView, origin: int) -> None:
         model, end = self._model, origin + self.max_cycles
@@ -232,14 +214,10 @@ class RtlSimulator:
             )
 
     def _check_status(self, view: ProgramView) -> None:
-        status = self._model.read("STATUS")
-        error = _extract(status, "STATUS.error")
-        if not error:
-            if not _extract(status, "STATUS.done"):
-                raise DeviceError(f"interrupt without an end: STATUS is 0x{status:08x}")
-            return
-        name = Error(error).name.lower().replace("_", " ") if error in list(Error) else f"error {error}"
-        raise DeviceError(f"the accelerator stopped, {name}: {self._describe(error, view)}")
+        error = control.read_error(self._model)
+        if error:
+            name = control.error_name(error)
+            raise DeviceError(f"the accelerator stopped, {name}: {self._describe(error, view)}")
 
     def _describe(self, error: int, view: ProgramView) -> str:
         report, illegal = self._model.report, view.first_illegal
@@ -250,10 +228,7 @@ class RtlSimulator:
         return view.explain(self._model.strobes)
 
     def _result(self, view: ProgramView, origin: int, count: int) -> LaunchResult:
-        counters = {
-            name: self._model.read(f"{name.upper()}_LOW") | self._model.read(f"{name.upper()}_HIGH") << 32
-            for name, _ in COUNTERS
-        }
+        counters = control.read_counters(self._model)
         strobes = self._model.strobes
         start, end = np.zeros(count, np.int64), np.zeros(count, np.int64)
         for engine in Engine:
@@ -263,12 +238,3 @@ class RtlSimulator:
             start[queue] = strobes.start[engine] - origin
             end[queue] = strobes.finish[engine] - origin
         return LaunchResult(counters["cycles"], counters, InstructionTrace(start, end))
-
-
-def _bits(field: str) -> int:
-    return 1 << _FIELDS[field][0]
-
-
-def _extract(value: int, field: str) -> int:
-    shift, bits = _FIELDS[field]
-    return value >> shift & ((1 << bits) - 1)

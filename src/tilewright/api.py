@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,8 @@ from tilewright.compiler.graph.types import Value
 from tilewright.compiler.program import Program
 from tilewright.execution import execute, placed_layers
 from tilewright.isa.config import Config
-from tilewright.isa.errors import ConfigError, InputError
-from tilewright.isa.instructions import instruction_set
+from tilewright.isa.errors import ConfigError, DeviceError, InputError
+from tilewright.isa.instructions import InstructionSet, instruction_set
 from tilewright.report import LayerInfo, Report
 from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Arrays = Mapping[str, NDArray[Any]]
+
+#: A launch that takes longer has gone wrong.
+_MAX_CYCLES = {"fast": 1_000_000_000_000, "rtl": 1_000_000_000}
 
 #: How names of program files end.
 PROGRAM_SUFFIX = ".twp"
@@ -127,6 +131,8 @@ def simulator(
     *,
     dram: DramTiming | None = None,
     waves: str | Path | None = None,
+    wave_cycles: tuple[int, int] | None = None,
+    max_cycles: int | None = None,
     progress: Progress = _silent,
 ) -> Simulator:
     """Make a simulator, which several runs can share.
@@ -134,21 +140,30 @@ def simulator(
     Parameters
     ----------
     on : str
-        `functional`, `fast` or `rtl`.
+        `functional`, `fast`, `rtl` or `board`.
     config : Config or str
         Configuration, or the name of a preset or file.
     dram : DramTiming, optional
         The memory's timing; `functional` knows no time.
     waves : path, optional
         Waveforms, for `rtl`.
+    wave_cycles : tuple of int, optional
+        First cycle of waveforms and the one behind the last; by default all.
+    max_cycles : int, optional
+        After which a launch on `fast` or `rtl` is an error that says what is stuck.
     progress : callable, optional
         Told about the steps of compiling the RTL.
 
     Raises
     ------
+    ConfigError
+        When there is no simulator of this name.
     ToolchainError
         When the RTL or the cycle model cannot be compiled here.
+    DeviceError
+        When there is no board, or it is of another configuration.
     """
+    limit = max_cycles or _MAX_CYCLES.get(on, 0)
     isa = instruction_set(_config(config))
     if on == "functional":
         from tilewright.sim.functional import FunctionalSimulator
@@ -157,12 +172,28 @@ def simulator(
     if on == "fast":
         from tilewright.sim.fast import FastSimulator
 
-        return FastSimulator(isa, dram)
+        return FastSimulator(isa, dram, max_cycles=limit)
     if on == "rtl":
         from tilewright.sim.rtl.model import RtlSimulator
 
-        return RtlSimulator(isa, dram=dram, trace_file=waves, progress=progress)
-    raise ConfigError(f"a simulator is `functional`, `fast` or `rtl`, not `{on}`")
+        return RtlSimulator(isa, dram, waves, limit, trace_cycles=wave_cycles, progress=progress)
+    if on == "board":
+        return _board(isa)
+    raise ConfigError(f"a simulator is `functional`, `fast`, `rtl` or `board`, not `{on}`")
+
+
+def _board(isa: InstructionSet) -> Simulator:
+    from tilewright.sim.board import BoardSimulator
+
+    opener = _board_opener()
+    if opener is None:
+        raise DeviceError("there is no driver for boards in this version: run on `functional`, `fast` or `rtl`")
+    return BoardSimulator(isa, opener(isa.config))
+
+
+def _board_opener() -> Any:
+    """Give what opens the board that holds a configuration; see `tilewright.sim.board.Driver`."""
+    return getattr(importlib.import_module("tilewright.fpga.driver"), "open_board", None)
 
 
 def _config(config: Config | str) -> Config:
@@ -260,7 +291,7 @@ class Compiled:
         inputs : mapping of str to array
             By name, of the model's shapes and types.
         on : str or Simulator
-            `functional`, `fast`, `rtl`, or what `simulator` made.
+            `functional`, `fast`, `rtl`, `board`, or what `simulator` made.
         dram : DramTiming, optional
             The memory's timing, when `on` is a name.
 

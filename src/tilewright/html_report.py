@@ -51,7 +51,7 @@ def html_report(
         "short_names": _short_names(data["layers"]),
         "bytes_per_cycle": bytes_per_cycle,
         "clock_mhz": clock_mhz,
-        "series": _series(compiled, result) if data["cycles"] is not None else None,
+        "series": _series(compiled, result) if data["engines"] is not None else None,
         "others": list(others),
     }
     title = f"{data['model']} on {data['config']}"

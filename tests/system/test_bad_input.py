@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 from collections.abc import Callable
@@ -294,6 +295,28 @@ def test_missing_compiler_is_exit_code_3(folder: Path, tmp_path: Path, monkeypat
 
 def test_waves_need_rtl(folder: Path) -> None:
     assert_refused(invoke("run", folder / "small.twp", "--waves", "x.fst"), "--waves needs --on rtl")
+    assert_refused(invoke("run", folder / "small.twp", "--wave-cycles", "3:4"), "--wave-cycles needs --waves")
+
+
+@pytest.mark.parametrize(
+    ("window", "words"), [("5", "FIRST:END, not `5`"), ("a:b", "not `a:b`"), ("7:7", "7:7 holds no cycle")]
+)
+def test_windows_of_waves(folder: Path, window: str, words: str) -> None:
+    waves = ("--on", "rtl", "--waves", folder / "x.fst")
+    assert_refused(invoke("run", folder / "small.twp", *waves, "--wave-cycles", window), "--wave-cycles", words)
+
+
+def test_too_many_cycles_name_what_is_stuck(folder: Path) -> None:
+    limit = ("--max-cycles", "30")
+    assert_refused(invoke("run", folder / "small.twp", *limit), "--max-cycles needs --on fast or rtl")
+    result = invoke("run", folder / "small.twp", "--on", "fast", *limit)
+    assert_refused(result, "not ended after 30 cycles: load has finished 0 of", code=1)
+
+
+def test_there_is_no_board(folder: Path) -> None:
+    if getattr(importlib.import_module("tilewright.fpga.driver"), "open_board", None) is not None:
+        pytest.skip("there is a driver")
+    assert_refused(invoke("run", folder / "small.twp", "--on", "board"), "no driver for boards", code=1)
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,8 +337,8 @@ def test_python_users_catch_one_class(kind: type[Exception]) -> None:
 
 
 def test_python_interface_refuses_by_name(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="`functional`, `fast` or `rtl`, not `board`"):
-        tilewright.simulator("board", "tiny")
+    with pytest.raises(ConfigError, match="`functional`, `fast`, `rtl` or `board`, not `dish`"):
+        tilewright.simulator("dish", "tiny")
     with pytest.raises(ConfigError, match="neither a preset"):
         tilewright.compile(folder / "small.onnx", config="17x17")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

@@ -159,7 +159,12 @@ def test_run_writes_waves(tmp_path: Path, program: tilewright.Compiled) -> None:
     slow = ("--latency", "40", "--bandwidth", "4")
     result = invoke("run", tmp_path / "digits.twp", "--on", "rtl", "--waves", waves, *slow)
     assert result.exit_code == 0, result.output
-    assert waves.stat().st_size > 10_000
+    whole = waves.stat().st_size
+    assert whole > 10_000
+    window = ("--wave-cycles", "1000:1100")
+    result = invoke("run", tmp_path / "digits.twp", "--on", "rtl", "--waves", waves, *slow, *window)
+    assert result.exit_code == 0, result.output
+    assert 1000 < waves.stat().st_size < whole / 2
 
 
 def test_graph_can_be_loaded() -> None:

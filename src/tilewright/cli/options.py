@@ -59,9 +59,11 @@ def simulator_option(default: str) -> Callable[[Command], Command]:
     """Add `--on`."""
     text = (
         "Simulator: functional (results, no cycles), fast (results, and the RTL's cycles from a model of it) "
-        "or rtl (the generated hardware, cycle by cycle)."
+        "or rtl (the generated hardware, cycle by cycle); or the board."
     )
-    return click.option("--on", type=click.Choice(SIMULATORS), default=default, show_default=True, help=text)
+    return click.option(
+        "--on", type=click.Choice((*SIMULATORS, "board")), default=default, show_default=True, help=text
+    )
 
 
 def fallback_option(command: Command) -> Command:

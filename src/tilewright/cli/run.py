@@ -17,6 +17,9 @@ from tilewright.cli.subject import compiled_subject, input_options, subject_inpu
 from tilewright.cli.terminal import Terminal, check_writable
 from tilewright.cli.views import Views, view_options
 
+#: A cycle that no run reaches.
+_NO_END = 2**63
+
 
 @click.command(
     "run",
@@ -25,7 +28,7 @@ from tilewright.cli.views import Views, view_options
         "tilewright run model.onnx",
         "tilewright run model.onnx --config 8x8 --on rtl --input image.npz --output result.npz",
         "tilewright run model.twp --on fast --latency 100 --bandwidth 8 --json -",
-        "tilewright run model.onnx --on rtl --waves run.fst",
+        "tilewright run model.onnx --on rtl --waves run.fst --wave-cycles 1000:3000",
         "tilewright run model.onnx --on fast --timeline run.perfetto-trace --report run.html --compare before.json",
     ),
 )
@@ -38,6 +41,10 @@ from tilewright.cli.views import Views, view_options
 @memory_options
 @click.option("--waves", metavar="F.fst", help="Write waveforms (rtl).")
 @click.option(
+    "--wave-cycles", metavar="FIRST:END", help="Of these cycles only, END not among them; either may be empty."
+)
+@click.option("--max-cycles", type=click.IntRange(1), help="Give up after so many cycles a launch (fast, rtl).")
+@click.option(
     "--check", is_flag=True, help="Compare the outputs with the integer reference (of a model, not a program)."
 )
 @view_options
@@ -46,7 +53,8 @@ from tilewright.cli.views import Views, view_options
 def command(
     model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, on: str,
     input_file: str | None, seed: int, output_file: str | None, latency: int | None, bandwidth: int | None,
-    outstanding: int | None, waves: str | None, check: bool, views: Views, json_file: str | None, quiet: bool,
+    outstanding: int | None, waves: str | None, wave_cycles: str | None, max_cycles: int | None, check: bool,
+    views: Views, json_file: str | None, quiet: bool,
 ) -> int:  # fmt: skip
     """Run MODEL, an ONNX model or a compiled program, on a simulator.
 
@@ -58,6 +66,11 @@ def command(
         check_writable(path)
     if waves is not None and on != "rtl":
         raise click.UsageError("--waves needs --on rtl", click.get_current_context())
+    if wave_cycles is not None and waves is None:
+        raise click.UsageError("--wave-cycles needs --waves", click.get_current_context())
+    if max_cycles is not None and on not in ("fast", "rtl"):
+        raise click.UsageError("--max-cycles needs --on fast or rtl", click.get_current_context())
+    window = None if wave_cycles is None else _window(wave_cycles)
     views.check(on)
     terminal = Terminal(quiet, json_file)
     from tilewright import api
@@ -72,7 +85,9 @@ def command(
     expected = compiled.reference(inputs) if check else {}
     dram = api.dram_timing(latency, bandwidth, outstanding)
     with terminal.step("building") as progress:
-        simulator = api.simulator(on, compiled.config, dram=dram, waves=waves, progress=progress)
+        simulator = api.simulator(
+            on, compiled.config, dram=dram, waves=waves, wave_cycles=window, max_cycles=max_cycles, progress=progress
+        )
     with terminal.step("running"):
         result = compiled.run(inputs, on=simulator)
     if output_file is not None:
@@ -89,3 +104,14 @@ def command(
         click.echo(f"error: {model}: outputs differ from the integer reference", err=True)
         return Exit.FAILED
     return Exit.OK
+
+
+def _window(text: str) -> tuple[int, int]:
+    """Read `FIRST:END`."""
+    first, colon, end = text.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (first, end)):
+        raise click.UsageError(f"--wave-cycles is FIRST:END, not `{text}`", click.get_current_context())
+    window = int(first or 0), int(end or _NO_END)
+    if window[0] >= window[1]:
+        raise click.UsageError(f"--wave-cycles {text} holds no cycle", click.get_current_context())
+    return window

@@ -45,7 +45,7 @@ class Views:
         context = click.get_current_context()
         for path in (self.timeline, self.report):
             check_writable(path)
-        if self.timeline is not None and on == "functional":
+        if self.timeline is not None and on in ("functional", "board"):
             raise click.UsageError("--timeline needs a simulator that counts cycles, such as --on fast", context)
         if self.compare and self.report is None:
             raise click.UsageError("--compare needs --report", context)

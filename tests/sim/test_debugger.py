@@ -18,9 +18,10 @@ from tilewright.isa.assembly import format_instruction
 from tilewright.isa.config import PRESETS
 from tilewright.isa.footprint import footprint
 from tilewright.isa.instructions import Engine, InstructionSet, instruction_set
-from tilewright.sim.api import InstructionTrace, LaunchResult, Simulator
+from tilewright.sim.api import DramTiming, InstructionTrace, LaunchResult, Simulator
 from tilewright.sim.debugger import Debugger, DebuggerQuit
 from tilewright.sim.difference import find_difference
+from tilewright.sim.fast import FastSimulator
 from tilewright.sim.functional import FunctionalSimulator
 from tilewright.sim.runner import RunResult, run
 from tilewright.sim.trace.stream import Stream
@@ -37,14 +38,25 @@ def subject(rng: np.random.Generator) -> tuple[Program, Inputs]:
     return compile_model(graph, PRESETS["tiny"]), random_inputs(graph, rng)
 
 
-def script(subject: tuple[Program, Inputs], *commands: str) -> tuple[list[str], RunResult | None, FunctionalSimulator]:
+@pytest.fixture
+def tiled(rng: np.random.Generator) -> tuple[Program, Inputs]:
+    """A convolution of several tiles, so that engines overlap."""
+    builder = GraphBuilder(rng)
+    y = builder.conv(builder.input(1, 16, 20, 20), 24, Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)))
+    graph = builder.graph(y)
+    return compile_model(graph, PRESETS["tiny"]), random_inputs(graph, rng)
+
+
+def script(
+    subject: tuple[Program, Inputs], *commands: str, timer: Simulator | None = None
+) -> tuple[list[str], RunResult | None, FunctionalSimulator]:
     """Give what was shown, the result if the program ended, and the simulator."""
     program, inputs = subject
     shown: list[str] = []
     lines = iter(commands)
     simulator = FunctionalSimulator(ISA)
     try:
-        result = run(program, inputs, Debugger(program, simulator, lambda: next(lines, None), shown.append))
+        result = run(program, inputs, Debugger(program, simulator, lambda: next(lines, None), shown.append, timer))
     except DebuggerQuit:
         return shown, None, simulator
     return shown, result, simulator
@@ -148,6 +160,90 @@ def test_mistakes_are_named_and_change_nothing(
         assert shown[-1].startswith("-> 0: ")
     else:
         assert shown[-1].startswith("-> 1: ")
+
+
+def timer() -> FastSimulator:
+    return FastSimulator(ISA, DramTiming(latency_cycles=50), compute_results=False)
+
+
+def trace_of(subject: tuple[Program, Inputs]) -> InstructionTrace:
+    """Give the times of the first launch."""
+    trace = run(*subject, FastSimulator(ISA, timer().dram)).launches[0].trace
+    assert trace is not None
+    return trace
+
+
+def shown_numbers(shown: Sequence[str]) -> list[int]:
+    return [int(text.split(":")[0].removeprefix("-> ")) for text in shown if text.startswith("-> ")]
+
+
+def test_in_time_instructions_are_executed_as_they_end(tiled: tuple[Program, Inputs]) -> None:
+    program, inputs = tiled
+    expected = run(program, inputs, FunctionalSimulator(ISA)).outputs
+    order = np.argsort(trace_of(tiled).end, kind="stable")
+    assert not np.array_equal(order, np.arange(len(order))), "it does nothing at once"
+    shown, _, _ = script(tiled, *["step"] * 9, timer=timer())
+    assert shown_numbers(shown) == order[:10].tolist()
+    _, result, _ = script(tiled, "step 5", "break GEMM", *["continue"] * 400, timer=timer())
+    assert result is not None
+    for name, array in expected.items():
+        np.testing.assert_array_equal(result.outputs[name], array)
+
+
+def test_cycles_can_be_stopped_at(tiled: tuple[Program, Inputs]) -> None:
+    """What has ended is what the times say, memories are as it left them, and engines are at work on the rest."""
+    program, _ = tiled
+    trace = trace_of(tiled)
+    cycle = int(trace.end[len(trace.end) // 2]) - 1
+    ended = np.flatnonzero(trace.end <= cycle)
+    following = int(np.argsort(trace.end, kind="stable")[len(ended)])
+    commands = (f"break cycle {cycle}", "continue", "engines", "tokens")
+    shown, _, simulator = script(tiled, *commands, timer=timer())
+    assert f"  cycle {cycle}: of every launch" in shown
+    stop = next(text for text in shown if f"cycle {cycle}: of what" in text)
+    assert stop.startswith(f"-> {line(program, following)}\n")
+    assert f"starts in cycle {trace.start[following]}, ends in cycle {trace.end[following]}" in stop
+    (stream, *_) = streams(program)
+    working = {int(i) for i in np.flatnonzero((trace.start <= cycle) & (trace.end > cycle))}
+    texts = [text for text in shown if " works on " in text]
+    assert {int(part.split()[0]) for text in texts for part in text.split(" works on ")[1].split(", ")} == working
+    gives, takes = stream.token_marks(Engine.LOAD, Engine.COMPUTE)
+    balance = int((trace.end[gives] <= cycle).sum() - (trace.start[takes] <= cycle).sum())
+    assert f"  load to compute: {balance}" in shown
+    again = script(tiled, f"until cycle {cycle}", timer=timer())
+    assert stop in again[0]
+    assert all(np.array_equal(simulator.state[name], again[2].state[name]) for name in simulator.state)
+
+
+def test_stops_come_in_the_order_of_time(tiled: tuple[Program, Inputs]) -> None:
+    trace = trace_of(tiled)
+    order = np.argsort(trace.end, kind="stable")
+    third, late = int(order[3]), int(trace.end[order[6]])
+    commands = (f"break cycle {late}", f"break {third}", "continue", "continue", "continue")
+    shown, _, _ = script(tiled, *commands, timer=timer())
+    assert shown_numbers(shown)[1:] == [third, int(order[np.searchsorted(trace.end[order], late, side="right")])]
+    assert f"cycle {trace.end.max()}: all {len(order)} instructions of the launch are done" in shown[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("break cycle 7", "error: instructions have no cycles here: debug on `fast`"),
+        ("until cycle 7", "error: instructions have no cycles here"),
+        ("engines", "error: instructions have no cycles here"),
+        ("break cycle", "error: the cycle must be a number, not ``"),
+        ("break cycle soon", "error: the cycle must be a number, not `soon`"),
+        ("until cycle 0", "error: the cycle must be above 0, not 0"),
+    ],
+)
+def test_mistakes_with_cycles_are_named(subject: tuple[Program, Inputs], command: str, message: str) -> None:
+    shown, _, _ = script(subject, command, timer=None if "no cycles" in message else timer())
+    assert shown[-1].startswith(message)
+
+
+def test_what_has_been_executed_cannot_be_run_up_to(subject: tuple[Program, Inputs]) -> None:
+    shown, _, _ = script(subject, "until 6", "until 3")
+    assert shown[-1] == "error: instruction 3 has been executed"
 
 
 class Faulty:

@@ -1,4 +1,4 @@
-"""`tilewright debug`: step through a program on the functional simulator."""
+"""`tilewright debug`: step through a program, as it stands or in time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import click
 
 from tilewright.cli.group import Exit, TilewrightCommand
-from tilewright.cli.options import config_options, fallback_option
+from tilewright.cli.options import config_options, fallback_option, memory_options
 from tilewright.cli.subject import compiled_subject, input_options, subject_inputs
 from tilewright.cli.terminal import Terminal, read_text
 
@@ -22,6 +22,7 @@ _PROMPT = "(tilewright) "
         "tilewright debug model.twp",
         "tilewright debug model.onnx --config 8x8 --input image.npz",
         "tilewright debug model.twp --script commands.txt",
+        "tilewright debug model.twp --on fast --latency 100",
         "echo 'break GEMM; continue; print act 0 4' | tr ';' '\\n' | tilewright debug model.twp",
     ),
 )
@@ -29,28 +30,39 @@ _PROMPT = "(tilewright) "
 @config_options(None)
 @fallback_option
 @input_options
+@click.option(
+    "--on", type=click.Choice(["functional", "fast"]), default="functional", show_default=True,
+    help="functional: instructions as they stand. fast: as they end in time, with cycles to break on.",
+)  # fmt: skip
+@memory_options
 @click.option("--script", metavar="FILE", help="Take commands from a file instead of standard input.")
 def command(
     model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, input_file: str | None,
-    seed: int, script: str | None,
+    seed: int, on: str, latency: int | None, bandwidth: int | None, outstanding: int | None, script: str | None,
 ) -> int:  # fmt: skip
-    """Step through MODEL, an ONNX model or a compiled program, on the functional simulator.
+    """Step through MODEL, an ONNX model or a compiled program, instruction by instruction.
 
-    Instructions run in stream order. Commands: step, until, continue, break, delete, list, where, print, tokens,
-    layers, help, quit. At the end of the commands the program is left where it stands.
+    Instructions are executed as they stand or, on `fast`, as they end in time. Commands: step, until, continue, break,
+    delete, list, where, print, tokens, engines, layers, help, quit. At the end of the commands the program is left
+    where it stands.
     """
     terminal = Terminal()
     reader = _reader(script)
+    from tilewright import api
     from tilewright.isa.instructions import instruction_set
     from tilewright.sim.debugger import Debugger, DebuggerQuit
+    from tilewright.sim.fast import FastSimulator
     from tilewright.sim.functional import FunctionalSimulator
     from tilewright.sim.runner import run
 
     compiled = compiled_subject(model, config_name, changes, host_fallback, terminal)
     inputs = subject_inputs(compiled, input_file, seed, terminal)
-    simulator = FunctionalSimulator(instruction_set(compiled.config))
+    isa = instruction_set(compiled.config)
+    dram = api.dram_timing(latency, bandwidth, outstanding)
+    timer = FastSimulator(isa, dram, compute_results=False) if on == "fast" else None
+    debugger = Debugger(compiled.program, FunctionalSimulator(isa), reader, click.echo, timer)
     try:
-        result = run(compiled.program, inputs, Debugger(compiled.program, simulator, reader, click.echo))
+        result = run(compiled.program, inputs, debugger)
     except DebuggerQuit:
         return Exit.OK
     for name, array in result.outputs.items():

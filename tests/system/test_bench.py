@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tilewright.api import simulator
 from tilewright.bench.convolutions import convolution_model
 from tilewright.bench.peers import peer_of, peers
 from tilewright.bench.record import Record
-from tilewright.bench.suites import SUITES
+from tilewright.bench.simulators import SIMULATORS, TIMES_ONLY
+from tilewright.bench.suites import SUITES, Context
 from tilewright.cli import cli
 from tilewright.cli.bench import _SUITES
 from tilewright.compiler.targets.accelerator.workloads import RESNET18_CONVOLUTIONS, VTA_LAYERS
+from tilewright.isa.config import PRESETS
+from tilewright.isa.instructions import InstructionSet
+from tilewright.sim.api import Simulator
+from tilewright.sim.rtl.cache import Cache
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -93,24 +101,64 @@ def test_a_layer_is_measured_and_checked_on_rtl(tmp_path: Path, monkeypatch: pyt
     assert all(record["value"] is None and record["wrong"] == 3 for record in json.loads(path.read_text()))
 
 
-def test_speed_of_the_functional_simulator_is_measured() -> None:
-    result = invoke("simulators", "--only", "f", "--config", "8x8", "--json", "-")
+def by_simulator(result: Result) -> dict[tuple[str, str], float]:
     assert result.exit_code == 0, result.output
-    functional, *others = json.loads(result.stdout)
-    assert functional["unit"] == "GMAC/s" and functional["value"] > 0
-    fast = {record["metric"]: record for record in others}
-    assert all(fast[metric]["value"] > 0 for metric in ("speed", "clock", "clock_again", "clock_times_only"))
-    assert fast["times_rtl"]["value"] is None and fast["times_rtl"]["reason"] == "rtl is not measured in this run"
+    return {(record["on"], record["metric"]): record["value"] for record in json.loads(result.stdout)}
 
 
 @pytest.mark.verilator
-def test_fast_is_compared_with_rtl() -> None:
-    result = invoke("simulators", "--only", "rtl|fast", "--config", "8x8", "--json", "-")
+def test_simulators_are_measured_and_compared() -> None:
+    found = by_simulator(invoke("simulators", "--only", "digits", "--config", "8x8", "--json", "-"))
+    for on in SIMULATORS:
+        assert found[on, "seconds"] > 0 and found[on, "cpu_seconds"] > 0
+    for on in ("fast", TIMES_ONLY):
+        assert found[on, "cycle_error"] == 0
+        assert found[on, "times_rtl"] == pytest.approx(found[on, "clock"] / found["rtl", "clock"], rel=0.05)
+    assert found["functional", "speed"] > found["rtl", "speed"] > 0
+    assert ("functional", "clock") not in found and (TIMES_ONLY, "speed") not in found
+
+
+def test_building_the_rtl_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Quick:
+        def __init__(self, isa: InstructionSet, *_: object, cache: Cache, **__: object) -> None:
+            assert isa.config.hash == PRESETS["tiny"].hash and not list(cache.folder.iterdir())
+            subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("tilewright.sim.rtl.model.RtlSimulator", Quick)
+    found = by_simulator(invoke("simulators", "--only", "build", "--config", "tiny", "--json", "-"))
+    assert found["rtl", "seconds"] > 0 and found["rtl", "cpu_seconds"] > 0.02, "with what the compilers took"
+
+
+def test_convolutions_stand_beside_the_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the fast simulator in the place of the RTL, on the configuration and memory of the peers."""
+    path = tmp_path / "r.json"
+    monkeypatch.setattr("tilewright.bench.simulators.RESNET18_CONVOLUTIONS", RESNET18_CONVOLUTIONS[3:4])
+    monkeypatch.setattr("tilewright.bench.suites.Context.simulator", lambda self, on: api_simulator(self))
+    result = invoke("simulators", "--only", "resnet18_convs", "--json", path)
     assert result.exit_code == 0, result.output
-    found = {(record["case"], record["metric"]): record["value"] for record in json.loads(result.stdout)}
-    assert found["fast", "cycle_error"] == 0
-    ratio = found["fast", "clock"] / found["rtl", "clock"]
-    assert found["fast", "times_rtl"] == pytest.approx(ratio, rel=0.05)
+    records = json.loads(path.read_text())
+    cycles = [record for record in records if record["metric"] == "cycles"]
+    peers = {"zigzag": 9_272_049, "accelforge": 7_749_408, "stream": 22_257_545, "scale-sim": 7_971_388}
+    for on in ("rtl", TIMES_ONLY):
+        assert {r["peer"]: r["peer_value"] for r in cycles if r["on"] == on} == peers
+        assert {r["peer"] for r in records if r["metric"] == "seconds"} == {"zigzag", "accelforge", "stream"}
+    assert len({r["value"] for r in cycles}) == 1 and cycles[0]["value"] > cycles[0]["ideal"] == 25_088
+    assert all(r["bytes_per_cycle"] == 8 for r in records)
+    (error,) = [r for r in records if r["metric"] == "cycle_error"]
+    assert error["value"] == 0
+    assert "zigzag" in result.stdout and "9,272,049" in result.stdout
+
+
+def api_simulator(context: Context) -> Simulator:
+    assert (context.config.memory.act_kib, context.config.memory.wgt_kib, context.config.memory.acc_kib) == (
+        32,
+        32,
+        128,
+    )
+    return simulator("fast", context.config, dram=context.dram)
 
 
 def records_of(path: Path) -> dict[tuple[str, str], dict[str, object]]:

@@ -25,11 +25,14 @@ from tilewright.compiler.passes.base import Pass, run_passes
 from tilewright.compiler.passes.batchnorm_to_conv import BatchNormToConv
 from tilewright.compiler.passes.fold_batchnorm import FoldBatchNorm
 from tilewright.compiler.passes.fold_constants import FoldConstants
+from tilewright.compiler.passes.fold_product_scale import FoldProductScale
 from tilewright.compiler.passes.fuse_gelu import FuseGelu
 from tilewright.compiler.passes.fuse_layer_norm import FuseLayerNorm
 from tilewright.compiler.passes.join_bias import JoinBias
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
+from tilewright.compiler.passes.quantizable import quantized_types, symmetric_values
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
+from tilewright.compiler.passes.simplify_constants import SimplifyConstants
 from tilewright.isa.errors import ModelError
 
 _OLDEST_OPSET = 13  # per-channel DequantizeLinear
@@ -101,7 +104,9 @@ def clean_up_passes() -> tuple[Pass, ...]:
         RemoveIdentities(),
         FuseLayerNorm(),
         FuseGelu(),
+        SimplifyConstants(),
         JoinBias(),
+        FoldProductScale(),
         FoldBatchNorm(),
         BatchNormToConv(),
         FoldConstants(),
@@ -172,6 +177,11 @@ def quantize_model(
                 activation_type=_ACTIVATIONS[options.activations],
                 weight_type=QuantType.QInt8,
                 calibrate_method=_METHODS[options.method],
+                op_types_to_quantize=quantized_types(),
+                extra_options={
+                    "TensorQuantOverrides": {name: [{"symmetric": True}] for name in symmetric_values(marked)},
+                    "QDQOpTypePerChannelSupportToAxis": {"LayerNormalization": 0},
+                },
             )
         except Exception as error:  # onnxruntime and its quantizer raise many kinds
             raise ModelError(f"{cleaned.graph.name}: onnxruntime cannot quantize the model: {_line(error)}") from error

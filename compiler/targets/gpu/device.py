@@ -1,0 +1,144 @@
+"""Runs segments on the GPU: kernels compiled once, memory allocated once, one CUDA graph each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tilewright.compiler.graph.types import Array
+from tilewright.compiler.targets.gpu.driver import Gpu
+from tilewright.compiler.targets.gpu.kernel import Kernel
+from tilewright.compiler.targets.gpu.program import Device, Launch, Segment
+from tilewright.compiler.targets.gpu.ptx import compile_text, llvm_text
+from tilewright.compiler.tir.object_cache import ObjectCache
+
+_ENTRY = "kernel"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSegment:
+    """A segment on the device.
+
+    Attributes
+    ----------
+    segment : Segment
+    memory : int
+        Address of the planned memory.
+    addresses : dict of str to int
+        Of all storages and constants.
+    functions : tuple
+        Of the launches.
+    stream, graph : CUstream, CUgraphExec
+    """
+
+    segment: Segment
+    memory: int
+    addresses: Mapping[str, int]
+    functions: tuple[Any, ...]
+    stream: Any
+    graph: Any
+
+
+class GpuDevice(Device):
+    """The first GPU of this machine.
+
+    Parameters
+    ----------
+    cache : ObjectCache, optional
+        Where compiled kernels are kept.
+
+    Raises
+    ------
+    ToolchainError
+        When there is none.
+    """
+
+    def __init__(self, cache: ObjectCache | None = None) -> None:
+        self.gpu = Gpu.open()
+        self._cache = cache
+        self._loaded: dict[int, LoadedSegment] = {}
+        self._modules: dict[str, Any] = {}
+
+    def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute a segment's outputs."""
+        loaded = self.load(segment)
+        for name, (storage, _) in segment.inputs.items():
+            self.gpu.upload(loaded.addresses[storage], inputs[name])
+        self.replay(loaded)
+        self.gpu.check(self.gpu.api.cuStreamSynchronize(loaded.stream))
+        outputs: dict[str, Array] = {}
+        for name, (storage, view) in segment.outputs.items():
+            outputs[name] = np.empty(view.shape, np.int8)
+            self.gpu.download(loaded.addresses[storage], outputs[name])
+        return outputs
+
+    def replay(self, loaded: LoadedSegment) -> None:
+        """Start a segment's graph."""
+        self.gpu.check(self.gpu.api.cuGraphLaunch(loaded.graph, loaded.stream))
+
+    def load(self, segment: Segment) -> LoadedSegment:
+        """Compile and load a segment, once."""
+        found = self._loaded.get(id(segment))
+        if found is None:
+            found = self._loaded[id(segment)] = self._load(segment)
+        return found
+
+    def unload(self, segment: Segment) -> None:
+        """Give a segment's memory back."""
+        loaded = self._loaded.pop(id(segment))
+        self.gpu.free(loaded.memory)
+        self.gpu.free(min(a for name, a in loaded.addresses.items() if name in segment.constants))
+
+    def launch(self, loaded: LoadedSegment, index: int) -> None:
+        """Start one launch of a segment by itself."""
+        launch = loaded.segment.launches[index]
+        addresses = [loaded.addresses[launch.arguments[b.name]] for b in launch.kernel.function.buffers]
+        self.gpu.launch(loaded.functions[index], launch.kernel, addresses, loaded.stream)
+
+    def _load(self, segment: Segment) -> LoadedSegment:
+        gpu, plan = self.gpu, segment.plan
+        functions = self.functions([launch.kernel for launch in segment.launches])
+        memory = gpu.allocate(plan.size)
+        for offset, size, byte in plan.fills:
+            gpu.fill(memory + offset, size, byte)
+        addresses = {name: memory + offset for name, offset in plan.offsets.items()}
+        addresses |= self._upload(segment)
+        gpu.synchronize()
+        loaded = LoadedSegment(segment, memory, addresses, functions, gpu.stream(), None)
+        graph = gpu.capture(loaded.stream, lambda: self._launch_all(loaded, segment.launches))
+        return replace(loaded, graph=graph)
+
+    def _launch_all(self, loaded: LoadedSegment, launches: Sequence[Launch]) -> None:
+        for index in range(len(launches)):
+            self.launch(loaded, index)
+
+    def _upload(self, segment: Segment) -> dict[str, int]:
+        """Lay the constants side by side in memory of their own."""
+        places, end = {}, 0
+        for name, array in segment.constants.items():
+            places[name] = end
+            end += -(-array.nbytes // 256) * 256
+        image = np.zeros(end, np.uint8)
+        for name, array in segment.constants.items():
+            image[places[name] : places[name] + array.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+        base = self.gpu.allocate(end)
+        self.gpu.upload(base, image)
+        return {name: base + place for name, place in places.items()}
+
+    def functions(self, kernels: Sequence[Kernel]) -> tuple[Any, ...]:
+        """Compile kernels, equal ones once and several at a time."""
+        named = [replace(kernel, function=replace(kernel.function, name=_ENTRY)) for kernel in kernels]
+        texts = [llvm_text([kernel], self.gpu.architecture) for kernel in named]
+        missing = [text for text in dict.fromkeys(texts) if text not in self._modules]
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+            self._modules.update(zip(missing, pool.map(self._module, missing), strict=True))
+        return tuple(self.gpu.function(self._modules[text], kernel) for text, kernel in zip(texts, named, strict=True))
+
+    def _module(self, text: str) -> Any:
+        self.gpu.make_current()
+        return self.gpu.load(compile_text(text, self.gpu.architecture, self._cache))

@@ -1,0 +1,195 @@
+"""From sums to int8: requantization, residual, clamp and table, as expressions and as the constants they read.
+
+`(sum * multiplier + half) >> shift` is computed as `((sum * multiplier >> (shift - 1)) + 1) >> 1`, the inner part as
+the high half of a product of 32-bit numbers wherever the multiplier leaves room to be moved up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Epilogue, Residual
+from tilewright.compiler.targets.gpu.kernel import copy, inside, loop, sequence
+from tilewright.isa.ir import Buffer, Cast, Const, DType, Expr, Load, Stmt, Store, Var
+
+_WORD = 16  # bytes of the widest copy
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Requantization constants, ready for kernels.
+
+    Attributes
+    ----------
+    bias, multiplier, shift : array
+        Of each channel, or of length 1. With `is_high`, the multiplier is moved up so that the high half of its
+        product is what counts, and shifts are those that remain.
+    is_high : bool
+    """
+
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.int64]
+    shift: NDArray[np.int32]
+    is_high: bool
+
+    @classmethod
+    def of(cls, bias: NDArray[np.int32], multiplier: NDArray[np.int32], shift: NDArray[np.int32]) -> Scaling:
+        """Prepare an operator's constants."""
+        wide, distance = multiplier.astype(np.int64), shift.astype(np.int64)
+        whole = np.where(distance == 0, wide * 2, wide)
+        rest = np.maximum(distance, 1) - 1
+        left = np.maximum(rest - 32, 0)
+        up = 32 + left - rest
+        if np.all(whole << up < 1 << 31) and np.all(up < 31):
+            return cls(bias, whole << up, left.astype(np.int32), True)
+        return cls(bias, whole, rest.astype(np.int32), False)
+
+    @property
+    def has_shift(self) -> bool:
+        """Whether shifts must be looked at."""
+        return not self.is_high or bool(self.shift.any())
+
+    def arrays(self, channels: int) -> dict[str, NDArray[np.generic]]:
+        """Give the constants by name, continued to a number of channels."""
+        kind = np.int32 if self.is_high else np.int64
+        found: dict[str, NDArray[np.generic]] = {
+            "bias": _continued(self.bias, channels),
+            "multiplier": _continued(self.multiplier.astype(kind), channels),
+        }
+        if self.has_shift:
+            found["shift"] = _continued(self.shift, channels)
+        return found
+
+
+def _continued(array: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
+    if array.size == 1:
+        return np.repeat(array, channels)
+    return np.concatenate([array, np.zeros(channels - array.size, array.dtype)])
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What happens to sums.
+
+    Attributes
+    ----------
+    epilogue : Epilogue
+    is_high, has_shift : bool
+        Of the `Scaling`.
+    has_table : bool
+    has_scaling : bool
+        Whether sums are requantized at all; not in an addition.
+    """
+
+    epilogue: Epilogue
+    is_high: bool = True
+    has_shift: bool = False
+    has_table: bool = False
+    has_scaling: bool = True
+
+    def constants(self, channels: int) -> dict[str, Buffer]:
+        """Declare the buffers of constants by what they hold."""
+        kinds: dict[str, DType] = {}
+        if self.has_scaling:
+            kinds = {"bias": DType.I32, "multiplier": DType.I32 if self.is_high else DType.I64}
+        if self.has_scaling and self.has_shift:
+            kinds["shift"] = DType.I32
+        found = {name: Buffer(name, kind, (channels,), "dram") for name, kind in kinds.items()}
+        if self.has_table:
+            found["table"] = Buffer("table", DType.I8, (256,), "dram")
+        return found
+
+    def value(self, total: Expr, scale: Mapping[str, Expr], residual: Expr | None, table: Buffer | None) -> Expr:
+        """Build the int8 result of one int32 sum; with scaling, `scale` has its bias, multiplier and shift."""
+        y = self._scaled(total, scale) if self.has_scaling else total
+        stage = self.epilogue.residual
+        if stage is not None:
+            assert residual is not None
+            y = _added(_clamped(y, INT8_MIN, INT8_MAX) if self.has_scaling else y, residual, stage)
+        y = _clamped(y, self.epilogue.clamp_low, self.epilogue.clamp_high).cast(DType.I8)
+        if table is not None:
+            return Load(table, (y.cast(DType.I64) + 128,))
+        return y
+
+    def _scaled(self, total: Expr, scale: Mapping[str, Expr]) -> Expr:
+        wide = (total + scale["bias"]).cast(DType.I64) * scale["multiplier"].cast(DType.I64)
+        zero = self.epilogue.zero_out
+        if not self.is_high:
+            rounded = ((wide >> scale["shift"].cast(DType.I64)) + 1 >> 1) + zero
+            return _clamped(rounded, INT8_MIN, INT8_MAX).cast(DType.I32)
+        high: Expr = Cast(DType.I32, wide >> 32)
+        if self.has_shift:
+            high = high >> scale["shift"]
+        rounded = (high + 1) >> 1
+        return rounded + zero if zero else rounded
+
+
+def _added(y: Expr, b: Expr, stage: Residual) -> Expr:
+    """Build the residual stage, in 64 bits where 32 may not do."""
+    largest = 256 * (abs(stage.multiplier_a) + abs(stage.multiplier_b)) + (1 << stage.shift >> 1)
+    kind = DType.I32 if largest < 1 << 31 else DType.I64
+    a, b = y.cast(kind), b.cast(kind)
+    offset = (1 << stage.shift >> 1) - stage.zero_a * stage.multiplier_a - stage.zero_b * stage.multiplier_b
+    total = a * stage.multiplier_a + b * stage.multiplier_b + offset
+    if kind == DType.I32 and stage.shift > 31:
+        return Const(stage.zero_out, DType.I32)
+    return _clamped((total >> stage.shift) + stage.zero_out, INT8_MIN, INT8_MAX).cast(DType.I32)
+
+
+def _clamped(value: Expr, low: int, high: int) -> Expr:
+    return value.maximum(low).minimum(high)
+
+
+def finish_run(
+    finish: Finish, thread: Expr, threads: int, totals: Sequence[Expr], channel: Expr, constants: Mapping[str, Buffer],
+    residual: tuple[Buffer, Expr] | None, output: tuple[Buffer, Expr],
+) -> Stmt:  # fmt: skip
+    """Build what one thread does with the sums of neighbouring channels of one pixel.
+
+    Parameters
+    ----------
+    finish : Finish
+    thread : Expr
+    threads : int
+        Of a block.
+    totals : sequence of Expr
+        4, 8 or 16 int32 sums.
+    channel : Expr
+        The first one's.
+    constants : mapping of str to Buffer
+        As `finish.constants` gave them.
+    residual, output : tuple of Buffer and Expr
+        With the place of the first channel.
+    """
+    count = len(totals)
+    registers = {
+        name: Buffer(f"{name}_run", buffer.dtype, (threads, count), "register")
+        for name, buffer in constants.items()
+        if name != "table"
+    }
+    loads = [_load(registers[name], thread, constants[name], channel, count) for name in registers]
+    added = Buffer("residual_run", DType.I8, (threads, count), "register")
+    if residual is not None:
+        loads.append(copy(count, added, (thread, Const(0)), residual[0], (residual[1],)))
+    results = Buffer("result_run", DType.I8, (threads, count), "register")
+    stores: list[Stmt] = []
+    for place, total in enumerate(totals):
+        scale = {name: Load(buffer, (thread, Const(place))) for name, buffer in registers.items()}
+        b = Load(added, (thread, Const(place))) if residual is not None else None
+        value = finish.value(total, scale, b, constants.get("table"))
+        stores.append(Store(results, (thread, Const(place)), value))
+    out = copy(count, output[0], (output[1],), results, (thread, Const(0)))
+    buffers = [*registers.values(), *([added] if residual is not None else []), results]
+    return inside(buffers, sequence(*loads, *stores, out))
+
+
+def _load(register: Buffer, thread: Expr, source: Buffer, channel: Expr, count: int) -> Stmt:
+    """Build the copies of a run of constants."""
+    step = min(count, _WORD // (source.dtype.bits // 8))
+    part = Var("constant_part")
+    body = copy(step, register, (thread, part * step), source, (channel + part * step,))
+    return loop(part, count // step, body, kind="unrolled")

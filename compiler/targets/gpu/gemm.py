@@ -1,0 +1,178 @@
+"""Matrix products and convolutions as one problem: every output pixel is a row, every pixel's window a row of depth.
+
+With the border in memory, the bytes that a row multiplies lie at `start(row) + distance(k)`: an implicit GEMM without
+a lowered matrix. Depth is counted in pieces of 16 bytes and chunks of 64; what is beyond its end has weights of 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.targets.gpu.epilogue import Finish
+from tilewright.compiler.targets.gpu.kernel import copy, sequence
+from tilewright.compiler.targets.gpu.layout import NARROW, Image, split_index
+from tilewright.isa.ir import Buffer, DType, Expr, Stmt
+
+CHUNK = 64
+PIECE = 16
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """A convolution with one group, or a matrix product, which is one of 1x1.
+
+    Attributes
+    ----------
+    x, y : Image
+    kernel, strides, dilations : tuple of int
+        Of height and width.
+    pads : tuple of int
+        Top and left; the border of `x` is at least as wide.
+    finish : Finish
+    residual : Image, optional
+    """
+
+    x: Image
+    y: Image
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int]
+    finish: Finish
+    residual: Image | None = None
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a row of the kernel is one run of bytes."""
+        return self.x.pitch == NARROW
+
+    @property
+    def rows(self) -> int:
+        """Output pixels."""
+        return self.y.pixels
+
+    @property
+    def run(self) -> int:
+        """Bytes that lie side by side."""
+        return -(-self.kernel[1] * NARROW // PIECE) * PIECE if self.is_narrow else self.x.pitch
+
+    @property
+    def depth(self) -> int:
+        """Bytes that a row multiplies, whole pieces."""
+        return self.kernel[0] * self.run * (1 if self.is_narrow else self.kernel[1])
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of depth."""
+        return -(-self.depth // CHUNK)
+
+    @property
+    def load_bytes(self) -> int:
+        """Bytes of one load: whatever rows' starts are multiples of."""
+        return min(PIECE, NARROW * self.strides[1] & -(NARROW * self.strides[1])) if self.is_narrow else PIECE
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates asked for."""
+        return self.rows * self.y.channels * self.kernel[0] * self.kernel[1] * self.x.channels
+
+    def start(self, row: Expr) -> Expr:
+        """Build where a row's window begins; rows behind the last are the last."""
+        number = row.minimum(self.rows - 1)
+        is_plain = self.x.is_dense and self.strides == (1, 1) and self.x.pixels == self.rows and not any(self.pads)
+        if is_plain:
+            return number * self.x.pitch
+        n, h, w = split_index(number, (self.y.batch, self.y.height, self.y.width))
+        return self.x.pixel(n, h * self.strides[0], w * self.strides[1], *self.pads)
+
+    def distance(self, piece: Expr) -> Expr:
+        """Build how far from the start a piece of depth lies."""
+        if self.chunks * CHUNK != self.depth:
+            piece = piece.minimum(self.depth // PIECE - 1)
+        per_run = self.run // PIECE
+        line = self.dilations[0] * self.x.row_pixels * self.x.pitch
+        if self.kernel == (1, 1):
+            return piece * PIECE
+        inside = (piece % per_run) * PIECE
+        if self.is_narrow:
+            return (piece // per_run) * line + inside
+        tap = piece // per_run
+        across = (tap % self.kernel[1]) * (self.dilations[1] * self.x.pitch)
+        return (tap // self.kernel[1]) * line + across + inside
+
+    def load(self, target: Buffer, place: tuple[Expr, ...], x: Buffer, origin: Expr) -> Stmt:
+        """Build the copy of a piece."""
+        step = self.load_bytes
+        parts = range(0, PIECE, step)
+        return sequence(*(copy(step, target, (*place[:-1], place[-1] + part), x, (origin + part,)) for part in parts))
+
+    def buffers(self, channels: int) -> list[Buffer]:
+        """Declare the arguments: input, weights, output, residual and constants."""
+        weights = Buffer("w", DType.I8, (channels * self.chunks * CHUNK,), "dram")
+        found = [self.x.buffer("x"), weights, self.y.buffer("y")]
+        if self.residual is not None:
+            found.append(self.residual.buffer("residual"))
+        return [*found, *self.finish.constants(channels).values()]
+
+    def pack(self, weight: NDArray[np.int8], columns: int, run: int) -> NDArray[np.int8]:
+        """Order weights `[O, C, KH, KW]` as kernels read them: `[tile, chunk, column of the tile, byte]`.
+
+        Parameters
+        ----------
+        weight : array
+        columns : int
+            Of a tile.
+        run : int
+            Neighbouring channels whose sums one thread of a warp gets.
+        """
+        outputs, inputs, height, width = weight.shape
+        deep = np.zeros(
+            (outputs, height, self.run if self.is_narrow else width, NARROW if self.is_narrow else self.run), np.int8
+        )
+        if self.is_narrow:
+            deep = deep[:, :, : self.run // NARROW]
+        deep[:, :, :width, :inputs] = weight.transpose(0, 2, 3, 1)
+        flat = np.zeros((-(-outputs // columns) * columns, self.chunks * CHUNK), np.int8)
+        flat[:outputs, : self.depth] = deep.reshape(outputs, -1)
+        order = column_order(run, columns)
+        tiles = flat.reshape(-1, columns, self.chunks, CHUNK)[:, order]
+        return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(-1)
+
+
+def column_order(run: int, columns: int) -> NDArray[np.int64]:
+    """Give the channel of each column of a tile, so that a thread's sums are those of neighbouring channels.
+
+    A thread has two neighbouring columns of every 8: member `m` of a group has columns `2 m` and `2 m + 1`.
+    """
+    width = 4 * run
+    column = np.arange(columns)
+    warp, inner = column // width * width, column % width
+    block, place = inner // 8, inner % 8
+    return warp + place // 2 * run + block * 2 + place % 2
+
+
+def padded_channels(gemm: Gemm, columns: int) -> int:
+    """Give the channels of whole tiles."""
+    return -(-gemm.y.channels // columns) * columns
+
+
+def residual_place(gemm: Gemm, buffers: dict[str, Buffer], row: Expr, channel: Expr) -> tuple[Buffer, Expr] | None:
+    """Build where the residual of a row's channel lies."""
+    if gemm.residual is None:
+        return None
+    return buffers["residual"], gemm.residual.pixel_of(row) + channel
+
+
+def is_inside(gemm: Gemm, columns: int, row: Expr, rows_are_whole: bool, channel: Expr) -> Expr | None:
+    """Build the condition under which a row's channel is stored; None where it always is."""
+    conditions: list[Expr] = []
+    if not rows_are_whole:
+        conditions.append(row < gemm.rows)
+    if padded_channels(gemm, columns) > gemm.y.pitch:
+        conditions.append(channel < gemm.y.pitch)
+    if len(conditions) == 2:
+        return conditions[0] & conditions[1]
+    return conditions[0] if conditions else None

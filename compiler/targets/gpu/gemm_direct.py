@@ -1,0 +1,151 @@
+"""A GEMM for few rows: no tiles, every warp loads to registers and takes a part of the depth; warps add up at the end.
+
+There is so little work that latency is what counts: all loads of a round are under way at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilewright.compiler.targets.gpu.epilogue import finish_run
+from tilewright.compiler.targets.gpu.gemm import CHUNK, PIECE, Gemm, is_inside, padded_channels, residual_place
+from tilewright.compiler.targets.gpu.gemm_tiled import warp_products
+from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
+from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
+
+_T = Var("t")
+_GROUP = 4  # channels that a thread finishes
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How a block divides its work.
+
+    Attributes
+    ----------
+    warps : int
+        Parts of the depth; divides the chunks.
+    blocks : tuple of int
+        Of 16 rows and 8 columns (an even number), that every warp computes.
+    ahead : int
+        Chunks loaded at once; divides a warp's chunks.
+    """
+
+    warps: int
+    blocks: tuple[int, int]
+    ahead: int
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return WARP * self.warps
+
+    @property
+    def columns(self) -> int:
+        """Of a block."""
+        return 8 * self.blocks[1]
+
+    @property
+    def run(self) -> int:
+        """Neighbouring channels of one thread."""
+        return 2 * self.blocks[1]
+
+
+def direct_gemm(name: str, gemm: Gemm, splitting: Splitting) -> Kernel:
+    """Build the kernel; its weights are packed by `gemm.pack(weight, splitting.columns, splitting.run)`."""
+    constants = frozenset({"w", "bias", "multiplier", "shift", "table"})
+    return Kernel(_Builder(name, gemm, splitting).function(), constants)
+
+
+class _Builder:
+    def __init__(self, name: str, gemm: Gemm, splitting: Splitting) -> None:
+        self.name, self.gemm, self.splitting = name, gemm, splitting
+        self.channels = padded_channels(gemm, splitting.columns)
+        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels)}
+        high, wide = splitting.blocks
+        threads, ahead = splitting.threads, splitting.ahead
+        self.registers = high * wide * 4
+        self.acc = Buffer("acc", DType.I32, (threads, self.registers), "register")
+        self.a = Buffer("a", DType.I8, (threads, ahead * high * 2 * PIECE), "register")
+        self.b = Buffer("b", DType.I8, (threads, ahead * wide * PIECE), "register")
+        self.sums = Buffer("sums", DType.I32, (splitting.warps * self.registers * WARP,), "shared")
+        self.block_row, self.tile = Var("block_row_tile"), Var("column_tile")
+        assert gemm.chunks % (splitting.warps * ahead) == 0, "warps and rounds must divide the depth"
+        self.rounds = gemm.chunks // (splitting.warps * ahead)
+
+    def function(self) -> Function:
+        high, _ = self.splitting.blocks
+        body = inside([self.sums, self.acc, self.a, self.b], self._body())
+        tiles = loop(self.tile, self.channels // self.splitting.columns, body, kind="bound:block.x")
+        rows = loop(self.block_row, -(-self.gemm.rows // (16 * high)), tiles, kind="bound:block.y")
+        return Function(self.name, (), tuple(self.arguments.values()), rows)
+
+    def _body(self) -> Stmt:
+        place, turn = Var("place"), Var("turn")
+        zero = loop(place, self.registers, Store(self.acc, (_T, place), Const(0, DType.I32)), kind="unrolled")
+        high, wide = self.splitting.blocks
+        products = warp_products(self.acc, self.a, self.b, self.splitting.warps, high, wide, self.splitting.ahead)
+        main = loop(turn, self.rounds, self._fetch(turn), products)
+        return sequence(
+            self._threads(zero), call("dependents_launch"), call("dependency_wait"), main, self._share(),
+            call("barrier"), self._finish(),
+        )  # fmt: skip
+
+    def _threads(self, *body: Stmt) -> Stmt:
+        return loop(_T, self.splitting.threads, *body, kind="bound:thread")
+
+    def _fetch(self, turn: Expr) -> Stmt:
+        high, wide = self.splitting.blocks
+        ahead, block = Var("ahead"), Var("part")
+        group, piece = _T % WARP // 4, _T % 4
+        chunk = linear((turn * self.splitting.ahead + ahead, self.splitting.warps), (_T // WARP, 1))
+        row = linear((self.block_row, 16 * high), (block, 8), (group, 1))
+        origin = self.gemm.start(row) + self.gemm.distance(linear((chunk, 4), (piece, 1)))
+        x_place = linear((ahead, high * 2 * PIECE), (block, PIECE))
+        rows = self.gemm.load(self.a, (_T, x_place), self.arguments["x"], origin)
+        column = linear((self.tile * self.gemm.chunks + chunk, self.splitting.columns * CHUNK), (block, 8 * CHUNK))
+        origin_w = column + _T % WARP * PIECE
+        w_place = linear((ahead, wide * PIECE), (block, PIECE))
+        columns = copy(PIECE, self.b, (_T, w_place), self.arguments["w"], (origin_w,))
+        both = (loop(block, wide, columns, kind="unrolled"), loop(block, 2 * high, rows, kind="unrolled"))
+        return self._threads(loop(ahead, self.splitting.ahead, *both, kind="unrolled"))
+
+    def _share(self) -> Stmt:
+        """Lay the sums of all warps side by side, register by register."""
+        place = Var("place")
+        target = linear((_T // WARP, self.registers * WARP), (place, WARP), (_T % WARP, 1))
+        store = Store(self.sums, (target,), Load(self.acc, (_T, place)))
+        return self._threads(loop(place, self.registers, store, kind="unrolled"))
+
+    def _finish(self) -> Stmt:
+        """Add up the warps' sums and finish them, four channels of a row at a time."""
+        high, wide = self.splitting.blocks
+        turn, lane = Var("finish_turn"), _T % WARP
+        parts = high * wide
+        part: Expr = _T // WARP + turn * self.splitting.warps
+        block, rest = part // wide, part % wide
+        half, pair = rest % 2, rest // 2
+        row = linear((self.block_row, 16 * high), (block, 16), (half, 8), (lane // 4, 1))
+        channel = linear((self.tile, self.splitting.columns), (lane % 4, self.splitting.run), (pair, _GROUP))
+        totals = [
+            self._total(linear((block, wide * 4), (pair, 8), (half, 2)) + (n // 2 * 4 + n % 2), lane)
+            for n in range(_GROUP)
+        ]
+        body = finish_run(
+            self.gemm.finish, _T, self.splitting.threads, totals, channel, self.gemm.finish.constants(self.channels),
+            residual_place(self.gemm, self.arguments, row, channel),
+            (self.arguments["y"], self.gemm.y.pixel_of(row) + channel),
+        )  # fmt: skip
+        is_whole = self.gemm.rows % (16 * high) == 0
+        guard = is_inside(self.gemm, self.splitting.columns, row, is_whole, channel)
+        if parts % self.splitting.warps:
+            exists = part < parts
+            guard = exists if guard is None else Binary(BinaryOp.AND, guard, exists)
+        turns = -(-parts // self.splitting.warps)
+        return self._threads(loop(turn, turns, when(guard, body), kind="unrolled"))
+
+    def _total(self, register: Expr, lane: Expr) -> Expr:
+        return total(
+            Load(self.sums, (linear((register, WARP), (lane, 1)) + warp * self.registers * WARP,))
+            for warp in range(self.splitting.warps)
+        )

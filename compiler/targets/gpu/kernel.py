@@ -1,0 +1,194 @@
+"""What a GPU kernel is in the tensor IR.
+
+The body is a nest that means the same when a sequential machine runs it:
+
+- loops of kind `bound:block.x` and `bound:block.y` around everything become the grid;
+- loops of kind `bound:thread` and `bound:warp` inside become the threads of a block: each is a *phase*, and what a
+  phase reads of another thread's must be parted from its writing by a `barrier`;
+- buffers in `dram` are arguments, flat; in `shared` flat arrays of a block; in `register` `[threads, n]`, of which
+  a thread touches its own row only, at places known when the kernel is compiled;
+- a `vectorized` loop is one copy of 4, 8 or 16 bytes, from `dram` to `shared` an asynchronous one, which is complete
+  after `async_commit` and `async_wait`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from tilewright.compiler.tir.visit import walk_statements
+from tilewright.isa.ir import (
+    Allocate,
+    Block,
+    Buffer,
+    Call,
+    Const,
+    DType,
+    Expr,
+    For,
+    Function,
+    If,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    total,
+)
+
+WARP = 32
+SHARED_ALIGNMENT = 1024
+
+#: Memory spaces of kernels.
+SPACES = frozenset({"dram", "shared", "register"})
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A kernel with what launching it takes.
+
+    Attributes
+    ----------
+    function : Function
+        Its buffers are the arguments, in order.
+    constants : frozenset of str
+        Buffers that nothing writes while the network runs.
+    tensor_maps : tuple of TensorMap
+        Arguments behind the buffers: boxes that the copy engine fetches.
+    min_blocks : int
+        Blocks that should fit one multiprocessor: bounds the registers of a thread.
+    """
+
+    function: Function
+    constants: frozenset[str] = frozenset()
+    tensor_maps: tuple[TensorMap, ...] = ()
+    min_blocks: int = 1
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.name
+
+    @cached_property
+    def grid(self) -> tuple[int, int]:
+        """Blocks in x and y."""
+        extents = {loop.kind: _extent(loop) for loop in _bound_loops(self.function)}
+        return extents.get("bound:block.x", 1), extents.get("bound:block.y", 1)
+
+    @cached_property
+    def threads(self) -> int:
+        """Threads of a block, whole warps."""
+        found = [WARP]
+        for loop in _bound_loops(self.function):
+            found += [_extent(loop)] * (loop.kind == "bound:thread") + [_extent(loop) * WARP] * (
+                loop.kind == "bound:warp"
+            )
+        return -(-max(found) // WARP) * WARP
+
+    @cached_property
+    def shared_places(self) -> dict[str, int]:
+        """Where in a block's shared memory each buffer begins, in bytes."""
+        places, end = {}, 0
+        for buffer in _shared(self.function):
+            places[buffer.name] = end
+            end += -(-buffer_bytes(buffer) // SHARED_ALIGNMENT) * SHARED_ALIGNMENT
+        return places
+
+    @cached_property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        return max((self.shared_places[b.name] + buffer_bytes(b) for b in _shared(self.function)), default=0)
+
+
+@dataclass(frozen=True)
+class TensorMap:
+    """Boxes of a buffer of bytes that the copy engine fetches; swizzled by 128 bytes.
+
+    Attributes
+    ----------
+    buffer : str
+        The kernel's argument that it looks at; it must be one of the function's buffers.
+    extents : tuple of int
+        Of the tensor, innermost first.
+    strides : tuple of int
+        Bytes from one element to the next in each dimension but the innermost.
+    box : tuple of int
+        Extents of what one copy fetches.
+    steps : tuple of int
+        Distance of fetched elements in each dimension.
+    """
+
+    buffer: str
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+    box: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+def buffer_bytes(buffer: Buffer) -> int:
+    """Size of a buffer."""
+    return prod(buffer.shape) * max(1, buffer.dtype.bits // 8)
+
+
+def _bound_loops(function: Function) -> Iterator[For]:
+    return (s for s in walk_statements(function) if isinstance(s, For) and s.kind.startswith("bound:"))
+
+
+def _shared(function: Function) -> list[Buffer]:
+    found = (s.buffer for s in walk_statements(function) if isinstance(s, Allocate))
+    return [buffer for buffer in found if buffer.space == "shared"]
+
+
+def _extent(loop: For) -> int:
+    assert isinstance(loop.extent, Const)
+    return int(loop.extent.value)
+
+
+# ---- building ------------------------------------------------------------------------------------------------
+
+
+def loop(var: Var, extent: int, *body: Stmt, kind: str = "serial") -> Stmt:
+    """Build a loop over statements."""
+    return For(var, Const(extent, var.type), sequence(*body), kind)
+
+
+def sequence(*body: Stmt) -> Stmt:
+    """Build statements in order, blocks among them opened."""
+    flat = [inner for stmt in body for inner in (stmt.body if isinstance(stmt, Block) else (stmt,))]
+    return flat[0] if len(flat) == 1 else Block(tuple(flat))
+
+
+def inside(buffers: list[Buffer], body: Stmt) -> Stmt:
+    """Build the allocations of buffers around a body."""
+    for buffer in reversed(buffers):
+        body = Allocate(buffer, body)
+    return body
+
+
+def copy(count: int, target: Buffer, place: tuple[Expr, ...], source: Buffer, origin: tuple[Expr, ...]) -> Stmt:
+    """Build one copy of `count` neighbouring elements; the last index of each is where they begin."""
+    lane = Var("lane_element")
+    body = Store(target, (*place[:-1], place[-1] + lane), Load(source, (*origin[:-1], origin[-1] + lane)))
+    return For(lane, Const(count), body, "vectorized")
+
+
+def call(name: str, **operands: int) -> Call:
+    """Build a call with constant operands."""
+    return Call(name, tuple((key, Const(value)) for key, value in operands.items()))
+
+
+def constant(value: int, dtype: DType = DType.I64) -> Const:
+    """Build a literal."""
+    return Const(value, dtype)
+
+
+def when(condition: Expr | None, body: Stmt) -> Stmt:
+    """Build a guarded statement; None is no guard."""
+    return body if condition is None else If(condition, body)
+
+
+def linear(*terms: tuple[Expr, int]) -> Expr:
+    """Build a sum of products, without terms of factor 0."""
+    kept = [expr * factor if factor != 1 else expr for expr, factor in terms if factor]
+    return total(kept) if kept else Const(0)

@@ -1,0 +1,161 @@
+"""Where tensors lie on the GPU: images with channels innermost, inside a border that already holds the padding.
+
+Every tensor is an image: of rank 4 `[N, C, H, W]`, of others the last dimension is C and the rest N. A pixel's
+channels take `pitch` bytes. The border is written once, before the network runs, so that convolutions load without
+asking where the image ends; bytes behind a pixel's channels are undefined and meet weights of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from tilewright.compiler.targets.gpu.kernel import linear
+from tilewright.isa.ir import Buffer, DType, Expr
+
+#: Channels are a multiple of this, but for the narrow images that enter a network.
+ALIGNMENT = 16
+NARROW = 4
+
+Pads = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """Elements of a buffer by logical index.
+
+    Attributes
+    ----------
+    shape, strides : tuple of int
+    offset : int
+        Of the first element.
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @classmethod
+    def plain(cls, shape: tuple[int, ...]) -> View:
+        """Give row-major order."""
+        return cls(shape, tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is row-major order without gaps."""
+        return View.plain(self.shape).strides == self.strides and not self.offset
+
+    def transposed(self, order: tuple[int, ...]) -> View:
+        """Give the same elements with dimensions exchanged."""
+        return View(tuple(self.shape[i] for i in order), tuple(self.strides[i] for i in order), self.offset)
+
+    def place(self, index: tuple[Expr, ...]) -> Expr:
+        """Build an element's place."""
+        place = linear(*zip(index, self.strides, strict=True))
+        return place + self.offset if self.offset else place
+
+
+@dataclass(frozen=True)
+class Image:
+    """A tensor's layout.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Logical.
+    batch, height, width, channels : int
+    pitch : int
+        Bytes from pixel to pixel.
+    pads : tuple of int
+        Border: top, left, bottom, right.
+    value : int
+        What the border holds.
+    """
+
+    shape: tuple[int, ...]
+    batch: int
+    height: int
+    width: int
+    channels: int
+    pitch: int
+    pads: Pads = (0, 0, 0, 0)
+    value: int = 0
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], pads: Pads = (0, 0, 0, 0), value: int = 0, narrow: bool = False) -> Image:
+        """Lay out a tensor of a logical shape."""
+        if len(shape) == 4:
+            batch, channels, height, width = shape
+        else:
+            batch, channels, height, width = prod(shape[:-1]), shape[-1] if shape else 1, 1, 1
+        if narrow:  # rows begin at multiples of 16 bytes
+            pads = (*pads[:3], pads[3] + -(width + pads[1] + pads[3]) % NARROW)
+        pitch = NARROW if narrow else -(-channels // ALIGNMENT) * ALIGNMENT
+        return cls(shape, batch, height, width, channels, pitch, pads, value if any(pads) else 0)
+
+    @property
+    def row_pixels(self) -> int:
+        """Pixels of a row with its border."""
+        return self.width + self.pads[1] + self.pads[3]
+
+    @property
+    def rows(self) -> int:
+        """Rows with the border."""
+        return self.height + self.pads[0] + self.pads[2]
+
+    @property
+    def pixels(self) -> int:
+        """Pixels without the border."""
+        return self.batch * self.height * self.width
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether there is no border."""
+        return not any(self.pads)
+
+    @property
+    def size(self) -> int:
+        """Bytes, with what reads may run over."""
+        return self.batch * self.rows * self.row_pixels * self.pitch + self.row_pixels * self.pitch + 256
+
+    @property
+    def view(self) -> View:
+        """The elements by logical index."""
+        row = self.row_pixels * self.pitch
+        start = self.pads[0] * row + self.pads[1] * self.pitch
+        if len(self.shape) == 4:
+            return View(self.shape, (self.rows * row, 1, row, self.pitch), start)
+        leading = tuple(prod(self.shape[axis + 1 : -1]) * self.pitch for axis in range(len(self.shape) - 1))
+        return View(self.shape, (*leading, *([1] if self.shape else [])), start)
+
+    def buffer(self, name: str) -> Buffer:
+        """Declare the memory."""
+        return Buffer(name, DType.I8, (self.size,), "dram")
+
+    def pixel(self, n: Expr, h: Expr, w: Expr, top: int = 0, left: int = 0) -> Expr:
+        """Build the place of a pixel, counted from `top` rows above and `left` pixels before the image."""
+        row = self.row_pixels * self.pitch
+        start = (self.pads[0] - top) * row + (self.pads[1] - left) * self.pitch
+        place = linear((n, self.rows * row), (h, row), (w, self.pitch))
+        return place + start if start else place
+
+    def pixel_of(self, number: Expr) -> Expr:
+        """Build the place of a pixel by its number in the image without border."""
+        if self.is_dense:
+            return number * self.pitch
+        n, h, w = split_index(number, (self.batch, self.height, self.width))
+        return self.pixel(n, h, w)
+
+
+def split_index(number: Expr, extents: tuple[int, ...]) -> tuple[Expr, ...]:
+    """Build the indices of an element by its number in row-major order."""
+    found: list[Expr] = []
+    for axis in range(len(extents)):
+        inner = prod(extents[axis + 1 :])
+        index = number // inner if inner > 1 else number
+        found.append(index % extents[axis] if axis else index)
+    return tuple(found)
+
+
+Images = Mapping[str, Image]

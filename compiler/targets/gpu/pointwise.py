@@ -1,0 +1,140 @@
+"""Kernels that give every thread a run of neighbouring channels of one pixel: additions, tables, rescaling, copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from tilewright.compiler.targets.gpu.epilogue import Finish, finish_run
+from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, loop, sequence, when
+from tilewright.compiler.targets.gpu.layout import Image, View, split_index
+from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var
+
+THREADS = 128
+_T, _B = Var("t"), Var("block")
+_CONSTANTS = frozenset({"bias", "multiplier", "shift", "table"})
+_RUN = 16
+
+
+def grid_of_threads(name: str, count: int, buffers: list[Buffer], body: Stmt, local: list[Buffer]) -> Kernel:
+    """Build a kernel whose `count` threads each do `body` with their number, `block * THREADS + t`."""
+    guarded = when(thread_number() < count if count % THREADS else None, body)
+    phases = sequence(
+        call("dependents_launch"), call("dependency_wait"), loop(_T, THREADS, guarded, kind="bound:thread")
+    )
+    grid = loop(_B, -(-count // THREADS), inside(local, phases), kind="bound:block.x")
+    return Kernel(Function(name, (), tuple(buffers), grid), _CONSTANTS)
+
+
+def thread_number() -> Expr:
+    """Build a thread's number in the whole grid."""
+    return _B * THREADS + _T
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """An operator on single elements of one or two images.
+
+    Attributes
+    ----------
+    x, y : Image
+    finish : Finish
+    residual : Image, optional
+    flip : bool
+        Exchange the signed and the unsigned reading of the input.
+    """
+
+    x: Image
+    y: Image
+    finish: Finish
+    residual: Image | None = None
+    flip: bool = False
+
+    def kernel(self, name: str) -> Kernel:
+        """Build the kernel: 16 channels a thread."""
+        runs = self.y.pitch // _RUN
+        pixel, run = split_index(thread_number(), (self.y.pixels, runs))
+        channel = run * _RUN
+        x, y = self.x.buffer("x"), self.y.buffer("y")
+        inputs = Buffer("x_run", DType.I8, (THREADS, _RUN), "register")
+        fetch = copy(_RUN, inputs, (_T, Const(0)), x, (self.x.pixel_of(pixel) + channel,))
+        buffers, residual = [x, y], None
+        if self.residual is not None:
+            b = self.residual.buffer("residual")
+            buffers.append(b)
+            residual = b, self.residual.pixel_of(pixel) + channel
+        constants = self.finish.constants(self.y.pitch)
+        totals = [self._element(Load(inputs, (_T, Const(n)))) for n in range(_RUN)]
+        output = y, self.y.pixel_of(pixel) + channel
+        done = finish_run(self.finish, _T, THREADS, totals, channel, constants, residual, output)
+        body = sequence(fetch, done)
+        return grid_of_threads(name, self.y.pixels * runs, [*buffers, *constants.values()], body, [inputs])
+
+    def _element(self, value: Expr) -> Expr:
+        flipped = value ^ -128 if self.flip else value
+        return flipped.cast(DType.I32)
+
+
+def gather(name: str, source: View, size: int, target: Image) -> Kernel:
+    """Build the kernel that brings elements, wherever they lie, into an image: 4 channels a thread.
+
+    Parameters
+    ----------
+    name : str
+    source : View
+        Of the image's shape.
+    size : int
+        Bytes of the source's buffer.
+    target : Image
+    """
+    runs = -(-target.channels // 4)
+    extents = (target.batch, target.height, target.width, runs)
+    # neighbouring threads read neighbours where the source has its columns innermost
+    n, run, h, w = split_index(thread_number(), (extents[0], extents[3], extents[1], extents[2]))
+    x, y = Buffer("x", DType.I8, (size,), "dram"), target.buffer("y")
+    word = Buffer("word", DType.I8, (THREADS, 4), "register")
+    loads: list[Stmt] = []
+    for place in range(4):
+        channel = run * 4 + place
+        value: Stmt = Store(word, (_T, Const(place)), Load(x, (source.place(_logical(target, n, h, w, channel)),)))
+        if target.channels % 4:
+            loads.append(Store(word, (_T, Const(place)), Const(0, DType.I8)))
+            value = when(channel < target.channels, value)
+        loads.append(value)
+    store = copy(4, y, (target.pixel(n, h, w) + run * 4,), word, (_T, Const(0)))
+    return grid_of_threads(name, prod(extents), [x, y], sequence(*loads, store), [word])
+
+
+def _logical(image: Image, n: Expr, h: Expr, w: Expr, channel: Expr) -> tuple[Expr, ...]:
+    if len(image.shape) == 4:
+        return n, channel, h, w
+    if not image.shape:
+        return ()
+    return (*split_index(n, image.shape[:-1]), channel) if len(image.shape) > 1 else (channel,)
+
+
+def move(name: str, source: View, source_size: int, target: View, target_size: int) -> Kernel:
+    """Build the kernel that copies elements in row-major order of both views, which may differ in shape."""
+    number = thread_number()
+    x, y = Buffer("x", DType.I8, (source_size,), "dram"), Buffer("y", DType.I8, (target_size,), "dram")
+    value = Load(x, (source.place(split_index(number, source.shape)),))
+    body = Store(y, (target.place(split_index(number, target.shape)),), value)
+    return grid_of_threads(name, prod(target.shape), [x, y], body, [])
+
+
+def pad(
+    name: str, source: View, source_size: int, begins: tuple[int, ...], value: int, target: View, size: int
+) -> Kernel:
+    """Build the kernel that surrounds elements by a value."""
+    x, y = Buffer("x", DType.I8, (source_size,), "dram"), Buffer("y", DType.I8, (size,), "dram")
+    index = split_index(thread_number(), target.shape)
+    inner = [i - begin if begin else i for i, begin in zip(index, begins, strict=True)]
+    holds: Expr | None = None
+    for place, extent in zip(inner, source.shape, strict=True):
+        both = place.maximum(0).equals(place) & (place < extent)
+        holds = both if holds is None else holds & both
+    assert holds is not None
+    safe = tuple(i.maximum(0).minimum(n - 1) for i, n in zip(inner, source.shape, strict=True))
+    chosen = Select(holds, Load(x, (source.place(safe),)), Const(value, DType.I8))
+    body = Store(y, (target.place(index),), chosen)
+    return grid_of_threads(name, prod(target.shape), [x, y], body, [])

@@ -1,0 +1,139 @@
+"""A compiled network: launches of kernels over planned memory, and what the host computes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.types import Array
+from tilewright.compiler.reference import evaluate_node
+from tilewright.compiler.targets.gpu.instructions import interpreted
+from tilewright.compiler.targets.gpu.kernel import Kernel
+from tilewright.compiler.targets.gpu.layout import View
+from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
+from tilewright.compiler.tir.interpreter import interpret
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel on its arguments.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    arguments : dict of str to str
+        The storage or constant of each buffer.
+    layer : str
+        The node that it belongs to.
+    op : str
+    macs : int
+    read_bytes, written_bytes : int
+        The least that must be moved.
+    """
+
+    kernel: Kernel
+    arguments: dict[str, str]
+    layer: str
+    op: str
+    macs: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Launches without the host between them: one CUDA graph.
+
+    Attributes
+    ----------
+    launches : tuple of Launch
+    plan : MemoryPlan
+    constants : dict of str to array
+    inputs, outputs : dict of str to (storage, View)
+        Plain values that enter and leave.
+    """
+
+    launches: tuple[Launch, ...]
+    plan: MemoryPlan
+    constants: Mapping[str, NDArray[Any]]
+    inputs: Mapping[str, tuple[str, View]]
+    outputs: Mapping[str, tuple[str, View]]
+
+
+@dataclass(frozen=True, eq=False)
+class GpuProgram:
+    """A network for the GPU.
+
+    Attributes
+    ----------
+    graph : Graph
+        The integer graph.
+    steps : tuple of Segment or Node
+        Nodes run on the host.
+    """
+
+    graph: Graph
+    steps: tuple[Segment | Node, ...]
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The parts that run on the GPU."""
+        return tuple(step for step in self.steps if isinstance(step, Segment))
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        """All launches in order."""
+        return tuple(launch for segment in self.segments for launch in segment.launches)
+
+    def run(self, inputs: Mapping[str, Array], device: Device) -> dict[str, Array]:
+        """Compute the outputs, segments by `device`."""
+        values: dict[str, Array] = {**self.graph.constants, **inputs}
+        for step in self.steps:
+            if isinstance(step, Segment):
+                values.update(device.run(step, {name: values[name] for name in step.inputs}))
+            else:
+                values.update(evaluate_node(self.graph, step, values))
+        return {name: values[name] for name in self.graph.outputs}
+
+
+class Device:
+    """What can run segments."""
+
+    def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute a segment's outputs."""
+        raise NotImplementedError
+
+
+class InterpretedDevice(Device):
+    """Runs kernels by the reference interpreter: slow, and needs no GPU."""
+
+    def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute a segment's outputs."""
+        memory = np.zeros(segment.plan.size, np.int8)
+        for offset, size, byte in segment.plan.fills:
+            memory[offset : offset + size].view(np.uint8)[:] = byte
+        for name, (storage, view) in segment.inputs.items():
+            start = segment.plan.offsets[storage]
+            memory[start : start + inputs[name].size] = inputs[name].reshape(-1)
+            assert view.is_plain
+        for launch in segment.launches:
+            arrays = {}
+            for buffer in launch.kernel.function.buffers:
+                name = launch.arguments[buffer.name]
+                if name in segment.constants:
+                    arrays[buffer.name] = np.array(segment.constants[name])
+                else:
+                    start = segment.plan.offsets[name]
+                    arrays[buffer.name] = memory[start : start + buffer.shape[0]]
+            interpret(launch.kernel.function, {}, arrays, interpreted())
+        return {name: self._output(memory, segment, *place) for name, place in segment.outputs.items()}
+
+    def _output(self, memory: NDArray[np.int8], segment: Segment, storage: str, view: View) -> Array:
+        start = segment.plan.offsets[storage]
+        size = int(np.prod(view.shape))
+        return np.array(memory[start : start + size]).reshape(view.shape)

@@ -1,0 +1,60 @@
+"""Whole small networks, kernel by kernel through the interpreter, against the integer reference."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.compiler.targets.gpu.small_networks import NETWORKS
+from tilewright.compiler.reference import evaluate
+from tilewright.compiler.targets.gpu.gemm_direct import Splitting
+from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
+from tilewright.compiler.targets.gpu.kernel import SPACES
+from tilewright.compiler.targets.gpu.lower import lower
+from tilewright.compiler.targets.gpu.program import InterpretedDevice
+from tilewright.compiler.targets.gpu.schedules import Schedule, Schedules
+from tilewright.compiler.tir.verify import verify
+
+
+class _Always(dict[str, Schedule]):
+    """One schedule for every problem."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+
+    def get(self, key: str, default: object = None) -> Schedule:  # type: ignore[override]
+        return self._schedule
+
+
+def _check(name: str, rng: np.random.Generator, schedules: Schedules | None) -> None:
+    graph = NETWORKS[name](rng)
+    program = lower(graph, schedules)
+    for launch in program.launches:
+        verify(launch.kernel.function, SPACES)
+    inputs = {key: rng.integers(-128, 128, graph.shape(key)).astype(np.int8) for key in graph.inputs}
+    outputs = program.run(inputs, InterpretedDevice())
+    expected = evaluate(graph, inputs)
+    for key, array in expected.items():
+        np.testing.assert_array_equal(outputs[key], array)
+        assert np.unique(array).size > 1, "every value is the same: the test shows nothing"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_equal_the_reference(name: str, rng: np.random.Generator) -> None:
+    _check(name, rng, None)
+
+
+@pytest.mark.parametrize("name", ["conv3x3", "image_stride2", "table"])
+@pytest.mark.parametrize("schedule", [Tiling((2, 1), (1, 2), 1, 2), Splitting(1, (1, 4), 1)], ids=["tiled", "direct"])
+def test_schedules_equal_the_reference(name: str, schedule: Schedule, rng: np.random.Generator) -> None:
+    _check(name, rng, _Always(schedule))
+
+
+def test_border_is_shared_by_like_borders_only(rng: np.random.Generator) -> None:
+    graph = NETWORKS["residual"](rng)
+    (segment,) = lower(graph).segments
+    ends = sorted(segment.plan.fills)
+    assert all(a + size <= b for (a, size, _), (b, _, _) in pairwise(ends))
+    assert segment.plan.size >= max(segment.plan.offsets.values())

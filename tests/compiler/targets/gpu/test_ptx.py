@@ -1,0 +1,67 @@
+"""Kernels become PTX that NVIDIA's assembler takes, for three generations, without spilling registers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.compiler.targets.gpu.small_networks import NETWORKS
+from tilewright.compiler.qops import Epilogue, Residual
+from tilewright.compiler.targets.gpu.epilogue import Finish
+from tilewright.compiler.targets.gpu.gemm import Gemm
+from tilewright.compiler.targets.gpu.gemm_direct import Splitting, direct_gemm
+from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
+from tilewright.compiler.targets.gpu.kernel import Kernel
+from tilewright.compiler.targets.gpu.layout import Image
+from tilewright.compiler.targets.gpu.lower import lower
+from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
+
+
+@pytest.fixture(scope="module")
+def ptxas() -> str:
+    found = find_ptxas()
+    if found is None:
+        pytest.skip("no ptxas: pip install nvidia-cuda-nvcc")
+    return found
+
+
+def _spills(log: str) -> int:
+    return sum(int(count) for count in re.findall(r"(\d+) bytes spill", log))
+
+
+def _gemm() -> Gemm:
+    x = Image.of((8, 64, 14, 14), (1, 1, 1, 1))
+    finish = Finish(Epilogue(3, Residual(0, 30000, 0, 20000, 16, 0), -100, 127))
+    return Gemm(x, x, (3, 3), (1, 1), (1, 1), (1, 1), finish, x)
+
+
+_KERNELS = {
+    "tiled": lambda: tiled_gemm("tiled", _gemm(), Tiling((2, 2), (4, 8))),
+    "direct": lambda: direct_gemm("direct", _gemm(), Splitting(3, (1, 4), 3)),
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", _KERNELS)
+def test_gemm_is_assembled(name: str, architecture: str, ptxas: str) -> None:
+    kernel: Kernel = _KERNELS[name]()
+    ptx = to_ptx([kernel], architecture)
+    assert "mma.sync.aligned.m16n8k32" in ptx
+    assert _spills(assemble(ptx, architecture, ptxas)) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["image_stride2", "depthwise", "max_pool", "average", "grouped", "table", "large_scale"]
+)
+def test_network_is_assembled(name: str, ptxas: str, rng: np.random.Generator) -> None:
+    kernels = [launch.kernel for launch in lower(NETWORKS[name](rng)).launches]
+    assert _spills(assemble(to_ptx(kernels, "sm_90a"), "sm_90a", ptxas)) == 0
+
+
+def test_assembler_refuses_with_its_words(ptxas: str) -> None:
+    from tilewright.isa.errors import ToolchainError
+
+    with pytest.raises(ToolchainError, match="ptxas refuses a kernel for sm_80"):
+        assemble(".version 8.0\n.target sm_80\nnonsense", "sm_80", ptxas)

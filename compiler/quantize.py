@@ -29,8 +29,8 @@ from tilewright.compiler.passes.fold_product_scale import FoldProductScale
 from tilewright.compiler.passes.fuse_gelu import FuseGelu
 from tilewright.compiler.passes.fuse_layer_norm import FuseLayerNorm
 from tilewright.compiler.passes.join_bias import JoinBias
-from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
 from tilewright.compiler.passes.quantizable import quantized_types, symmetric_values
+from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
 from tilewright.compiler.passes.simplify_constants import SimplifyConstants
 from tilewright.isa.errors import ModelError

@@ -126,6 +126,11 @@ OPERATORS: Mapping[str, Operator] = {
         (_X, Operand("residual"), Operand("table", is_constant=True, is_optional=True)),
         {"epilogue": Epilogue},
     ),
+    "qmul": Operator(
+        "(x - zero_a) * (b - zero_b), both of the result's shape; bias, multiplier, shift [1]",
+        (_X, Operand("b"), *_SCALING, Operand("table", is_constant=True, is_optional=True)),
+        {"zero_a": int, "zero_b": int, "epilogue": Epilogue},
+    ),
     "qmaxpool": Operator("largest of each window of x [N,C,H,W]; padding is -128", (_X,), _WINDOW),
     "qavgpool": Operator(
         "sum of each window of x [N,C,H,W], padded with zero_in, plus bias [1]; multiplier[i] and shift[i] hold "
@@ -149,6 +154,14 @@ OPERATORS: Mapping[str, Operator] = {
         {"pads": tuple, "value": int},
     ),
     "qconcat": Operator("operands of one scale, side by side", (_X,), {"axis": int}, is_variadic=True),
+    "qgather": Operator("of dimension `axis`, the places `indices`", (_X,), {"axis": int, "indices": tuple}),
+    "qinterleave": Operator(
+        "images [N,C,h,w], of which number i * columns + j goes to rows i, i + rows, ... and columns j, j + columns, ... "
+        "of an image of the given extents; factors are (rows, columns)",
+        (_X,),
+        {"factors": tuple, "extents": tuple},
+        is_variadic=True,
+    ),
     "reshape": Operator("the same elements in order, any type", (Operand("x", "any"),), {"shape": tuple}),
     "transpose": Operator(
         "dimension i of the result is perm[i] of x, any type", (Operand("x", "any"),), {"perm": tuple}
@@ -242,6 +255,11 @@ def output_shape(graph: Graph, node: Node) -> Shape:
         case "qconcat":
             axis = node["axis"]
             return (*x[:axis], sum(shape[axis] for shape in shapes), *x[axis + 1 :])
+        case "qgather":
+            axis = node["axis"]
+            return (*x[:axis], len(node["indices"]), *x[axis + 1 :])
+        case "qinterleave":
+            return (*x[:2], *node["extents"])
         case "reshape":
             return tuple(node["shape"])
         case "transpose":
@@ -310,7 +328,7 @@ def _attribute_problems(node: Node, operator: Operator) -> Iterator[str]:
     epilogue: Any = node.get("epilogue")
     if epilogue is None:
         return
-    residual = node.inputs[[o.name for o in operator.operands].index("residual")]
+    residual = operand(node, "residual")
     if bool(residual) != (epilogue.residual is not None):
         yield "residual operand and residual stage do not go together"
     if not INT8_MIN <= epilogue.clamp_low <= epilogue.clamp_high <= INT8_MAX:

@@ -50,8 +50,8 @@ def evaluate_node(graph: Graph, node: Node, values: Mapping[str, Array]) -> dict
     if node.is_onnx:
         return run_onnx_node(node, values, graph.opsets)
     arrays = {formal.name: values[name] for formal, name in _operands(node) if name}
-    if node.op == "qconcat":
-        return {node.output: np.concatenate([values[name] for name in node.inputs], axis=node["axis"])}
+    if node.op in _JOINS:
+        return {node.output: _JOINS[node.op](node, [values[name] for name in node.inputs])}
     return {node.output: _KERNELS[node.op](node, arrays)}
 
 
@@ -152,6 +152,11 @@ def _qadd(node: Node, arrays: Mapping[str, Array]) -> Array:
     return finish(arrays["x"].astype(np.int64), node["epilogue"], arrays)
 
 
+def _qmul(node: Node, arrays: Mapping[str, Array]) -> Array:
+    a, b = arrays["x"].astype(np.int64) - node["zero_a"], arrays["b"].astype(np.int64) - node["zero_b"]
+    return _epilogue(node, arrays, a * b, channel_axis=-1)
+
+
 def _qmaxpool(node: Node, arrays: Mapping[str, Array]) -> Array:
     patches = _windows(arrays["x"], _window_of(node), qops.INT8_MIN)
     return np.asarray(patches.max(axis=(4, 5)))
@@ -182,6 +187,18 @@ def _qpad(node: Node, arrays: Mapping[str, Array]) -> Array:
     begins, ends = np.split(np.array(node["pads"]), 2)
     widths = list(zip(begins, ends, strict=True))
     return np.pad(arrays["x"], widths, constant_values=node["value"])
+
+
+def _qconcat(node: Node, parts: list[Array]) -> Array:
+    return np.concatenate(parts, axis=node["axis"])
+
+
+def _qinterleave(node: Node, parts: list[Array]) -> Array:
+    rows, columns = node["factors"]
+    result = np.empty((*parts[0].shape[:2], *node["extents"]), np.int8)
+    for index, part in enumerate(parts):
+        result[:, :, index // columns :: rows, index % columns :: columns] = part
+    return result
 
 
 def _looked_up(x: Int8, table: Array) -> Int8:
@@ -224,6 +241,7 @@ _KERNELS: Mapping[str, Callable[[Node, Mapping[str, Array]], Array]] = {
     "qconv2d": _qconv2d,
     "qmatmul": _qmatmul,
     "qadd": _qadd,
+    "qmul": _qmul,
     "qmaxpool": _qmaxpool,
     "qavgpool": _qavgpool,
     "qglobalavgpool": _qglobalavgpool,
@@ -234,6 +252,7 @@ _KERNELS: Mapping[str, Callable[[Node, Mapping[str, Array]], Array]] = {
     "qbatchmatmul": _qbatchmatmul,
     "qsoftmax": _qsoftmax,
     "qnormalize": _qnormalize,
+    "qgather": lambda node, arrays: np.take(arrays["x"], node["indices"], axis=node["axis"]),
     "split_heads": _split_heads,
     "merge_heads": _merge_heads,
     "reshape": lambda node, arrays: arrays["x"].reshape(node["shape"]),
@@ -241,3 +260,5 @@ _KERNELS: Mapping[str, Callable[[Node, Mapping[str, Array]], Array]] = {
     "to_int8": lambda node, arrays: (arrays["x"] ^ np.uint8(128)).view(np.int8),
     "to_uint8": lambda node, arrays: arrays["x"].view(np.uint8) ^ np.uint8(128),
 }
+
+_JOINS: Mapping[str, Callable[[Node, list[Array]], Array]] = {"qconcat": _qconcat, "qinterleave": _qinterleave}

@@ -41,6 +41,14 @@ class GraphEditor:
         self._constants[name] = array
         return name
 
+    def shape(self, name: str) -> Shape:
+        """The shape of a value, of the graph or new; ValueError when it is not known."""
+        return self._values[name].known_shape
+
+    def array(self, name: str) -> Array | None:
+        """The array of a constant, of the graph or new; None for anything else."""
+        return self._constants.get(name)
+
     def node(
         self,
         op: str,

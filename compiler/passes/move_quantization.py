@@ -9,6 +9,7 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import FrozenMap
 from tilewright.compiler.passes.base import until_stable
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, tensor_scale
+from tilewright.compiler.passes.resampling import resize_mode
 
 _ONNX_MOVES = ("Slice", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "MaxPool", "Concat")
 _MOVES = frozenset(("reshape", "transpose", *(f"onnx.{op}" for op in _ONNX_MOVES)))
@@ -53,7 +54,7 @@ def _cancels(graph: Graph, node: Node) -> bool:
 def _sink(editor: GraphEditor, move: Node) -> bool:
     """Exchange a movement with the conversions that give its data, when they are all the same."""
     graph = editor.graph
-    if move.op not in _MOVES:
+    if not _is_move(move):
         return False
     data = _data_inputs(move)
     sources = [graph.producer(name) for name in data]
@@ -93,7 +94,7 @@ def _rise(editor: GraphEditor, conversion: Node) -> bool:
     if conversion.op not in _RISING:
         return False
     move = graph.producer(conversion.inputs[0])
-    if move is None or move.op not in _MOVES or len(move.outputs) != 1 or len(_data_inputs(move)) != 1:
+    if move is None or not _is_move(move) or len(move.outputs) != 1 or len(_data_inputs(move)) != 1:
         return False
     if conversion.op == QUANTIZE and tensor_scale(graph, conversion) is None:
         return False
@@ -110,6 +111,15 @@ def _rise(editor: GraphEditor, conversion: Node) -> bool:
     inputs = (inner, *move.inputs[1:])
     editor.node(move.op, inputs, [conversion.output], move.attributes, move.origin)
     return True
+
+
+def _is_move(node: Node) -> bool:
+    """Whether a node's results are some of its input's values."""
+    if node.op == "onnx.Resize":
+        return resize_mode(node) == "nearest" and node.get("coordinate_transformation_mode") != "tf_crop_and_resize"
+    if node.op == "onnx.Pad":
+        return bool(node.get("mode", "constant") != "constant")
+    return node.op in _MOVES
 
 
 def _data_inputs(move: Node) -> tuple[str, ...]:

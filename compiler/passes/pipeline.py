@@ -20,15 +20,18 @@ from tilewright.compiler.passes.fuse_table import FuseTable
 from tilewright.compiler.passes.move_quantization import MoveQuantization
 from tilewright.compiler.passes.normalise_int8 import NormaliseInt8
 from tilewright.compiler.passes.recognise_add import RecogniseAdd
+from tilewright.compiler.passes.recognise_arithmetic import RecogniseArithmetic
 from tilewright.compiler.passes.recognise_batch_matmul import RecogniseBatchMatMul
 from tilewright.compiler.passes.recognise_concat import RecogniseConcat
 from tilewright.compiler.passes.recognise_conv import RecogniseConv
 from tilewright.compiler.passes.recognise_heads import RecogniseHeads
 from tilewright.compiler.passes.recognise_matmul import RecogniseMatMul
 from tilewright.compiler.passes.recognise_maxpool import RecogniseMaxPool
+from tilewright.compiler.passes.recognise_moves import RecogniseMoves
 from tilewright.compiler.passes.recognise_pad import RecognisePad
 from tilewright.compiler.passes.recognise_pool import RecognisePool
 from tilewright.compiler.passes.recognise_requantize import RecogniseRequantize
+from tilewright.compiler.passes.recognise_resize import RecogniseResize
 from tilewright.compiler.passes.recognise_row_mean import RecogniseRowMean
 from tilewright.compiler.passes.recognise_rows import RecogniseRows
 from tilewright.compiler.passes.recognise_table import RecogniseTable
@@ -61,9 +64,12 @@ def recognising_passes(multiplier_bits: int = 16) -> tuple[Pass, ...]:
         RecogniseRows(multiplier_bits),
         RecogniseAdd(multiplier_bits),
         RecogniseRowMean(multiplier_bits),
+        RecogniseArithmetic(multiplier_bits),
         RecognisePool(multiplier_bits),
         RecogniseMaxPool(),
         RecognisePad(multiplier_bits),
+        RecogniseMoves(),
+        RecogniseResize(multiplier_bits),
         RecogniseConcat(multiplier_bits),
         RecogniseRequantize(multiplier_bits),
         RecogniseTable(),

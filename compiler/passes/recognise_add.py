@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph
-from tilewright.compiler.graph.types import Shape
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
-from tilewright.compiler.passes.quantization import Source, Unsuitable, required_source
+from tilewright.compiler.passes.quantization import required_source
 from tilewright.compiler.passes.scaling import residual_stage
+from tilewright.compiler.passes.spread import spread
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class RecogniseAdd:
     """Replace DequantizeLinear of both operands, Add (Relu, Clip) QuantizeLinear.
 
     Before: `%f = onnx.Add(dequantized a, dequantized b)`, `%y: int8 = onnx.QuantizeLinear(%f)`.
-    After: `%y: int8 = qadd(a, b)`. A constant operand is spread to the result's shape.
+    After: `%y: int8 = qadd(a, b)`. Operands are spread to the result's shape.
     """
 
     multiplier_bits: int = 16
@@ -34,17 +32,8 @@ class RecogniseAdd:
         assert result.core is not None
         a, b = (required_source(graph, name) for name in result.core.inputs)
         shape = graph.shape(result.name)
-        inputs = [_operand(editor, source, shape) for source in (a, b)]
+        inputs = [spread(editor, source.name, shape) for source in (a, b)]
         stage = residual_stage(a.quantization, b.quantization, result.quantization, self.multiplier_bits)
         epilogue = replace(result.epilogue, zero_out=0, residual=stage)
         output = (f"{result.name}/add", "int8", shape)
         return editor.emit("qadd", (*inputs, ""), output, {"epilogue": epilogue}, result.origin)
-
-
-def _operand(editor: GraphEditor, source: Source, shape: Shape) -> str:
-    if editor.graph.shape(source.name) == shape:
-        return source.name
-    array = editor.graph.constant(source.name)
-    if array is None:
-        raise Unsuitable("an operand is broadcast")
-    return editor.constant(f"{source.name}/spread", np.ascontiguousarray(np.broadcast_to(array, shape)))

@@ -30,9 +30,8 @@ class RecognisePad:
         graph, node = editor.graph, result.core
         assert node is not None
         source = required_source(graph, node.inputs[0])
-        attributes = {"pads": _pads(graph, node), "value": source.quantization.quantized(_value(graph, node))}
-        output = (f"{result.name}/pad", "int8", graph.shape(result.name))
-        padded = editor.emit("qpad", [source.name], output, attributes, result.origin)
+        value = source.quantization.quantized(_value(graph, node))
+        padded = _padded(editor, source.name, _pads(graph, node), value, result.origin)
         moved = Source(padded, source.quantization)
         return rescaled(editor, moved, result, self.multiplier_bits, graph.shape(result.name))
 
@@ -43,12 +42,26 @@ def _integer_pads(graph: Graph) -> Graph:
         if node.op != "onnx.Pad" or graph.dtype(node.output) != "int8":
             continue
         try:
-            attributes = {"pads": _pads(graph, node), "value": int(_value(graph, node))}
+            padded = _padded(editor, node.inputs[0], _pads(graph, node), int(_value(graph, node)), node.origin)
         except Unsuitable as reason:
             editor.replace(node, reason=str(reason))
             continue
-        editor.replace(node, op="qpad", inputs=node.inputs[:1], attributes=attributes, reason="")
+        editor.remove(node)
+        editor.redirect(node.output, padded)
     return editor.finish()
+
+
+def _padded(editor: GraphEditor, name: str, pads: tuple[int, ...], value: int, origin: tuple[str, ...]) -> str:
+    """Pad height and width of an image at once, every other dimension by itself, and none that needs no padding."""
+    rank = len(pads) // 2
+    together = [(0,), (1,), (2, 3)] if rank == 4 else [(axis,) for axis in range(rank)]
+    for axes in together:
+        part = tuple(extent if index % rank in axes else 0 for index, extent in enumerate(pads))
+        if any(part):
+            shape = tuple(n + part[i] + part[i + rank] for i, n in enumerate(editor.shape(name)))
+            output = (f"{name}/padded", "int8", shape)
+            name = editor.emit("qpad", [name], output, {"pads": part, "value": value}, origin)
+    return name
 
 
 def _pads(graph: Graph, node: Node) -> tuple[int, ...]:

@@ -64,6 +64,14 @@ def folded_bias(weights: Weights, axis: int, x: Scale, bias: Array | None) -> Ar
 
 
 def residual_stage(a: Scale, b: Scale, out: Scale, bits: int) -> Residual:
-    """The residual stage that adds `a` and `b` at the scale of `out`."""
+    """The residual stage that adds `a` and `b` at the scale of `out`.
+
+    Raises
+    ------
+    Unsuitable
+        When a scale is so much larger than the result's that no multiplier stands for it.
+    """
+    if max(a.scale, b.scale) >= out.scale * (1 << bits):
+        raise Unsuitable("the result's scale is too small beside those of its operands")
     multiplier_a, multiplier_b, shift = to_shared_fixed_point(a.scale / out.scale, b.scale / out.scale, bits)
     return Residual(a.zero, multiplier_a, b.zero, multiplier_b, shift, out.zero)

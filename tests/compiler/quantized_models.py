@@ -102,8 +102,10 @@ class ModelBuilder:
         """Find scale and zero point for a value; a few percent of it saturate."""
         sample = run(self.model([value]), self.random_inputs())[value]
         low, high = np.quantile(sample, [0.02, 0.98])
+        if high - low < 1e-3:
+            high = low + 1
         info = np.iinfo(dtype)
-        scale = np.float32(max(high - low, 1e-6) / 255)
+        scale = np.float32((high - low) / 255)
         zero = np.clip(np.rint(info.min - low / scale), info.min, info.max).astype(dtype)
         return Quantized("", (), dtype, np.array(scale), np.array(zero))
 

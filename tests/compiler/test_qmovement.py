@@ -70,7 +70,7 @@ def test_pad(value: float, dtype: str, rng: np.random.Generator) -> None:
     x = builder.activation((1, 3, 4, 5), dtype)
     pads = builder.constant(np.array([0, 1, 2, 0, 0, 0, 1, 3], np.int64))
     y = builder.node("Pad", [builder.dequantize(x), pads, builder.constant(np.float32(value))])
-    check_quantized(builder, builder.quantize(y, like=x), ["qpad"])
+    check_quantized(builder, builder.quantize(y, like=x), ["qpad", "qpad"])
 
 
 def test_pad_joins_the_convolution_behind_it(rng: np.random.Generator) -> None:

@@ -12,7 +12,6 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.qops import Epilogue, operand, window, window_counts
 from tilewright.compiler.targets.accelerator.attention import attention_layer
 from tilewright.compiler.targets.accelerator.convolution import Convolution, convolution_steps
-from tilewright.compiler.targets.accelerator.copies import Copy, copy_steps
 from tilewright.compiler.targets.accelerator.depthwise import Depthwise, depthwise_steps
 from tilewright.compiler.targets.accelerator.depthwise_tile import pack_depthwise_weights
 from tilewright.compiler.targets.accelerator.depthwise_tiling import choose_depthwise_tiling
@@ -27,6 +26,7 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_weights,
 )
 from tilewright.compiler.targets.accelerator.legality import ROWWISE, STACKED, is_depthwise
+from tilewright.compiler.targets.accelerator.moves import MOVES, Movers, move_steps
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
@@ -124,8 +124,9 @@ def layer_steps(
             steps, cycles, tiling = _multiplied(context, node, sources, target, blocks)
         elif node.op in (*STACKED, *ROWWISE):
             steps, cycles, tiling = attention_layer(context, node, layer_name(node), sources, target)
-        elif node.op in ("qpad", "qconcat"):
-            steps, cycles, tiling = _copied(context, node, sources, target), 0, ""
+        elif node.op in MOVES:
+            movers = Movers(context.pool, context.pads, context.tiles, context.vector_op("sum"))
+            steps, cycles, tiling = list(move_steps(movers, node, sources, target, layer_name(node))), 0, ""
         else:
             steps, cycles, tiling = _reduced(context, node, sources, target)
     except CapacityError as error:
@@ -284,10 +285,11 @@ def _vector_layer(context: LayerContext, node: Node, sources: list[Placed], targ
         source, target = _flat(source), _flat(target)
         tail = replace(tail, residual=_flat(residual) if residual else None)
         regions = [Region(0, target.layout.height, 0, 1)]
-    op = context.vector_op("max" if node.op == "qmaxpool" else "sum")
+    op = context.vector_op({"qmaxpool": "max", "qmul": "mul"}.get(node.op, "sum"))
+    zeros = (node.get("zero_a", 0), node.get("zero_b", 0))
     return VectorLayer(
         source, target, op, kernel, strides, dilations, pads, pad_value,
-        tail, len(entries), regions, has_scale, layer_name(node),
+        tail, len(entries), regions, has_scale, layer_name(node), zeros,
     )  # fmt: skip
 
 
@@ -309,35 +311,6 @@ def _flat(placed: Placed) -> Placed:
     """The same bytes as one column of rows."""
     layout = placed.layout
     return Placed(placed.offset, TensorLayout(layout.shape, False, 1, 1, layout.rows, 1))
-
-
-# ---- data movement ---------------------------------------------------------------------------------------------------
-
-
-def _copied(context: LayerContext, node: Node, sources: list[Placed], target: Placed) -> list[Step]:
-    name = layer_name(node)
-    if node.op == "qpad":
-        pads = node["pads"]
-        border = (pads[2], pads[3], pads[6], pads[7])
-        copy = Copy(sources[0], target, 0, 0, 0, 0, border, node["value"], name)
-        return list(copy_steps(copy, context.pads, context.config))
-    steps: list[Step] = []
-    start = 0
-    for source in sources:
-        place = _concat_place(context.config, node["axis"], start, source.layout.is_matrix)
-        copy = Copy(source, target, *place, (0, 0, 0, 0), 0, name)
-        steps += copy_steps(copy, context.pads, context.config)
-        start += source.layout.shape[node["axis"]]
-    return steps
-
-
-def _concat_place(config: Config, axis: int, start: int, is_matrix: bool) -> tuple[int, int, int, int]:
-    """Group, block, row and column of an operand that begins at `start`."""
-    if is_matrix:
-        return 0, start // config.lanes, 0, 0
-    units = (config.gemm.batch, config.lanes, 1, 1)
-    place = [start // unit if i == axis else 0 for i, unit in enumerate(units)]
-    return place[0], place[1], place[2], place[3]
 
 
 # ---- constants -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from tilewright.compiler.partition import why_host
 from tilewright.compiler.qops import Epilogue, operand
 from tilewright.isa.config import Config
 
-ELEMENTWISE = ("qadd", "qclamp", "qtable", "qrequantize")
+ELEMENTWISE = ("qadd", "qmul", "qclamp", "qtable", "qrequantize")
 #: What moves values, at no cost where the bytes stay the same.
 MOVEMENT = ("reshape", "transpose", "split_heads", "merge_heads")
 #: Operators on stacks of matrices.
@@ -37,10 +37,10 @@ def refusal(graph: Graph, node: Node, config: Config) -> str | None:
         return "not a tensor of rank 4"
     if not all(graph.shape(node.output)) or not graph.shape(node.output):
         return "a scalar or an empty tensor"
-    if node.op == "qpad":
-        return _pad_refusal(graph, node)
-    if node.op == "qconcat":
-        return _concat_refusal(graph, node, config)
+    if node.op in ("qpad", "qconcat", "qgather", "qinterleave"):
+        return _move_refusal(graph, node, config)
+    if node.op == "qmul" and not config.vector.multiply:
+        return "the configuration's vector unit does not multiply (`vector.multiply`)"
     if node.op in ROWWISE:
         return _rows_refusal(graph, node, config) or _epilogue_refusal(graph, node, config)
     return _epilogue_refusal(graph, node, config) or _sum_refusal(graph, node, config)
@@ -100,26 +100,42 @@ def _shared_residual_refusal(graph: Graph, node: Node) -> str | None:
     return None
 
 
-def _pad_refusal(graph: Graph, node: Node) -> str | None:
-    pads = node["pads"]
-    rank = len(pads) // 2
-    if rank != 4 or any(pads[i] or pads[i + rank] for i in (0, 1)):
-        return "pads other dimensions than height and width"
-    return "negative pads" if min(pads) < 0 else None
-
-
-def _concat_refusal(graph: Graph, node: Node, config: Config) -> str | None:
-    axis, rank = node["axis"], len(graph.shape(node.output))
-    extents = [graph.shape(name)[axis] for name in node.inputs[:-1]]
-    is_channel = axis == (1 if rank == 4 else rank - 1)
-    if is_channel:
-        unit, what = config.lanes, "channels"
-    elif rank == 4:
-        unit, what = (config.gemm.batch, "images") if axis == 0 else (1, "")
+def _move_refusal(graph: Graph, node: Node, config: Config) -> str | None:
+    """Rows hold `lanes` channels of `batch` images (or rows of a matrix): what cuts rows is a matrix product."""
+    shape = graph.shape(node.inputs[0])
+    is_image, batch = len(shape) == 4, config.gemm.batch
+    channels = 1 if is_image else len(shape) - 1
+    if node.op == "qconcat":
+        return _concat_refusal(graph, node, config, channels)
+    if node.op == "qgather":
+        cut = [node["axis"]]
+    elif node.op == "qpad":
+        pads = node["pads"]
+        if min(pads) < 0:
+            return "negative pads"
+        cut = [axis for axis in range(len(shape)) if pads[axis] or pads[axis + len(shape)]]
+        if channels in cut and len(cut) > 1:
+            return "pads channels and other dimensions at once"
     else:
-        return "joins rows of a matrix"
-    wrong = [extent for extent in extents if extent % unit]
-    return f"{wrong[0]} {what} are not a multiple of {unit}" if wrong else None
+        cut = []
+    whole = {0} if is_image else set(range(len(shape) - 1))
+    if batch > 1 and whole.intersection(cut):
+        return f"cuts a dimension of which `gemm.batch` = {batch} places lie in one row"
+    return None
+
+
+def _concat_refusal(graph: Graph, node: Node, config: Config, channels: int) -> str | None:
+    axis, batch = node["axis"], config.gemm.batch
+    extents = [graph.shape(name)[axis] for name in node.inputs[:-1]]
+    if axis == channels:
+        starts = [sum(extents[: i + 1]) for i in range(len(extents))]
+        if any(start % config.lanes for start in starts) and not config.epilogue.residual:
+            return "channels that do not fill rows are joined by the residual stage (`epilogue.residual`)"
+        return None
+    if batch == 1 or (channels == 1 and axis > 1):
+        return None
+    wrong = [extent for extent in extents if channels != 1 or extent % batch]
+    return f"cuts a dimension of which `gemm.batch` = {batch} places lie in one row" if wrong else None
 
 
 def _epilogue_refusal(graph: Graph, node: Node, config: Config) -> str | None:
@@ -161,6 +177,8 @@ def _terms(graph: Graph, node: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.
         return np.asarray(magnitudes.sum(axis=axes))
     if node.op == "qglobalavgpool":
         return np.array([int(np.prod(graph.shape(node.inputs[0])[2:]))])
+    if node.op == "qmul":
+        return np.array([512])  # 255 * 255 / 128, and a little
     return np.array([int(np.prod(node.get("kernel", (1,))))])
 
 

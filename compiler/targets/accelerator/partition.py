@@ -168,7 +168,7 @@ class _Splitter:
             return stack_form(self.graph, name)
         if node.op in ("qmatmul", *ROWWISE):
             return Form(name, True)
-        if node.op in (*ELEMENTWISE, "qconcat"):
+        if node.op in (*ELEMENTWISE, "qconcat", "qgather", "qpad"):
             return Form(name, Form(x, True) in self.on_device or len(self.graph.shape(x)) != 4)
         return Form(name, False)
 
@@ -219,9 +219,9 @@ def form_layout(graph: Graph, form: Form, config: Config) -> TensorLayout:
 
 def activations(graph: Graph, node: Node) -> list[str]:
     """The operands of a device node that are tensors in `act`, constants of elementwise operators included."""
-    if node.op == "qconcat":
+    if node.op in ("qconcat", "qinterleave"):
         return list(node.inputs)
-    if node.op == "qadd":
+    if node.op in ("qadd", "qmul"):
         return [node.inputs[0], node.inputs[1]]
     names = list(node.inputs[: 2 if node.op == "qbatchmatmul" else 1])
     epilogue = node.get("epilogue")

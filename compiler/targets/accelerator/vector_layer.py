@@ -52,6 +52,8 @@ class VectorLayer:
         They cover the output.
     has_bias : bool
     name : str
+    zeros : tuple of int
+        Zero points of the two operands of an operation that has two; the second one is the tail's `residual`.
     """
 
     source: Placed
@@ -67,6 +69,7 @@ class VectorLayer:
     regions: Sequence[Region]
     has_bias: bool
     name: str
+    zeros: tuple[int, int] = (0, 0)
 
     def in_rows(self, rows: int) -> int:
         """Input rows of `rows` output rows."""
@@ -217,7 +220,7 @@ def _computes(
     tile = VectorTile(
         layer.op, x, y, blocks * (config.lanes // config.gemm.block_out),
         part.row_end - part.row, part.column_end - part.column, layer.kernel, layer.strides, layer.dilations,
-        finish=Finish(
+        zero_a=layer.zeros[0], zero_b=layer.zeros[1], finish=Finish(
             layer.tail.epilogue, layer.has_bias, table=layer.tail.table is not None, shared_parameters=True
         ),
     )  # fmt: skip
@@ -228,6 +231,7 @@ def _computes(
         "x": (source + from_x) % config.act_rows * config.ratio,
         "y": place,
         "residual": place,
+        "b": place,
         "p": entry,
         "table": state.table,
     }

@@ -1,0 +1,23 @@
+"""Every quantized operator at random: against onnxruntime, the integer reference and the device."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.compiler.operator_cases import CASES
+from tests.compiler.operator_driver import check_case
+
+FEW, MANY = 12, 200
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name: str) -> None:
+    for seed in range(FEW):
+        check_case(name, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_operator_at_length(name: str) -> None:
+    for seed in range(FEW, FEW + MANY):
+        check_case(name, seed)

@@ -28,7 +28,7 @@ class Case:
     build
     opset
     host
-        Operators that run on the host; everything else is on the device.
+        Operators that may run on the host, None for any; everything else is on the device.
     tolerance
         Steps of the output's scale from onnxruntime.
     """
@@ -36,18 +36,18 @@ class Case:
     name: str
     build: Build
     opset: int = 20
-    host: frozenset[str] = frozenset()
+    host: frozenset[str] | None = frozenset()
     tolerance: int = 1
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, *, opset: int = 20, host: Sequence[str] = (), tolerance: int = 1) -> Callable[[Build], Build]:
+def case(name: str, *, opset: int = 20, host: Sequence[str] | None = (), tolerance: int = 1) -> Callable[[Build], Build]:
     """Enter a function into the table of cases."""
 
     def enter(build: Build) -> Build:
-        CASES[name] = Case(name, build, opset, frozenset(host), tolerance)
+        CASES[name] = Case(name, build, opset, None if host is None else frozenset(host), tolerance)
         return build
 
     return enter

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto, version_converter
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -29,10 +30,16 @@ from tilewright.compiler.passes.fold_product_scale import FoldProductScale
 from tilewright.compiler.passes.fuse_gelu import FuseGelu
 from tilewright.compiler.passes.fuse_layer_norm import FuseLayerNorm
 from tilewright.compiler.passes.join_bias import JoinBias
-from tilewright.compiler.passes.quantizable import quantized_types, symmetric_values
+from tilewright.compiler.passes.quantizable import (
+    activation_values,
+    is_transformer,
+    quantized_types,
+    symmetric_values,
+)
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
 from tilewright.compiler.passes.simplify_constants import SimplifyConstants
+from tilewright.compiler.row_ranges import row_ranges
 from tilewright.isa.errors import ModelError
 
 _OLDEST_OPSET = 13  # per-channel DequantizeLinear
@@ -45,7 +52,7 @@ _METHODS = {
 }
 
 #: What `QuantizeOptions.activations` and `QuantizeOptions.method` may be.
-ACTIVATIONS, METHODS = tuple(_ACTIVATIONS), tuple(_METHODS)
+ACTIVATIONS, METHODS = tuple(_ACTIVATIONS), ("auto", "rows", *_METHODS)
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,13 @@ class QuantizeOptions:
     is_per_channel : bool
         A scale for each output channel of weights, instead of one for all.
     method : str
-        How ranges of activations are found: `minmax`, `entropy` or `percentile`.
+        How ranges of activations are found: `minmax`, `entropy`, `percentile`, or `rows`, which keeps each row's error
+        small beside the row; `auto` is `rows` for models that normalize rows or multiply activations, else `minmax`.
     """
 
     activations: str = "int8"
     is_per_channel: bool = True
-    method: str = "minmax"
+    method: str = "auto"
 
     def __post_init__(self) -> None:
         for field, value, known in (
@@ -161,31 +169,43 @@ def quantize_model(
     ModelError
         When onnxruntime cannot run or quantize the model, with its reason.
     """
+    fitted = list(samples)
     with tempfile.TemporaryDirectory() as folder, _quiet_quantizer():
         source, target = Path(folder) / "float.onnx", Path(folder) / "quantized.onnx"
-        marked = ModelProto()
-        marked.CopyFrom(cleaned)
+        marked = onnx.shape_inference.infer_shapes(cleaned)
         onnx.helper.set_model_props(marked, {"onnx.quant.pre_process": "tilewright"})
         onnx.save(marked, source)  # handed over in memory, the quantizer damages it
         try:
             quantize_static(
                 source,
                 target,
-                _Samples(samples),
+                _Samples(fitted),
                 quant_format=QuantFormat.QDQ,
                 per_channel=options.is_per_channel,
                 activation_type=_ACTIVATIONS[options.activations],
                 weight_type=QuantType.QInt8,
-                calibrate_method=_METHODS[options.method],
+                calibrate_method=_METHODS.get(options.method, CalibrationMethod.MinMax),
                 op_types_to_quantize=quantized_types(),
                 extra_options={
-                    "TensorQuantOverrides": {name: [{"symmetric": True}] for name in symmetric_values(marked)},
+                    "TensorQuantOverrides": _overrides(marked, fitted, options),
                     "QDQOpTypePerChannelSupportToAxis": {"LayerNormalization": 0},
                 },
             )
         except Exception as error:  # onnxruntime and its quantizer raise many kinds
             raise ModelError(f"{cleaned.graph.name}: onnxruntime cannot quantize the model: {_line(error)}") from error
         return onnx.load(target)
+
+
+def _overrides(
+    model: ModelProto, samples: Sequence[Mapping[str, Array]], options: QuantizeOptions
+) -> dict[str, list[dict[str, Any]]]:
+    """What the quantizer is told of single values."""
+    symmetric = symmetric_values(model)
+    told: dict[str, dict[str, Any]] = {name: {"symmetric": True} for name in symmetric}
+    if options.method == "rows" or (options.method == "auto" and is_transformer(model)):
+        for name, (low, high) in row_ranges(model, samples, activation_values(model), symmetric).items():
+            told[name] = told.get(name, {}) | {"rmin": np.float32(low), "rmax": np.float32(high)}
+    return {name: [values] for name, values in told.items()}
 
 
 class _Samples(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -34,6 +34,7 @@ def bind_dimensions(
         if given.name in constants or not given.type.HasField("tensor_type"):
             continue
         if shapes and given.name in shapes:
+            used.update(dim.dim_param for dim in given.type.tensor_type.shape.dim)
             elem_type = given.type.tensor_type.elem_type
             given.type.CopyFrom(helper.make_tensor_type_proto(elem_type, shapes[given.name]))
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 _MOVES = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
@@ -30,3 +30,28 @@ def symmetric_values(model: ModelProto) -> list[str]:
             name = producers[name].input[0]
         found.append(name)
     return list(dict.fromkeys(found))
+
+
+def activation_values(model: ModelProto) -> list[str]:
+    """Name the float values whose ranges the quantizer needs, and the tables that it gathers from.
+
+    What is only moved has the range of what it was moved from; probabilities have a range of their own.
+    """
+    types = set(quantized_types())
+    constants = {tensor.name for tensor in model.graph.initializer}
+    floats = {info.name for info in model.graph.value_info if info.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats |= {info.name for info in model.graph.output if info.type.tensor_type.elem_type == TensorProto.FLOAT}
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "Gather" and node.input[0] in constants:
+            found.append(node.input[0])
+        if node.op_type in _MOVES or node.op_type in ("Softmax", "Gather") or node.op_type not in types:
+            continue
+        found += [name for name in node.output if name in floats]
+    return list(dict.fromkeys(found))
+
+
+def is_transformer(model: ModelProto) -> bool:
+    """Tell whether a model normalizes rows or multiplies two activations."""
+    kinds = {node.op_type for node in model.graph.node}
+    return bool(kinds & {"LayerNormalization", "RMSNormalization"}) or bool(symmetric_values(model))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tilewright.agreement import Agreement, agreement_of
 from tilewright.arrays import Arrays
 from tilewright.calibration import read_samples, samples_of
+from tilewright.compiler.frontend.fixed_inputs import fix_inputs
 from tilewright.compiler.frontend.model_file import read_model
 from tilewright.compiler.graph.onnx_nodes import value_from_proto
 from tilewright.compiler.graph.types import Value
@@ -67,9 +68,10 @@ def quantize(
     held_back: int = HELD_BACK,
     activations: str = "int8",
     per_channel: bool = True,
-    method: str = "minmax",
+    method: str = "auto",
     labels: NDArray[Any] | None = None,
     dims: Mapping[str, int] | None = None,
+    fixed: Mapping[str, NDArray[Any] | float] | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Quantized:
     """Quantize a float model to int8, by onnxruntime's static quantizer.
@@ -89,11 +91,13 @@ def quantize(
     per_channel : bool
         Give each output channel of weights its own scale.
     method : str
-        `minmax`, `entropy` or `percentile`.
+        `minmax`, `entropy`, `percentile`, `rows` or `auto`; see `QuantizeOptions`.
     labels : integers [all samples], optional
         Right classes, by which accuracy is counted.
     dims : mapping, optional
         Extents of named dynamic dimensions.
+    fixed : mapping, optional
+        Inputs that become constants, such as an attention mask; a number fills an input.
     progress : callable, optional
         Told what is done.
 
@@ -106,6 +110,8 @@ def quantize(
     """
     options = QuantizeOptions(activations, per_channel, method)
     source, name = read_model(model)
+    if fixed:
+        source = fix_inputs(source, fixed, dims)
     data = read_samples(calibrate) if isinstance(calibrate, (str, Path)) else calibrate
     every = samples_of(_inputs(source), data)
     if labels is not None and len(labels) != len(every):

@@ -43,16 +43,20 @@ if TYPE_CHECKING:
 )
 @click.option("--per-tensor", is_flag=True, help="One scale for all weights of a layer, not one for each channel.")
 @click.option(
-    "--method", type=click.Choice(["minmax", "entropy", "percentile"]), default="minmax", show_default=True,
+    "--method", type=click.Choice(["auto", "rows", "minmax", "entropy", "percentile"]), default="auto", show_default=True,
     help="How ranges of activations are found.",
 )  # fmt: skip
 @click.option("--labels", metavar="NAME", help="Array of right classes in the NPZ file: count accuracy.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Extent of a named dimension; may be repeated.")
+@click.option(
+    "--fix", "fixed", multiple=True, metavar="NAME=VALUE",
+    help="Fill an input with a value, for good (an attention mask with 1); may be repeated.",
+)  # fmt: skip
 @json_option
 @quiet_option
 def command(
     model: str, output: str, data: str, samples: int | None, held_back: int, activations: str, per_tensor: bool,
-    method: str, labels: str | None, dims: tuple[str, ...], json_file: str | None, quiet: bool,
+    method: str, labels: str | None, dims: tuple[str, ...], fixed: tuple[str, ...], json_file: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Quantize MODEL, a float ONNX model, to int8 (QDQ), and say how close its outputs stay.
 
@@ -69,7 +73,7 @@ def command(
     with terminal.step("quantizing") as progress:
         quantized = quantize(
             model, data, samples=samples, held_back=held_back, activations=activations, per_channel=not per_tensor,
-            method=method, labels=right, dims=extents, progress=progress,
+            method=method, labels=right, dims=extents, fixed=dict(map(_filling, fixed)), progress=progress,
         )  # fmt: skip
     quantized.save(output)
     terminal.write_json(_data(quantized, output, terminal.seconds))
@@ -104,6 +108,14 @@ def _data(quantized: Quantized, output: str, seconds: dict[str, float]) -> dict[
         "seconds": dict(seconds),
         "agreements": [entry.as_data() for entry in quantized.agreements],
     }
+
+
+def _filling(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise InputError(f"--fix takes NAME=VALUE with a number, not {text!r}") from None
 
 
 def _extent(text: str) -> tuple[str, int]:

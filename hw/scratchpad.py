@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from tilewright.hw.memory_bank import MemoryBank
+from tilewright.hw.interleaved_bank import InterleavedBank
 from tilewright.hw.pipeline import ControlPipe
 from tilewright.hw.signatures import (
     ActReadSignature,
@@ -21,10 +21,11 @@ from tilewright.isa.config import Config
 
 
 class ActScratchpad(wiring.Component):
-    """`act_rows` rows of `ratio` atoms, one bank an atom; two reads and a write a cycle.
+    """`act_rows` rows of `ratio` atoms, one bank an atom; two reads a cycle, and writes of an even and an odd row.
 
-    Compute goes first: read port `b` serves the store engine, and the write port the load engine, in the cycles in
-    which compute does not use them. A read sees the writes of earlier cycles.
+    Compute goes first: read port `b` serves the store engine in the cycles in which compute does not use it, and the
+    load engine writes its row except in the cycle of a result whose row is of the same half, even or odd. A read sees
+    the writes of earlier cycles.
 
     Parameters
     ----------
@@ -51,7 +52,9 @@ class ActScratchpad(wiring.Component):
                 "store": In(ActStoreSignature(config)),
             }
         )
-        self.banks = [MemoryBank(8 * config.atom_bytes, config.act_rows, read_ports=2) for _ in range(config.ratio)]
+        self.banks = [
+            InterleavedBank(8 * config.atom_bytes, config.act_rows, read_ports=2) for _ in range(config.ratio)
+        ]
 
     def elaborate(self, platform):
         m = Module()
@@ -100,10 +103,15 @@ class ActScratchpad(wiring.Component):
         m.d.comb += port.data.eq(row)
 
     def _elaborate_write(self, m):
-        m.d.comb += self.load.ready.eq(~self.d.valid)
+        load = self.load.payload
+        m.d.comb += self.load.ready.eq(~self.d.valid | (self.d.row[0] != load.row[0]))
         for i, bank in enumerate(self.banks):
+            result, loaded = bank.write
             m.d.comb += [
-                bank.write.addr.eq(Mux(self.d.valid, self.d.row, self.load.payload.row)),
-                bank.write.data.eq(Mux(self.d.valid, self.d.data[i], self.load.payload.data[i])),
-                bank.write.en.eq(Mux(self.d.valid, self.d.en[i], self.load.valid)),
+                result.addr.eq(self.d.row),
+                result.data.eq(self.d.data[i]),
+                result.en.eq(self.d.valid & self.d.en[i]),
+                loaded.addr.eq(load.row),
+                loaded.data.eq(load.data[i]),
+                loaded.en.eq(self.load.valid & self.load.ready),
             ]

@@ -30,7 +30,7 @@ struct Parameters {
     int64_t box_queue, burst_queue, dma_in_flight;
     int64_t begin_cycle;                       // in which fetch is told to begin
     int64_t compute_start, compute_decode, compute_latency;
-    int64_t act_read, row_queue;
+    int64_t act_read, row_queue, atom_shift;   // atom_shift: log2 of the atoms in a row
     int64_t address_mask, bus_shift;           // bits of a DRAM address; log2 of the bytes in a beat
     int64_t chunks[spaces], slots[spaces], entry_shift[spaces];
     int64_t latency, beat_interval, outstanding;
@@ -44,6 +44,8 @@ struct Instruction {
     int64_t writes_act, reads_b_always, reads_b_last;
     int64_t first_result;                      // cycles from the first step to the first with a result
     int64_t counts[3], periods[3];             // three loops of results, outermost first, and their cycles
+    int64_t result, result_strides[3];         // where results go, in entries of the destination
+    int64_t entry, entry_strides[3];           // of a box: rows of the activation scratchpad
     int64_t space, base, run, extents[3], strides[3], pad_left, pad_right, pad_top, pad_bottom;
 };
 

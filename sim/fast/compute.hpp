@@ -51,6 +51,9 @@ public:
     // Whether a result is written to the activation scratchpad in this cycle; cycles asked for never go back.
     bool writes_act(Cycle t) { return next_write(t) == t; }
 
+    // Whether such a result goes to the half of the rows (even or odd) that this row is of.
+    bool writes_half(Cycle t, int64_t row) { return writes_act(t) && ((result_row(t) ^ row) & 1) == 0; }
+
     // The first cycle from t on in which a result of what has been issued so far is written there.
     Cycle next_write(Cycle t) {
         if (upcoming_write < t || upcoming_write == never) upcoming_write = find_write(t);
@@ -93,6 +96,17 @@ private:
         int64_t sum = 0;
         for (; i < 3; ++i) sum += (loops.counts[i] - 1) * loops.periods[i];
         return sum;
+    }
+
+    // The row of the result that is written in cycle t, modulo the depth.
+    int64_t result_row(Cycle t) const {
+        const Instruction& loops = *issues[writing].loops;
+        int64_t rest = t - c.p.compute_latency - issues[writing].result, atom = loops.result;
+        for (int i = 0; i < 3; ++i) {
+            atom += rest / loops.periods[i] * loops.result_strides[i];
+            rest %= loops.periods[i];
+        }
+        return atom >> c.p.atom_shift;
     }
 
     Cycle find_write(Cycle t) {

@@ -13,11 +13,13 @@ class EntryWalker {
     int64_t columns = 0, rows = 0, column = 0, row = 0, left1 = 0, left2 = 0;
     int64_t slots = 1, slot_start0 = 0, slot_start1 = 0, slot_start2 = 0;
     int64_t slot_strides[3] = {};
+    int64_t start0 = 0, start1 = 0, start2 = 0;
 
 public:
     // Of the current item, where `is_active`; see hw/entry_walker.py.
     bool is_active = false, is_empty = false, inside = false, run_end = false, is_last = false;
     int64_t slot = 0;
+    int64_t entry = 0;  // modulo the depth
     int64_t space = 0;
 
     EntryWalker(Context& context, Queue<int32_t>& boxes, Part start_part)
@@ -55,6 +57,7 @@ public:
     // Go on by this many entries within the run.
     void skip(int64_t entries) {
         column += entries;
+        entry += entries;
         slot = (slot + entries) & (slots - 1);
         describe();
     }
@@ -66,6 +69,7 @@ private:
         columns = box->pad_left + box->run + box->pad_right;
         rows = box->pad_top + box->extents[0] + box->pad_bottom;
         column = row = 0;
+        entry = start0 = start1 = start2 = box->entry;
         left1 = box->extents[1];
         left2 = box->extents[2];
         is_empty = !columns || !rows || !left1 || !left2;
@@ -89,6 +93,7 @@ private:
         if (column + 1 < columns) {
             slot = (slot + (column >= box->pad_left && column < box->pad_left + box->run)) & (slots - 1);
             ++column;
+            ++entry;
         } else {
             column = 0;
             step_row();
@@ -100,16 +105,19 @@ private:
         if (row + 1 < rows) {
             if (row_inside()) slot_start0 = (slot_start0 + slot_strides[0]) & (slots - 1);
             slot = slot_start0;
+            entry = start0 += box->entry_strides[0];
             ++row;
             return;
         }
         row = 0;
         if (--left1) {
             slot = slot_start0 = slot_start1 = (slot_start1 + slot_strides[1]) & (slots - 1);
+            entry = start0 = start1 += box->entry_strides[1];
             return;
         }
         left1 = box->extents[1];
         --left2;
         slot = slot_start0 = slot_start1 = slot_start2 = (slot_start2 + slot_strides[2]) & (slots - 1);
+        entry = start0 = start1 = start2 += box->entry_strides[2];
     }
 };

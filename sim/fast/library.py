@@ -40,8 +40,8 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     ("burst_beats", 1), ("fetch_buffer_beats", 1), ("fetch_burst_beats", 1), ("instruction_beats", 1),
     ("program_beat", 1), ("box_queue", 1), ("burst_queue", 1), ("dma_in_flight", 1), ("begin_cycle", 1),
     ("compute_start", 1), ("compute_decode", 1), ("compute_latency", 1), ("act_read", 1), ("row_queue", 1),
-    ("address_mask", 1), ("bus_shift", 1), ("chunks", _SPACES), ("slots", _SPACES), ("entry_shift", _SPACES),
-    ("latency", 1), ("beat_interval", 1), ("outstanding", 1), ("is_stepwise", 1),
+    ("atom_shift", 1), ("address_mask", 1), ("bus_shift", 1), ("chunks", _SPACES), ("slots", _SPACES),
+    ("entry_shift", _SPACES), ("latency", 1), ("beat_interval", 1), ("outstanding", 1), ("is_stepwise", 1),
 )  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def parameters(isa: InstructionSet, dram: DramTiming, offset: int, *, stepwise: 
         compute_latency=compute_timing(config).latency,
         act_read=act_read_cycles(config),
         row_queue=store_row_queue(config),
+        atom_shift=config.ratio.bit_length() - 1,
         address_mask=(1 << bus.address_bits) - 1,
         bus_shift=beat.bit_length() - 1,
         chunks=tuple(max(1, size // beat) for size in entries),

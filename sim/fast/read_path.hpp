@@ -33,6 +33,7 @@ class ReadPath {
     bool is_fetch[2] = {};      // whose they are
     int64_t chunk = 0;          // of the current entry
     bool has_row = false;       // a row stands at the activation scratchpad's port
+    int64_t row = 0;            // which one
     bool at_end = false;        // the write in the output registers is an instruction's last
     Cycle resumed = 0;          // the state is that at the start of this cycle, if it is a later one
 
@@ -107,7 +108,7 @@ private:
 
     // Write a beat, a part of it or padding; return whether a beat is used up.
     bool write(Cycle t, bool has_beat) {
-        bool port_free = !has_row || !compute.writes_act(t);
+        bool port_free = !has_row || !compute.writes_half(t, row);
         if (at_end && port_free) front.finish(t);
         bool fires = false, entry_done = false, uses_beat = false, writes = false;
         bool is_act = walker.space == 0;
@@ -122,6 +123,7 @@ private:
         }
         if (port_free) {
             has_row = fires && is_act && writes && !walker.is_empty;
+            row = walker.entry;
             at_end = entry_done && walker.is_last;
         }
         walker.tick(t, entry_done);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,8 @@ COLUMNS = (
     "engine", "wait", "signal",
     "fence", "steps", "length", "is_gemm", "writes_act", "reads_b_always", "reads_b_last",
     "first_result", "count0", "count1", "count2", "period0", "period1", "period2",
+    "result", "result_stride0", "result_stride1", "result_stride2",
+    "entry", "entry_stride0", "entry_stride1", "entry_stride2",
     "space", "base", "run", "extent0", "extent1", "extent2", "stride0", "stride1", "stride2",
     "pad_left", "pad_right", "pad_top", "pad_bottom",
 )  # fmt: skip
@@ -77,6 +79,8 @@ def _columns(program: DecodedProgram, instruction: Instruction, values: Values) 
         "fence": values["fence"],
         "writes_act": 1 - values["to_acc"],
         "reads_b_last": values["residual"],
+        "result": values["d_base"],
+        **{f"result_stride{i}": values[f"d_{name}"] for i, name in enumerate(OUT_LOOPS)},
     }
 
 
@@ -84,21 +88,27 @@ def _box(instruction: Instruction, values: Values) -> Columns:
     loops = {f"extent{i}": values.get(f"extent{i}", 1) for i in range(3)}
     strides = {f"stride{i}": values.get(f"dram_stride{i}", 0) for i in range(3)}
     pads = {name: values.get(name, 0) for name in ("pad_left", "pad_right", "pad_top", "pad_bottom")}
-    space = SPACES[instruction.opcode]
-    return {"space": space, "base": values["dram_base"], "run": values["extent_run"], **loops, **strides, **pads}
+    entries = {f"entry_stride{i}": values.get(f"stride{i}", 0) for i in range(3)}
+    return {
+        "space": SPACES[instruction.opcode],
+        "base": values["dram_base"],
+        "entry": values["base"],
+        "run": values["extent_run"],
+        **loops, **strides, **entries, **pads,
+    }  # fmt: skip
 
 
 def _gemm(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
     """One step a cycle, a result every so many."""
     steps = _steps(program, instruction, values)
     reduction = np.maximum(_product(values, RED_LOOPS), 1)
-    length = np.maximum(steps, 1)
+    counts = [values[f"extent_{name}"] for name in OUT_LOOPS]
     return {
         "steps": steps,
-        "length": length,
+        "length": np.maximum(steps, 1),
         "is_gemm": int(instruction.opcode is Opcode.GEMM),
         "first_result": reduction - 1,
-        **_loops((1, 1, length // reduction), (length, length, reduction)),
+        **_loops(counts, (counts[1] * counts[2] * reduction, counts[2] * reduction, reduction)),
     }
 
 
@@ -124,7 +134,7 @@ def _depthwise(program: DecodedProgram, instruction: Instruction, values: Values
     }
 
 
-def _loops(counts: tuple[Integers | int, ...], periods: tuple[Integers | int, ...]) -> Columns:
+def _loops(counts: Sequence[Integers], periods: Sequence[Integers]) -> Columns:
     return {
         **{f"count{i}": count for i, count in enumerate(counts)},
         **{f"period{i}": period for i, period in enumerate(periods)},

@@ -20,6 +20,7 @@ ReadMemory = Callable[[str], Bytes | None]
 #: For Verilator: keep the memories' names and make them readable.
 CONFIGURATION = """`verilator_config
 public_flat_rd -module "*.MemoryBank*" -var "memory"
+public_flat_rd -module "*.InterleavedBank*" -var "half*"
 public_flat_rd -module "*.TableLane*" -var "memory*"
 """
 
@@ -34,7 +35,7 @@ def read_state(config: Config, read: ReadMemory) -> Mapping[str, npt.NDArray[Any
     DeviceError
         If the design has no such memories.
     """
-    act = _side_by_side(read, "scratchpad.bank{}.memory")
+    act = _interleaved(*(_side_by_side(read, f"scratchpad.bank{{}}.{half}") for half in ("half0", "half1")))
     wgt = _side_by_side(read, "compute.weights.bank{}.memory")
     return {
         "act": act.reshape(config.act_depth, config.atom_bytes).view(np.int8),
@@ -76,6 +77,11 @@ def _banks(read: ReadMemory, path: str) -> list[Bytes]:
 def _side_by_side(read: ReadMemory, path: str) -> Bytes:
     """Return words of memories side by side, one array of bytes."""
     return np.concatenate(_banks(read, path), axis=1)
+
+
+def _interleaved(*parts: Bytes) -> Bytes:
+    """Return words of memories one by one in turn."""
+    return np.stack(parts, axis=1).reshape(-1, parts[0].shape[1])
 
 
 def _numbers(read: ReadMemory, path: str) -> npt.NDArray[np.uint32]:

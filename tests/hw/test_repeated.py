@@ -11,6 +11,7 @@ from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.elaborate import component_verilog
 from tilewright.hw.gemm_core import GemmCore
+from tilewright.hw.interleaved_bank import InterleavedBank
 from tilewright.hw.lookup_table import TableLane
 from tilewright.hw.memory_bank import MemoryBank
 from tilewright.hw.packed_dot_product import PackedDotProduct
@@ -26,7 +27,7 @@ from tilewright.isa.instructions import instruction_set
 _TINY = PRESETS["tiny"]
 REPEATED = (
     DotProduct(_TINY), PackedDotProduct(COMPUTE_CONFIGS["packed"]), MemoryBank(8, 16, read_ports=2),
-    Requantizer(_TINY), ResidualAdder(_TINY), RoundingShift(20),
+    InterleavedBank(8, 16, read_ports=2), Requantizer(_TINY), ResidualAdder(_TINY), RoundingShift(20),
     TableLane(_TINY), VectorLane(instruction_set(_TINY), VECTOR_DATAPATH),
 )  # fmt: skip
 

@@ -59,5 +59,5 @@ def test_models_are_freed_in_any_order() -> None:
 
 
 def test_a_design_without_memories_is_refused() -> None:
-    with pytest.raises(DeviceError, match=r"no memory `scratchpad\.bank0\.memory`"):
+    with pytest.raises(DeviceError, match=r"no memory `scratchpad\.bank0\.half0`"):
         read_state(PRESETS["tiny"], lambda path: None)

@@ -196,8 +196,7 @@ def _estimate(
                 rows, columns = problem.in_rows(height), problem.in_columns(width)
                 line = min(columns, problem.in_width) * row_cycles + RUN_CYCLES
                 store = group * height * width * row_cycles + BOX_CYCLES
-                results = group * sub_out * height * width  # go before loads into the scratchpad
-                loaded += (group * rows * line + BOX_CYCLES + results) * (not problem.keeps_input)
+                loaded += (group * rows * line + BOX_CYCLES) * (not problem.keeps_input)
                 loaded += problem.has_residual * store
                 pixels = sum(
                     ((height - 1) * problem.strides[0] + part.rows)

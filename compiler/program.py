@@ -77,7 +77,7 @@ class LayerReport:
     macs : int
         Multiply-accumulates of the operator itself.
     ideal_cycles : int
-        With every multiplier busy.
+        With every multiplier busy or, of a depthwise convolution, a pixel a cycle.
     predicted_cycles : int
         The tile search's estimate; 0 where there was none.
     needed_bytes : int

@@ -191,7 +191,8 @@ def test_memories_are_measured_and_recorded(tmp_path: Path) -> None:
     assert near["ideal"] == 8192
     dw14 = [found["dw14", *memory].get("peer_value") for memory in ((16, 20), (8, 20), (16, 100))]
     assert dw14 == [361_000, None, None]  # measured with the first memory
-    assert found["dw14", 16, 20]["ideal"] == 14 * 14 * 256 / 16 + 9 * 256 / 16  # the bus, not the array
+    assert found["dw14", 16, 20]["ideal"] == 16 * 16 * 256 / 16  # a pixel a cycle, those of the border included
+    assert found["dw14", 8, 20]["ideal"] == (14 * 14 * 256 + 9 * 256) / 8  # the bus
     assert all(found["minilm_l3", *memory]["reason"] for memory in ((16, 20), (8, 20), (16, 100)))
 
 

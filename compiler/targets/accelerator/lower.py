@@ -33,7 +33,7 @@ from tilewright.compiler.targets.accelerator.partition import (
     partition,
 )
 from tilewright.compiler.targets.accelerator.placement import Placed
-from tilewright.compiler.targets.accelerator.problems import Blocks
+from tilewright.compiler.targets.accelerator.problems import Blocks, ideal_cycles
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.tokens import synchronise
 from tilewright.isa.config import ISA_VERSION, Config
@@ -257,13 +257,12 @@ class _Lowering:
 def _report(
     graph: Graph, node: Node, result: LayerSteps, operations: list[Operation], tensors: list[Placed], config: Config
 ) -> LayerReport:
-    macs = mac_count(graph, node)
     return LayerReport(
         name=layer_name(node),
         op=node.op,
         origin=node.origin,
-        macs=macs,
-        ideal_cycles=-(-macs // config.macs_per_cycle),
+        macs=mac_count(graph, node),
+        ideal_cycles=ideal_cycles(graph, node, config),
         predicted_cycles=result.predicted_cycles,
         needed_bytes=result.constant_bytes + sum(placed.layout.size_bytes(config) for placed in tensors),
         moved_bytes=sum(moved_bytes(operation, config) for operation in operations),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.qops import operand, window
+from tilewright.compiler.qops import mac_count, operand, window
+from tilewright.compiler.targets.accelerator.depthwise_tile import windows
 from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseProblem
 from tilewright.compiler.targets.accelerator.folding import folded_window
 from tilewright.compiler.targets.accelerator.layout import ChannelMap, ceil_div, channel_map
+from tilewright.compiler.targets.accelerator.legality import is_depthwise
 from tilewright.compiler.targets.accelerator.placement import Placed
 from tilewright.compiler.targets.accelerator.problem import Problem
 from tilewright.isa.config import Config
@@ -47,6 +49,22 @@ def depthwise_problem(graph: Graph, node: Node, config: Config, source: Placed, 
         result.height, result.width, w.kernel, w.strides, w.pads[:2], node["epilogue"].residual is not None,
         source.resident is not None, target.resident is not None, target.is_stored, _reserved(source, target),
     )  # fmt: skip
+
+
+def ideal_cycles(graph: Graph, node: Node, config: Config) -> int:
+    """Return the cycles that the array needs for a node when it never waits.
+
+    Every multiplier is busy in each of them; of a depthwise convolution, every cycle feeds a pixel.
+    """
+    if not is_depthwise(graph, node, config):
+        return ceil_div(mac_count(graph, node), config.macs_per_cycle)
+    images, channels, height, width = graph.shape(node.output)
+    w = window(graph, node)
+    pixels = sum(
+        ((height - 1) * w.strides[0] + part.rows) * ((width - 1) * w.strides[1] + part.columns)
+        for part in windows(w.kernel, config)
+    )
+    return ceil_div(images, config.gemm.batch) * ceil_div(channels, config.gemm.block_out) * pixels
 
 
 def part_of(problem: Problem, blocks: Blocks | None, config: Config) -> Problem:

@@ -27,9 +27,10 @@ class Measurement:
     ----------
     cycles : int
     array_cycles : float
-        What the array needs when it is always full.
+        What the array needs when every multiplier is always busy.
     ideal_cycles : float
-        What array and bus need, whichever needs more: each operand read once, each result written once.
+        What array and bus need, whichever needs more: each operand read once, each result written once, depthwise
+        convolutions fed with a pixel a cycle.
     dram_bytes : int
     bounds : Counter of str
         Cycles by what bounds them.
@@ -121,8 +122,9 @@ def _measurement(
         if layer.cycles and layer.bound:
             bounds[layer.bound] += layer.cycles
     assert report.cycles is not None
+    needed = sum(layer.ideal_cycles for layer in compiled.program.layers)
     return Measurement(
-        report.cycles, array, max(array, read / rate, written / rate),
+        report.cycles, array, max(array, needed, read / rate, written / rate),
         report.work.read_bytes + report.work.write_bytes, bounds,
         tuple(dict.fromkeys(layer.kind for layer in report.layers if layer.place == "host")), wrong, values,
     )  # fmt: skip

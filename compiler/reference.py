@@ -115,8 +115,8 @@ def _qmatmul(node: Node, arrays: Mapping[str, Array]) -> Array:
 
 
 def _qbatchmatmul(node: Node, arrays: Mapping[str, Array]) -> Array:
-    x = arrays["x"].astype(np.float64) - node["zero_in"]
-    y = arrays["y"].astype(np.float64) - node["zero_y"]  # sums of products stay far below 2**53
+    kind = np.float32 if 255 * 255 * arrays["x"].shape[-1] < 1 << 24 else np.float64  # in which sums are exact
+    x, y = arrays["x"].astype(kind) - node["zero_in"], arrays["y"].astype(kind) - node["zero_y"]
     return _epilogue(node, arrays, np.matmul(x, np.swapaxes(y, -1, -2)).astype(np.int64), channel_axis=-1)
 
 

@@ -156,8 +156,8 @@ OPERATORS: Mapping[str, Operator] = {
     "qconcat": Operator("operands of one scale, side by side", (_X,), {"axis": int}, is_variadic=True),
     "qgather": Operator("of dimension `axis`, the places `indices`", (_X,), {"axis": int, "indices": tuple}),
     "qinterleave": Operator(
-        "images [N,C,h,w], of which number i * columns + j goes to rows i, i + rows, ... and columns j, j + columns, ... "
-        "of an image of the given extents; factors are (rows, columns)",
+        "images [N,C,h,w], of which number i * columns + j goes to rows i, i + rows, ... and columns j, j + columns, "
+        "... of an image of the given extents; factors are (rows, columns)",
         (_X,),
         {"factors": tuple, "extents": tuple},
         is_variadic=True,

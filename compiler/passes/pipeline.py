@@ -11,12 +11,14 @@ from tilewright.compiler.frontend.onnx_import import import_onnx
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.passes.base import Pass, run_passes
 from tilewright.compiler.passes.cancel_transposes import CancelTransposes
+from tilewright.compiler.passes.flatten_into_conv import FlattenIntoConv
 from tilewright.compiler.passes.fold_batchnorm import FoldBatchNorm
 from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.compiler.passes.fuse_clamp import FuseClamp
 from tilewright.compiler.passes.fuse_pad import FusePad
 from tilewright.compiler.passes.fuse_residual import FuseResidual
 from tilewright.compiler.passes.fuse_table import FuseTable
+from tilewright.compiler.passes.integer_products import IntegerProducts
 from tilewright.compiler.passes.move_quantization import MoveQuantization
 from tilewright.compiler.passes.normalise_int8 import NormaliseInt8
 from tilewright.compiler.passes.recognise_add import RecogniseAdd
@@ -24,6 +26,7 @@ from tilewright.compiler.passes.recognise_arithmetic import RecogniseArithmetic
 from tilewright.compiler.passes.recognise_batch_matmul import RecogniseBatchMatMul
 from tilewright.compiler.passes.recognise_concat import RecogniseConcat
 from tilewright.compiler.passes.recognise_conv import RecogniseConv
+from tilewright.compiler.passes.recognise_conv_transpose import RecogniseConvTranspose
 from tilewright.compiler.passes.recognise_heads import RecogniseHeads
 from tilewright.compiler.passes.recognise_matmul import RecogniseMatMul
 from tilewright.compiler.passes.recognise_maxpool import RecogniseMaxPool
@@ -47,6 +50,7 @@ def canonical_passes() -> tuple[Pass, ...]:
         RemoveIdentities(),
         UnifyMovement(),
         FoldBatchNorm(),
+        IntegerProducts(),
         NormaliseInt8(),
         CancelTransposes(),
         MoveQuantization(),
@@ -59,6 +63,7 @@ def recognising_passes(multiplier_bits: int = 16) -> tuple[Pass, ...]:
     """Passes that turn quantized operators into integer operators."""
     return (
         RecogniseConv(multiplier_bits),
+        RecogniseConvTranspose(multiplier_bits),
         RecogniseMatMul(multiplier_bits),
         RecogniseBatchMatMul(multiplier_bits),
         RecogniseRows(multiplier_bits),
@@ -82,6 +87,7 @@ def fusing_passes() -> tuple[Pass, ...]:
     """Passes that join integer operators without changing a bit of any result that remains."""
     return (
         TransposeIntoWeights(),
+        FlattenIntoConv(),
         UnifyMovement(),
         FusePad(),
         FuseClamp(),

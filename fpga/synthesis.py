@@ -1,0 +1,206 @@
+"""Synthesis by Yosys (pyosys): from a configuration to the resources of every module."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilewright.fpga.cells import LATCH, cell_resources
+from tilewright.fpga.devices import Family, Resources
+from tilewright.fpga.store import Store, content_key
+from tilewright.hw.accelerator import Accelerator
+from tilewright.hw.elaborate import component_rtlil
+from tilewright.isa.errors import TilewrightError, ToolchainError
+from tilewright.isa.instructions import InstructionSet
+
+STAGE = "synth-estimate"
+TOP = "accelerator"
+
+#: How each family is synthesized. The hierarchy stays: modules that are alike are synthesized once, and everything can
+#: be told apart; across modules nothing is optimized, so that the figures err on the high side.
+_SCRIPTS: Mapping[str, str] = {
+    "xc7": "synth_xilinx -family xc7 -noiopad -noclkbuf",
+    "xcup": "synth_xilinx -family xcup -noiopad -noclkbuf",
+    "ecp5": "synth_lattice -family ecp5 -noflatten -noiopad",
+    "cyclonev": "synth_intel_alm -family cyclonev -noflatten -noiopad -noclkbuf",
+    "gw2a": "synth_gowin -family gw2a -noflatten -noiopads",
+}
+
+#: Runs a file of Yosys commands in a process of its own: a failed assertion there ends the process.
+_RUNNER = """
+import sys
+from pyosys import libyosys
+design = libyosys.Design()
+for line in open(sys.argv[1]).read().splitlines():
+    libyosys.Pass.call(design, "tee -q " + line)
+"""
+
+_TIMEOUT_SECONDS = 3600
+_DESIGN, _STATISTICS, _NETLIST = "design.il", "stat.json", "netlist.v"
+
+
+class SynthesisError(TilewrightError):
+    """Synthesis gave something that the design must not become."""
+
+
+@dataclass(frozen=True)
+class ModuleUse:
+    """One module after synthesis.
+
+    Attributes
+    ----------
+    name : str
+    count : int
+        Instances.
+    own : Resources
+        Of one instance without its submodules.
+    total : Resources
+        Of one instance with its submodules.
+    """
+
+    name: str
+    count: int
+    own: Resources
+    total: Resources
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What synthesis gave.
+
+    Attributes
+    ----------
+    tool, version, stage : str
+        Where the figures are from.
+    total : Resources
+    modules : tuple of ModuleUse
+        Those that take anything, largest first.
+    cells : mapping of str to int
+        Primitives of the whole design, by name.
+    netlist : Path
+        The mapped netlist as Verilog, hierarchical.
+    """
+
+    tool: str
+    version: str
+    stage: str
+    total: Resources
+    modules: tuple[ModuleUse, ...]
+    cells: Mapping[str, int]
+    netlist: Path
+
+
+def tool_version() -> str:
+    """Return the version of Yosys that synthesizes."""
+    return importlib.metadata.version("pyosys")
+
+
+def synthesize(isa: InstructionSet, family: Family, store: Store) -> Synthesis:
+    """Synthesize the accelerator for a family; what was synthesized before comes from the store.
+
+    Raises
+    ------
+    ToolchainError
+        If Yosys fails.
+    SynthesisError
+        If there are latches, or cells that the family's table lacks.
+    """
+    return synthesize_rtlil(component_rtlil(Accelerator(isa), TOP), TOP, family, store)
+
+
+def synthesize_rtlil(rtlil: str, top: str, family: Family, store: Store) -> Synthesis:
+    """Synthesize a design in Yosys's own language; see `synthesize`."""
+    key = content_key((rtlil, *_commands(top, family, Path()), tool_version()))
+    folder = store.get(key, lambda work: run_yosys(rtlil, _commands(top, family, work), work))
+    return _read(json.loads((folder / _STATISTICS).read_text()), top, family, folder / _NETLIST)
+
+
+def synthesis_script(top: str, family: Family, folder: Path) -> tuple[str, ...]:
+    """Return the commands that map the design in `folder` to a family's primitives, its hierarchy kept."""
+    return (
+        f"read_rtlil {folder / _DESIGN}",
+        f"hierarchy -top {top}",
+        "proc",
+        "select -assert-none t:$dlatch t:$adlatch t:$dlatchsr",
+        "rename -hide w:*",  # names such as `data[0]` beside `data` clash when ABC's results are taken over
+        f"{_SCRIPTS[family.name]} -top {top}",
+    )
+
+
+def run_yosys(rtlil: str, commands: Sequence[str], folder: Path) -> None:
+    """Run commands on a design, which they find in `folder`.
+
+    Raises
+    ------
+    ToolchainError
+        With Yosys's message.
+    """
+    design, script = folder / _DESIGN, folder / "script.ys"
+    design.write_text(rtlil, encoding="utf-8")
+    script.write_text("\n".join(commands), encoding="utf-8")
+    arguments = [sys.executable, "-c", _RUNNER, str(script)]
+    try:
+        result = subprocess.run(arguments, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise ToolchainError(f"Yosys has not finished after {_TIMEOUT_SECONDS} s") from None
+    if result.returncode:
+        lines = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("ERROR")]
+        raise ToolchainError(f"Yosys failed: {lines[-1] if lines else f'exit code {result.returncode}'}")
+    design.unlink()
+
+
+def _commands(top: str, family: Family, folder: Path) -> tuple[str, ...]:
+    return (
+        *synthesis_script(top, family, folder),
+        f"tee -q -o {folder / _STATISTICS} stat -json -top {top}",
+        f"write_verilog -noattr {folder / _NETLIST}",
+    )
+
+
+def _read(statistics: Mapping[str, Any], top: str, family: Family, netlist: Path) -> Synthesis:
+    """Add the modules up, each as often as there are instances of it."""
+    modules: dict[str, dict[str, int]] = {
+        name.removeprefix("\\"): module["num_cells_by_type"] for name, module in statistics["modules"].items()
+    }
+    own = {name: _own(cells, modules, family) for name, cells in modules.items()}
+    counts: Counter[str] = Counter()
+    primitives: Counter[str] = Counter()
+
+    def visit(name: str, count: int) -> Resources:
+        counts[name] += count
+        total = own[name]
+        for cell, number in modules[name].items():
+            if cell in modules:
+                total += visit(cell, count * number) * number
+            else:
+                primitives[cell] += count * number
+        totals[name] = total
+        return total
+
+    totals: dict[str, Resources] = {}
+    total = visit(top, 1)
+    uses = [ModuleUse(name, count, own[name], totals[name]) for name, count in counts.items()]
+    uses = [use for use in uses if use.total != Resources()]
+    uses.sort(key=lambda use: -use.count * (use.own.lut + use.own.ff))
+    return Synthesis("yosys", tool_version(), STAGE, total, tuple(uses), dict(primitives), netlist)
+
+
+def _own(cells: Mapping[str, int], modules: Mapping[str, object], family: Family) -> Resources:
+    total = Resources()
+    for cell, number in cells.items():
+        if cell in modules:
+            continue
+        if LATCH.fullmatch(cell):
+            raise SynthesisError(f"synthesis for {family.name} made {number} latches ({cell})")
+        resources = cell_resources(family.name, cell)
+        if resources is None:
+            raise SynthesisError(f"synthesis for {family.name} made cells of an unknown kind, {cell}")
+        total += resources * number
+    return total

@@ -119,9 +119,13 @@ def _cleared(partial: Buffer) -> Stmt:
 
 
 def _folded(buffer: Buffer, partial: Buffer) -> Stmt:
+    """Add up the lanes of each element in a vector: transposing them costs more than adding across."""
     nest, place = _elements(partial)
     target = place[:-1]
-    return loops(nest, Store(buffer, target, Load(buffer, target) + Load(partial, place)))
+    body: Stmt = Store(buffer, target, Load(buffer, target) + Load(partial, place))
+    for depth, (var, extent) in enumerate(reversed(nest)):
+        body = For(var, Const(extent, var.type), body, "unrolled" if depth else "vectorized")
+    return body
 
 
 def _summed(nest: list[For], store: Store, summand: Expr, partial: Buffer) -> Stmt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tilewright.cli.group import TilewrightGroup
 
-_COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "bench", "debug", "diff", "doctor")
+_COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "synth", "bench", "debug", "diff", "doctor")
 
 _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 
@@ -12,6 +12,7 @@ _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 tilewright demo                         run the model that ships with Tilewright on RTL
 tilewright run model.onnx --on rtl      run your own
 tilewright config 8x8 --toml > my.toml  start a configuration of your own
+tilewright synth --board pynq-z1        count what it takes of an FPGA
 tilewright doctor                       say what this machine lacks
 
 Exit codes: 0 all well; 1 a check or a run failed; 2 wrong usage or bad input; 3 a tool is missing; 130 Ctrl-C.

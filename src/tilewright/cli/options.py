@@ -87,10 +87,11 @@ def memory_options(command: Command) -> Command:
 
 
 def read_config(name: str, changes: Iterable[str] = ()) -> Config:
-    """Read a preset or file and change the fields that `SECTION.FIELD=VALUE` texts name."""
+    """Read a preset, a board's or another, or a file, and change the fields that `SECTION.FIELD=VALUE` texts name."""
+    from tilewright.fpga.boards import BOARDS
     from tilewright.isa.config import Config
 
-    return change_config(Config.load(name), changes)
+    return change_config(BOARDS[name].config if name in BOARDS else Config.load(name), changes)
 
 
 def change_config(config: Config, changes: Iterable[str]) -> Config:

@@ -167,7 +167,7 @@ def records_of(path: Path) -> dict[tuple[str, str], dict[str, object]]:
 
 def test_a_sum_adds_its_layers_on_fast(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    result = invoke("accelerator", "--on", "fast", "--only", "^C|^conv1$|resnet18_convs", "--json", path)
+    result = invoke("accelerator", "--on", "fast", "--only", "^C|^conv1$|resnet18_convs$", "--json", path)
     assert result.exit_code == 0, result.output
     found = records_of(path)
     total = found["resnet18_convs", "cycles"]

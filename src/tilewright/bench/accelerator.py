@@ -30,7 +30,7 @@ _PEERS = {"vta": "VTA", "gemmini": "Gemmini"}
 def measure(case: str, context: Context) -> Iterator[Record]:
     """Run one case on seeded inputs, check every value, and record cycles, utilization and traffic."""
     workload = WORKLOADS[case]
-    own = context.for_config(workload.config)
+    own = context.for_config(workload.config, workload.is_scaled)
     try:
         result = measured(workload, own)
     except ToolchainError:
@@ -49,7 +49,9 @@ def _records(case: str, context: Context, result: Measurement) -> Iterator[Recor
     bound, host = result.bound, ", ".join(result.host) or None
     ideal, full = ceil(result.ideal_cycles), 100 * result.array_cycles
     utilization, best = round(full / result.cycles, 2), round(full / result.ideal_cycles, 2)
-    yield _record(case, context, "cycles", result.cycles, "cycles", "lower", ideal=ideal, bound=bound, host=host)
+    busy = round(100 * result.busy_cycles / result.cycles, 2)
+    cycles = _record(case, context, "cycles", result.cycles, "cycles", "lower", ideal=ideal, bound=bound, host=host)
+    yield replace(cycles, bound_percent=busy)
     yield _record(case, context, "utilization", utilization, "%", "higher", ideal=best, bound=bound, host=host)
     yield _record(case, context, "dram_bytes", result.dram_bytes, "bytes", "lower", bound=bound, host=host)
 
@@ -77,20 +79,37 @@ def table(records: list[Record]) -> Table:
     found = {(record.case, record.metric): record for record in records}
     reasons = [f"{case}: {found[case, 'cycles'].reason}" for case in cases if found[case, "cycles"].reason]
     table = Table(title=_title(records), title_justify="left", caption="\n".join(reasons), caption_justify="left")
-    table.add_column("case", no_wrap=True)
-    for head in ("cycles", "ideal", "peer's", "of peak", "peer's", "DRAM bytes"):
+    table.add_column("case")
+    for head in ("cycles", "ideal", "of ideal", "of peak"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("bound by")
+    table.add_column("peer's", justify="right", no_wrap=True)
+    table.add_column("bound by", justify="right", no_wrap=True)
     for case in cases:
-        cycles = found[case, "cycles"]
-        share, traffic = (found.get((case, metric)) for metric in ("utilization", "dram_bytes"))
-        label = case if cycles.config == records[0].config else f"{case} ({cycles.config})"
+        cycles, share = found[case, "cycles"], found.get((case, "utilization"))
         table.add_row(
-            label, number(cycles.value) or "-", number(cycles.ideal), _peers(cycles),
-            f"{share.value:.1f} %" if share and share.value is not None else "-", _peers(share, " %"),
-            number(traffic.value) if traffic else "", cycles.bound,
+            _label(cycles, records[0]), number(cycles.value) or "-", number(cycles.ideal), _of_ideal(cycles),
+            f"{share.value:.1f} %" if share and share.value is not None else "-",
+            _peers(cycles, share), _bound(cycles),
         )  # fmt: skip
     return table
+
+
+def _label(record: Record, first: Record) -> str:
+    """Name a case, with what differs from the title's array and memory."""
+    words = []
+    if record.config != first.config and not record.case.endswith(record.config.removeprefix("1x")):
+        words.append(record.config)
+    if record.bytes_per_cycle != first.bytes_per_cycle:
+        words.append(f"{record.bytes_per_cycle} B/cycle")
+    return f"{record.case} ({', '.join(words)})" if words else record.case
+
+
+def _of_ideal(cycles: Record) -> str:
+    return f"{100 * cycles.ideal / cycles.value:.1f} %" if cycles.ideal and cycles.value else ""
+
+
+def _bound(cycles: Record) -> str:
+    return f"{cycles.bound} {cycles.bound_percent:.1f} %" if cycles.bound and cycles.bound_percent else ""
 
 
 def _title(records: list[Record]) -> str | None:
@@ -101,7 +120,11 @@ def _title(records: list[Record]) -> str | None:
     return f"{first.config} on {first.on}, {memory}"
 
 
-def _peers(record: Record | None, unit: str = "") -> str:
-    if record is None or record.peer is None:
-        return ""
-    return f"{_PEERS.get(record.peer, record.peer)} {number(record.peer_value)}{unit}"
+def _peers(*records: Record | None) -> str:
+    """Show the peers' figures, one of each peer."""
+    found: dict[str, str] = {}
+    for record in records:
+        if record is not None and record.peer is not None:
+            unit = " %" if record.unit == "%" else ""
+            found.setdefault(record.peer, f"{_PEERS.get(record.peer, record.peer)} {number(record.peer_value)}{unit}")
+    return ", ".join(found.values())

@@ -16,7 +16,7 @@ from tilewright.isa.errors import InputError
 
 if TYPE_CHECKING:
     from tilewright.api import Compiled
-    from tilewright.report import Report
+    from tilewright.report import Report, Work
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Measurement:
     dram_bytes : int
     bounds : Counter of str
         Cycles by what bounds them.
+    busy_cycles : float
+        Of them, those in which it is busy with what the layers, as compiled, ask of it.
     host : tuple of str
         Kinds of the layers that the host computed.
     wrong, values : int
@@ -45,6 +47,7 @@ class Measurement:
     ideal_cycles: float
     dram_bytes: int
     bounds: Counter[str] = field(default_factory=Counter)
+    busy_cycles: float = 0.0
     host: tuple[str, ...] = ()
     wrong: int = 0
     values: int = 0
@@ -59,14 +62,15 @@ class Measurement:
         bounds = Counter({bound: count * cycles for bound, cycles in self.bounds.items()})
         return Measurement(
             count * self.cycles, count * self.array_cycles, count * self.ideal_cycles, count * self.dram_bytes,
-            bounds, self.host, self.wrong, self.values,
+            bounds, count * self.busy_cycles, self.host, self.wrong, self.values,
         )  # fmt: skip
 
     def __add__(self, other: Measurement) -> Measurement:
         return Measurement(
             self.cycles + other.cycles, self.array_cycles + other.array_cycles,
             self.ideal_cycles + other.ideal_cycles, self.dram_bytes + other.dram_bytes,
-            self.bounds + other.bounds, self.host + other.host, self.wrong + other.wrong, self.values + other.values,
+            self.bounds + other.bounds, self.busy_cycles + other.busy_cycles, self.host + other.host,
+            self.wrong + other.wrong, self.values + other.values,
         )  # fmt: skip
 
 
@@ -118,16 +122,23 @@ def _measurement(
     rate = bytes_per_cycle(context.config, context.dram)
     array = macs / context.config.macs_per_cycle
     bounds: Counter[str] = Counter()
+    busy = 0.0
     for layer in report.layers:
         if layer.cycles and layer.bound:
             bounds[layer.bound] += layer.cycles
+            busy += min(layer.cycles, _busiest(layer.work, rate))
     assert report.cycles is not None
     needed = sum(layer.ideal_cycles for layer in compiled.program.layers)
     return Measurement(
         report.cycles, array, max(array, needed, read / rate, written / rate),
-        report.work.read_bytes + report.work.write_bytes, bounds,
+        report.work.read_bytes + report.work.write_bytes, bounds, busy,
         tuple(dict.fromkeys(layer.kind for layer in report.layers if layer.place == "host")), wrong, values,
     )  # fmt: skip
+
+
+def _busiest(work: Work, rate: float) -> float:
+    """Cycles that the busiest of compute pipeline, reads and writes needs."""
+    return max(work.gemm_steps + work.vector_steps, work.read_bytes / rate, work.write_bytes / rate)
 
 
 def _least(workload: Workload, compiled: Compiled, report: Report) -> tuple[int, int, int]:

@@ -28,6 +28,8 @@ class Record:
         Somebody else's published or measured figure; the words of its source are in `peers.toml`.
     bound : str, optional
         What limits the figure.
+    bound_percent : float, optional
+        Of the cycles, layer by layer, those in which what bounds them is busy; the rest waits.
     reason : str, optional
     config_hash : str, optional
         Names the accelerator exactly; `config` is its array only.
@@ -59,6 +61,7 @@ class Record:
     bytes_per_cycle: int | None = None
     host: str | None = None
     wrong: int | None = None
+    bound_percent: float | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Give the record for JSON: what is not known is left out, but `value` is always there."""

@@ -60,11 +60,16 @@ class Context:
             self._simulators[key] = api.simulator(on, self.config, dram=self.dram, progress=self.progress)
         return self._simulators[key]
 
-    def for_config(self, name: str) -> Context:
-        """Give the context of a case that has its own configuration, unless one was asked for."""
-        from tilewright.isa.config import Config
+    def for_config(self, config: Config, is_scaled: bool = False) -> Context:
+        """Give the context of a case that has its own configuration, unless one was asked for.
 
-        return self if self.is_config_asked else replace(self, config=Config.load(name))
+        Where `is_scaled`, the memory moves more or fewer bytes a cycle than asked for, as the configuration's bus is
+        wider or narrower than that asked for.
+        """
+        if self.is_config_asked:
+            return self
+        scaled = max(1, self.dram.bytes_per_cycle * config.bus_bytes // self.config.bus_bytes)
+        return replace(self, config=config, dram=replace(self.dram, bytes_per_cycle=scaled) if is_scaled else self.dram)
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,15 @@ from tilewright.compiler.targets.accelerator.workloads import (
     convolution_graph,
     matrix_graph,
 )
+from tilewright.isa.config import Config
 
 if TYPE_CHECKING:
     from tilewright.compiler.graph.graph import Graph
-    from tilewright.isa.config import Config
+
+_USUAL = Config.load("16x16")
 
 #: Gives a model: its graph or, of one that is not part of the project, its file.
-Source = Callable[["Config", Path], "Graph | Path"]
+Source = Callable[[Config, Path], "Graph | Path"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class Workload:
     name : str
     source : Callable, optional
         Gives the model for a configuration, from the folder of models where it is one of those.
-    config : str
+    config : Config
         Used unless another is asked for.
+    is_scaled : bool
+        Whether the memory is as much faster as the configuration's bus is wider than that of 16x16.
     parts : tuple of (str, int)
         Of a sum: the names of its workloads, and how often each counts.
     missing : str
@@ -50,7 +54,8 @@ class Workload:
 
     name: str
     source: Source | None = None
-    config: str = "16x16"
+    config: Config = _USUAL
+    is_scaled: bool = False
     parts: tuple[tuple[str, int], ...] = ()
     missing: str = ""
 
@@ -74,12 +79,19 @@ def _network(name: str, make: Callable[[np.random.Generator], Graph]) -> Workloa
 
 
 def _file(name: str) -> Workload:
-    return Workload(name, lambda config, models: models / f"{name}_int8.onnx", "8x8")
+    return Workload(name, lambda config, models: models / f"{name}_int8.onnx", Config.load("8x8"))
 
 
 #: The shapes of those that are single layers.
 _LAYERS: tuple[ConvolutionShape | MatrixShape, ...] = (*VTA_LAYERS, *GEMMS, CONV1, *DEPTHWISE_LAYERS)
 _SUM = tuple((shape.name, count) for shape, count in RESNET18_CONVOLUTIONS)
+
+#: Arrays of other shapes, each with a bus as wide as a row of weights.
+_ARRAYS = (
+    Config.load("8x8"),
+    _USUAL.with_values("16x32", gemm={"block_out": 32}, bus={"data_bits": 256}),
+    Config.load("32x32"),
+)
 
 #: All workloads by name, in the order in which they are measured.
 WORKLOADS = {
@@ -87,6 +99,7 @@ WORKLOADS = {
     for workload in (
         *map(_layer, _LAYERS),
         Workload("resnet18_convs", parts=_SUM),
+        *(Workload(f"resnet18_convs_{config.name}", None, config, True, _SUM) for config in _ARRAYS),
         _network("resnet18", resnet18_graph),
         _network("mobilenet_v2", mobilenet_v2_graph),
         Workload("minilm_l3", missing="softmax, layer normalization and GELU are not on the device yet"),

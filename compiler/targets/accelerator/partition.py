@@ -93,11 +93,21 @@ def partition(graph: Graph, config: Config, refusals: Sequence[str | None] | Non
     """
     reasons = refusals if refusals is not None else [refusal(graph, node, config) for node in graph.nodes]
     splitter = _Splitter(graph, config)
-    for node, reason in zip(graph.nodes, reasons, strict=True):
+    for node, reason in _outputs_last(graph, list(zip(graph.nodes, reasons, strict=True))):
         if not splitter.take_alias(node):
             splitter.take(node, reason)
     splitter.finish()
     return Partition(tuple(splitter.steps), splitter.aliases)
+
+
+def _outputs_last(graph: Graph, nodes: list[tuple[Node, str | None]]) -> list[tuple[Node, str | None]]:
+    """Move what the host only makes outputs of behind everything else, so that it ends no launch early."""
+    late: set[str] = set()
+    for node, reason in reversed(nodes):
+        users = [user for name in filter(None, node.outputs) for user in graph.consumers[name]]
+        if reason is not None and node.op not in MOVEMENT and all(user.output in late for user in users):
+            late.add(node.output)
+    return sorted(nodes, key=lambda entry: entry[0].output in late)
 
 
 class _Splitter:

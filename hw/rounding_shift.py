@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.repeated import Repeated
 
-#: Bits that the fine shift works on. What a coarse shift leaves beyond them saturates after any fine shift.
-FINE_BITS = 18
+#: Bits that the fine shift works on. What a coarse shift leaves beyond them saturates after any fine shift: less than
+#: 256 in magnitude, a bit that rounds, and seven that are shifted out.
+FINE_BITS = 17
 FINE_SHIFT_BITS = 3
 SHIFT_BITS = 6
+
+#: The longest coarse shift, in bytes.
+_LONGEST = 7
 
 
 class RoundingShift(Repeated):
     """`saturate(round_half_up(value / 2**shift) + zero)` to int8 in four cycles.
 
     The value is doubled, shifted coarsely (by multiples of 8) and finely (by up to 7), so that its lowest bit is the
-    one that rounds; adding one, twice the zero point, and dropping that bit is the sum. What does not fit into 18 bits
-    after the coarse shift is beyond int8 whatever follows. A shift of 63 gives -1 for any value, since the ISA's half,
-    `(1 << 63) >> 1` in 64 bits, is negative.
+    one that rounds; adding one, twice the zero point, and dropping that bit is the sum. What does not fit into
+    `FINE_BITS` after the coarse shift is beyond int8 whatever follows. A shift of 63 gives -1 for any value, since the
+    ISA's half, `(1 << 63) >> 1` in 64 bits, is negative.
 
     Parameters
     ----------
     width : int
-        Bits of the value.
+        Bits of the value, at most 56.
 
     Members
     -------
@@ -55,27 +59,24 @@ class RoundingShift(Repeated):
 
     def elaborate_one(self, platform):
         m = Module()
-        coarse = Signal(signed(max(self._width + 1, FINE_BITS)), reset_less=True)
+        doubled = Signal(signed(max(self._width + 1, FINE_BITS)))
+        m.d.comb += doubled.eq(Cat(Const(0, 1), self.value).as_signed())
+        sign, coarse_shift = doubled[-1], self.shift[FINE_SHIFT_BITS:]
+        coarse = Signal(signed(FINE_BITS), reset_less=True)
         fine_shift = Signal(FINE_SHIFT_BITS, reset_less=True)
-        doubled = Cat(Const(0, 1), self.value).as_signed()
-        by_bytes = Cat(Const(0, FINE_SHIFT_BITS), self.shift[FINE_SHIFT_BITS:])
-        is_longest = Signal(reset_less=True)
+        overflows, is_negative = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(self.en[0]):
             m.d.sync += [
-                coarse.eq(doubled >> by_bytes),
+                coarse.eq(Array(self._shifted(doubled))[coarse_shift]),
                 fine_shift.eq(self.shift[:FINE_SHIFT_BITS]),
-                is_longest.eq(self.shift.all()),
+                overflows.eq(Array(self._overflows(doubled))[coarse_shift]),
+                is_negative.eq(sign),
             ]
 
         fine = Signal(signed(FINE_BITS), reset_less=True)
         beyond, negative = Signal(reset_less=True), Signal(reset_less=True)
-        spare = coarse[FINE_BITS - 1 :]
         with m.If(self.en[1]):
-            m.d.sync += [
-                fine.eq(Mux(is_longest, -2, coarse[:FINE_BITS].as_signed() >> fine_shift)),
-                beyond.eq(spare.any() & ~spare.all()),
-                negative.eq(coarse[-1]),
-            ]
+            m.d.sync += [fine.eq(coarse >> fine_shift), beyond.eq(overflows), negative.eq(is_negative)]
 
         total = Signal(signed(FINE_BITS + 1), reset_less=True)
         total_beyond, total_negative = Signal(reset_less=True), Signal(reset_less=True)
@@ -99,3 +100,20 @@ class RoundingShift(Repeated):
                 m.d.sync += y.eq(rounded)
         m.d.comb += self.y.eq(y)
         return m
+
+    def _shifted(self, doubled: Value) -> list[Value]:
+        """Return the lowest bits after each coarse shift.
+
+        The longest leaves nothing but signs; before the longest fine shift it gives what that makes a -2.
+        """
+        shifted = [(doubled >> 8 * i)[:FINE_BITS] for i in range(_LONGEST)]
+        is_longest = self.shift[:FINE_SHIFT_BITS].all()
+        ones, zero = doubled[-1] | is_longest, doubled[-1] & ~is_longest
+        return [*shifted, Cat(zero if i == _LONGEST else ones for i in range(FINE_BITS))]
+
+    def _overflows(self, doubled: Value) -> list[Value]:
+        """Tell for each coarse shift whether more than signs is left beyond the lowest bits."""
+        first = FINE_BITS - 1
+        differs = [doubled[i] ^ doubled[-1] for i in range(first, len(doubled) - 1)]
+        groups = [Cat(differs[8 * i : 8 * i + 8]).any() for i in range(_LONGEST + 1)]
+        return [Cat(groups[i:]).any() for i in range(_LONGEST + 1)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import mul
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.adder_tree import add_with_carry
 from tilewright.hw.pipeline import ControlPipe
 from tilewright.hw.repeated import Repeated
 from tilewright.hw.timing import compute_timing
@@ -34,6 +34,18 @@ def subtract_zeros(a: Value, b: Value, zero_a: Value, zero_b: Value) -> tuple[Va
     return a - zero_a, b - zero_b
 
 
+#: A DSP block multiplies signed numbers of one bit more.
+_MULTIPLIED_BITS = 24
+
+
+def multiply(a: Value, b: Value) -> Value:
+    """Multiply, as far as 32 bits go: bits of `a` that do not fit a DSP block matter for the highest bits only."""
+    if len(a) <= _MULTIPLIED_BITS + 1:
+        return a * b
+    low, high = a[:_MULTIPLIED_BITS], a[_MULTIPLIED_BITS:32]
+    return low * b + Cat(Const(0, _MULTIPLIED_BITS), (high * b[: len(high)])[: len(high)])
+
+
 #: What a step contributes, by the vector operation's name: the hardware of `VectorOp.combine`.
 #:
 #: All four operands are signed, `a` of `acc_bits`, the others of 8 bits. Amaranth's results do not wrap; they need to
@@ -42,14 +54,11 @@ VECTOR_DATAPATH: Mapping[str, Combine] = {
     "sum": pass_a,
     "max": pass_a,
     "min": pass_a,
-    "mul": (subtract_zeros, mul),
+    "mul": (subtract_zeros, multiply),
 }
 
-REDUCTIONS: Mapping[str, Callable[[Value, Value], Value]] = {
-    "add": lambda x, value: x + value,
-    "max": lambda x, value: Mux(value > x, value, x),
-    "min": lambda x, value: Mux(value < x, value, x),
-}
+#: What a vector operation may reduce by.
+REDUCTIONS = ("add", "max", "min")
 
 
 def uses_b(op: VectorOp) -> bool:
@@ -120,15 +129,21 @@ class VectorLane(Repeated):
             value = self._registered(m, f"value{stage}", self.en[stage], value)
 
         x = Signal(self._acc, reset_less=True)
-        reduced = Signal(self._acc)
-        with m.Switch(self.late_op):
-            for op in self._isa.vector_ops:
-                with m.Case(op.code):
-                    m.d.comb += reduced.eq(REDUCTIONS[op.reduce](x, value))
         with m.If(self.en[-1]):
-            m.d.sync += x.eq(Mux(self.first, value, reduced))
+            m.d.sync += x.eq(self._reduced(m, x, value))
         m.d.comb += self.x.eq(x)
         return m
+
+    def _reduced(self, m: Module, x: Value, value: Value) -> Value:
+        """Reduce what a step contributes: one adder adds, or subtracts to compare."""
+        adds, finds_least = (
+            Cat(self.late_op == op.code for op in self._isa.vector_ops if op.reduce == reduction).any()
+            for reduction in ("add", "min")
+        )
+        total = Signal(signed(len(x) + 1), name="total")
+        m.d.comb += total.eq(add_with_carry(x, Mux(adds, value, ~value), ~adds))
+        takes_value = self.first | (~adds & (total[-1] ^ finds_least))
+        return Mux(takes_value, value, Mux(adds, total, x))
 
     def _combined(self, m: Module, name: str, combine: Combine, operands: tuple[Value, ...]) -> Value:
         """Elaborate one combination: two registers, the second of `acc_bits`."""

@@ -58,8 +58,8 @@ class Family:
         Shapes of a block RAM with a write port and a read port, deepest last.
     multipliers : tuple of (bits, bits, part)
         Signed multipliers that a DSP block offers, smallest first, and the part of the block that each takes.
-    luts_per_carry_bit : float
-        Lookup tables that a bit of an adder takes.
+    soft_multipliers : tuple of str
+        Components whose multipliers are made of lookup tables, for want of DSP blocks.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Family:
     ram_bits: int
     ram_shapes: tuple[tuple[int, int], ...]
     multipliers: tuple[tuple[int, int, float], ...]
-    luts_per_carry_bit: float = 1.0
+    soft_multipliers: tuple[str, ...] = ()
 
 
 _SHAPES_18K = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
@@ -84,8 +84,9 @@ FAMILIES: Mapping[str, Family] = {
             "cyclonev", "ALUT", "DSP block", "M10K", 10240,
             ((256, 40), (512, 20), (1024, 10), (2048, 5), (4096, 2), (8192, 1)),
             ((9, 9, 1 / 3), (18, 18, 1 / 2), (27, 27, 1)),
+            ("ResidualAdder", "VectorLane"),
         ),
-        Family("ecp5", "LUT4", "MULT18X18D", "DP16KD", 18432, _SHAPES_18K, ((18, 18, 1),), 2.0),
+        Family("ecp5", "LUT4", "MULT18X18D", "DP16KD", 18432, _SHAPES_18K, ((18, 18, 1),)),
         Family("gw2a", "LUT4", "MULT18X18", "BSRAM", 18432, _SHAPES_18K, ((9, 9, 1 / 2), (18, 18, 1))),
     )
 }  # fmt: skip

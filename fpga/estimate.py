@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tilewright.fpga.devices import BUDGETED, Device, Family, Resources
+from tilewright.hw.packed_dot_product import field_bits
 from tilewright.isa.config import PRESETS, Config
 from tilewright.isa.errors import CapacityError
 
@@ -96,10 +97,15 @@ def _multiplier(family: Family, left: int, right: int) -> float:
 
 def _multipliers(config: Config, family: Family) -> float:
     scale = config.epilogue.multiplier_bits + 1
-    array = config.macs_per_cycle * _multiplier(family, 8, 8)
+    packed = _multiplier(family, 9, 9 + field_bits(config.gemm.cascade))
+    products = config.macs_per_cycle
+    array = products / 2 * packed if config.gemm.packed else products * _multiplier(family, 8, 8)
     lane = _multiplier(family, _LOW_BITS + 1, scale) + _multiplier(family, config.gemm.acc_bits - _LOW_BITS, scale)
-    lane += 2 * _multiplier(family, 9, scale) if config.epilogue.residual else 0
-    lane += _multiplier(family, 9, 9) if config.vector.multiply else 0
+    soft = family.soft_multipliers
+    if config.epilogue.residual and "ResidualAdder" not in soft:
+        lane += 2 * _multiplier(family, 9, scale)
+    if config.vector.multiply and "VectorLane" not in soft:
+        lane += _multiplier(family, 9, min(25, config.gemm.acc_bits + 1))
     return array + config.acc_lanes * lane
 
 
@@ -125,9 +131,31 @@ def _rams(config: Config, family: Family) -> float:
     return act + wgt + acc + prm
 
 
+#: Lookup tables of six inputs, fitted to synthesis for xc7: of the whole, a bit of the bus, a lane, a multiplication in
+#: a lane, a lane's residual, a table of a lane, a multiplication in depthwise mode.
+_LUTS = {"base": 4300, "bus_bit": 9, "lane": 420, "product": 11, "residual": 135, "table": 83, "window": 14}
+
+#: Flip-flops, likewise.
+_FLIP_FLOPS = {"base": 5600, "bus_bit": 9, "lane": 560, "product": 9, "residual": 140, "table": 70, "window": 10}
+
+#: Lookup tables of a lane's multipliers in one component, where they are no DSP blocks.
+_SOFT_MULTIPLIER_LUTS = 300
+
+#: Lookup tables of a family's own size for one of six inputs.
+_LUT_RATIO = {"xc7": 1.0, "xcup": 1.1, "cyclonev": 1.4, "ecp5": 1.9, "gw2a": 1.9}
+
+
+def _logic(config: Config, amounts: Mapping[str, float]) -> float:
+    lane = amounts["lane"] + config.gemm.block_in * amounts["product"]
+    lane += amounts["residual"] * config.epilogue.residual + amounts["table"] * config.epilogue.tables
+    lane += amounts["window"] * config.gemm.block_in * config.depthwise.enabled
+    return amounts["base"] + amounts["bus_bit"] * config.bus.data_bits + config.acc_lanes * lane
+
+
 def _luts(config: Config, family: Family) -> float:
-    raise NotImplementedError
+    soft = len(family.soft_multipliers) * _SOFT_MULTIPLIER_LUTS * config.acc_lanes
+    return round(_LUT_RATIO[family.name] * _logic(config, _LUTS)) + soft
 
 
 def _flip_flops(config: Config) -> float:
-    raise NotImplementedError
+    return round(_logic(config, _FLIP_FLOPS))

@@ -129,6 +129,7 @@ def synthesis_script(top: str, family: Family, folder: Path) -> tuple[str, ...]:
         f"hierarchy -top {top}",
         "proc",
         "select -assert-none t:$dlatch t:$adlatch t:$dlatchsr",
+        *(f"booth {top}.{name}*/t:$mul" for name in family.soft_multipliers),
         "rename -hide w:*",  # names such as `data[0]` beside `data` clash when ABC's results are taken over
         f"{_SCRIPTS[family.name]} -top {top}",
     )

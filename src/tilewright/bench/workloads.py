@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.compiler.targets.accelerator.networks import mobilenet_v2_graph, resnet18_graph
+from tilewright.compiler.targets.accelerator.transformers import (
+    BERT_BASE_LAYER,
+    MINILM_L3,
+    VIT_TINY,
+    TransformerShape,
+    transformer_graph,
+)
 from tilewright.compiler.targets.accelerator.workloads import (
     CONV1,
     DEPTHWISE_LAYERS,
@@ -78,6 +85,13 @@ def _network(name: str, make: Callable[[np.random.Generator], Graph]) -> Workloa
     return Workload(name, lambda config, models: make(_rng(name)))
 
 
+def _transformer(shape: TransformerShape) -> Workload:
+    def source(config: Config, models: Path) -> Graph:
+        return transformer_graph(shape, _rng(shape.name), config.epilogue.multiplier_bits)
+
+    return Workload(shape.name, source, _USUAL.with_values(vector={"rows": True}))
+
+
 def _file(name: str) -> Workload:
     return Workload(name, lambda config, models: models / f"{name}_int8.onnx", Config.load("8x8"))
 
@@ -102,7 +116,7 @@ WORKLOADS = {
         *(Workload(f"resnet18_convs_{config.name}", None, config, True, _SUM) for config in _ARRAYS),
         _network("resnet18", resnet18_graph),
         _network("mobilenet_v2", mobilenet_v2_graph),
-        Workload("minilm_l3", missing="softmax, layer normalization and GELU are not on the device yet"),
+        *map(_transformer, (MINILM_L3, BERT_BASE_LAYER, VIT_TINY)),
         *map(_file, ("resnet8", "dscnn_kws", "autoencoder_ad")),
     )
 }

@@ -121,9 +121,15 @@ def normalise_rows(rows: Rows, operands: Normalization) -> Integers:
     variance_log = log2p(total) - operands.count_log - (2 * DEVIATION_FRACTION << LOG_FRACTION)
     half = 1 << (HALF_BITS - 1)
     spread = np.clip(_rounded(variance_log, LOG_FRACTION + 1 - SPREAD_FRACTION), -half, half - 1)
+    return normalised(a, (mean << HALF_BITS) + (spread & (2 * half - 1)))
+
+
+def normalised(a: Integers, entry: Integers) -> Integers:
+    """Return the result of `normalise` for values and their rows' results of `square_sum`."""
+    mean, spread = entry >> HALF_BITS, _low_bits(entry, HALF_BITS)
     fraction = (spread & ((1 << SPREAD_FRACTION) - 1)) << (LOG_FRACTION - SPREAD_FRACTION)
     shift = (spread >> SPREAD_FRACTION) + (MEAN_FRACTION + MANTISSA_FRACTION - NORMAL_FRACTION)
-    return (deviations * mantissa(fraction)) >> shift
+    return ((a << MEAN_FRACTION) - mean) * mantissa(fraction) >> shift
 
 
 def mantissa(fraction: Integers) -> Integers:

@@ -16,13 +16,16 @@ from tilewright.hw.layouts import (
     field_offset,
 )
 from tilewright.isa.instructions import Engine, Instruction, InstructionSet, Opcode
-from tilewright.isa.semantics import OUT_LOOPS
+from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 
 #: Weights' strides that DEPTHWISE lacks, which has one entry a channel block.
 _FIXED_WEIGHTS = tuple(f"w_{loop}" for loop in OUT_LOOPS[1:])
 
 #: The only reduction loop that DEPTHWISE lacks.
 _KERNELS = "extent_red0"
+
+#: Flags that ROW lacks.
+_ONE_OPERAND = ("accumulate", "residual")
 
 
 class ComputeDecoder(wiring.Component):
@@ -60,15 +63,15 @@ class ComputeDecoder(wiring.Component):
         vector = self._isa.by_name["VECTOR"]
         word = self.instruction.payload
         opcode = word[: vector.fields[0].bits]
-        is_vector, is_depthwise = opcode == int(Opcode.VECTOR), Signal()
+        is_vector, is_depthwise, is_row = opcode == int(Opcode.VECTOR), Signal(), Signal()
 
         decoded = Signal(self._layout)
         fields = {name for i in instructions for name in i.operands} & set(self._layout.members)
         merged = {name: _merged_field(word, opcode, instructions, name) for name in fields}
         for name in self._layout.members:
             if name in fields:
-                value = merged[name]
-                m.d.comb += decoded[name].eq(Mux(is_depthwise, 0, value) if name in _FIXED_WEIGHTS else value)
+                lacks = is_depthwise if name in _FIXED_WEIGHTS else is_row if name in _ONE_OPERAND else None
+                m.d.comb += decoded[name].eq(merged[name] if lacks is None else Mux(lacks, 0, merged[name]))
         extents = {f"extent_{loop}": merged[f"extent_{loop}"] for loop in LOOPS}
         zero = [(e == 0) & ~(is_depthwise if name == _KERNELS else 0) for name, e in extents.items()]
         one = [(e == 1) | (is_depthwise if name.startswith("extent_red") else 0) for name, e in extents.items()]
@@ -82,6 +85,10 @@ class ComputeDecoder(wiring.Component):
             m.d.comb += [is_depthwise.eq(opcode == int(Opcode.DEPTHWISE)), decoded.depthwise.eq(is_depthwise)]
             with m.If(is_depthwise):
                 m.d.comb += decoded.legal.eq(self._fits(word))
+        if self._isa.config.vector.rows:
+            m.d.comb += [is_row.eq(opcode == int(Opcode.ROW)), decoded.row.eq(is_row)]
+            with m.If(is_row):
+                m.d.comb += decoded.legal.eq(self._is_row_legal(word))
 
         command = Signal(self._layout, reset_less=True)
         with m.If(self.take):
@@ -93,6 +100,15 @@ class ComputeDecoder(wiring.Component):
 
     def _is_known(self, code: Value) -> Value:
         return Cat(code == op.code for op in self._isa.vector_ops).any()
+
+    def _is_row_legal(self, word: Value) -> Value:
+        """Tell whether the row operation exists, and its result goes where, and its extents are what, they must."""
+        row = self._isa.by_name["ROW"]
+        op, to_acc, bias = (extract_field(word, row, name) for name in ("op", "to_acc", "bias_enable"))
+        has_one_step = Cat(extract_field(word, row, f"extent_{loop}") <= 1 for loop in RED_LOOPS).all()
+        reduces = Cat(op == o.code for o in self._isa.row_ops if o.reduce).any()
+        maps = Cat(op == o.code for o in self._isa.row_ops if not o.reduce).any()
+        return (reduces & to_acc & ~bias) | (maps & has_one_step)
 
     def _fits(self, word: Value) -> Value:
         """Tell whether a depthwise kernel fits into the window, and an input row into the line buffer."""

@@ -1,11 +1,11 @@
-"""The compute engine: GEMM, VECTOR and DEPTHWISE instructions, from the queue's head to the tokens they give."""
+"""The compute engine: GEMM, VECTOR, DEPTHWISE and ROW instructions, from the queue's head to the tokens they give."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.accumulator_scratchpad import AccumulatorScratchpad
@@ -15,6 +15,7 @@ from tilewright.hw.gemm_core import GemmCore
 from tilewright.hw.layouts import engine_word_bits, member
 from tilewright.hw.parameter_memory import ParameterMemory
 from tilewright.hw.pipeline import ControlPipe
+from tilewright.hw.row_unit import RowUnit
 from tilewright.hw.sequencer import Sequencer
 from tilewright.hw.signatures import (
     ActReadSignature,
@@ -24,7 +25,7 @@ from tilewright.hw.signatures import (
     tbl_write_signature,
     wgt_write_signature,
 )
-from tilewright.hw.timing import MEMORY_READ_CYCLES, WINDOW_CYCLES, compute_timing
+from tilewright.hw.timing import MEMORY_READ_CYCLES, WINDOW_CYCLES, compute_timing, row_delay_cycles
 from tilewright.hw.vector_alu import VECTOR_DATAPATH, Combine, VectorAlu, uses_b
 from tilewright.hw.weight_scratchpad import WeightScratchpad
 from tilewright.hw.window_buffer import WindowBuffer
@@ -62,8 +63,8 @@ class ComputeEngine(wiring.Component):
     fence_wait : Out(1)
         The next instruction waits for its fence and nothing else before it asks for its tokens.
     illegal : Out(1)
-        An unknown vector operation, or a depthwise instruction too large for the window, was started; stays until
-        reset, and nothing starts after it.
+        An unknown operation, a row operation whose operands do not go together, or a depthwise instruction too large
+        for the window, was started; stays until reset, and nothing starts after it.
     halt : In(1)
         Issue nothing new.
 
@@ -104,6 +105,9 @@ class ComputeEngine(wiring.Component):
         self.gemm_core = GemmCore(config)
         self.epilogue = Epilogue(isa)
         self._has_depthwise = config.depthwise.enabled
+        self._has_rows = config.vector.rows
+        if self._has_rows:
+            self.row_unit = RowUnit(isa)
         if self._has_depthwise:
             self.window_sequencer = WindowSequencer(isa)
             self.window_buffer = WindowBuffer(config)
@@ -134,6 +138,8 @@ class ComputeEngine(wiring.Component):
         self._elaborate_operands(m)
         if self._has_depthwise:
             self._elaborate_windows(m)
+        if self._has_rows:
+            self._elaborate_rows(m)
         return m
 
     def _elaborate_start(self, m: Module) -> None:
@@ -167,15 +173,16 @@ class ComputeEngine(wiring.Component):
         timing = compute_timing(config)
         is_wide = config.gemm.block_out == config.lanes
         takes_acc = active.vector & active.from_acc
+        is_array = ~(active.vector | member(active, "row"))
         is_depthwise = member(active, "depthwise")
         takes_b = Cat(active.op == op.code for op in self._isa.vector_ops if uses_b(op)).any()
         blends = member(active, "residual") & step.last
         m.d.comb += [
             self.step.eq(step.valid),
-            self.gemm_step.eq(step.valid & ~active.vector & ~is_depthwise),
+            self.gemm_step.eq(step.valid & is_array & ~is_depthwise),
             self.act_a.addr.eq(step.a),
             self.act_a.en.eq(step.valid & ~takes_acc),
-            self.act_a.wide.eq((active.vector & is_wide) | (~active.vector & (config.gemm.block_in == config.lanes))),
+            self.act_a.wide.eq((~is_array & is_wide) | (is_array & (config.gemm.block_in == config.lanes))),
             self.act_b.addr.eq(step.b),
             self.act_b.en.eq(step.valid & (blends | (active.vector & takes_b))),
             self.act_b.wide.eq(is_wide),
@@ -183,8 +190,8 @@ class ComputeEngine(wiring.Component):
             self.epilogue.command.eq(active),
         ]
 
-        m.submodules.operand_pipe = pipe = ControlPipe()
-        pipe.add("uses_array", step.valid & ~active.vector, resettable=True)
+        m.submodules.operand_pipe = self._operand_pipe = pipe = ControlPipe()
+        pipe.add("uses_array", step.valid & is_array, resettable=True)
         pipe.add("is_vector", step.valid & active.vector, resettable=True)
         pipe.add("takes_acc", step.valid & takes_acc, resettable=True)
         for name in ("first", "a", "w"):
@@ -221,6 +228,52 @@ class ComputeEngine(wiring.Component):
                 self.epilogue.gemm[lane].eq(gemm.x[lane]),
                 self.epilogue.vector[lane].eq(vector.x[lane]),
             ]
+
+    def _elaborate_rows(self, m: Module) -> None:
+        """Hand operands to the row unit, and its steps, delayed by as much as its results are, to the epilogue."""
+        config, step, active, unit = self._config, self.sequencer.step, self.sequencer.active, self.row_unit
+        timing, pipe = compute_timing(config), self._operand_pipe
+        m.submodules.row_unit = unit
+        pipe.add("is_row", step.valid & active.row, resettable=True)
+        pipe.add("b", step.b)
+        for name in ("last", "end"):
+            pipe.add(name, step[name])
+        for name in ("tail", "scale", "offset"):
+            pipe.add(name, active[name])
+        read = timing.operands - MEMORY_READ_CYCLES
+        with m.If(pipe.at("is_row", read)):
+            m.d.comb += [
+                self.accumulators.operand.addr.eq(pipe.at("b", read)),
+                self.accumulators.operand.en.eq(1),
+            ]
+        m.d.comb += unit.valid.eq(pipe.at("is_row", timing.operands))
+        for name in ("first", "last", "op", "tail", "scale", "offset"):
+            m.d.comb += getattr(unit, name).eq(pipe.at(name, timing.operands))
+        for lane in range(config.acc_lanes):
+            row, channel = divmod(lane, config.gemm.block_out)
+            m.d.comb += [
+                unit.a[lane].eq(self._channel(self.act_a.data, row, channel)),
+                self.epilogue.row[lane].eq(unit.x[lane]),
+            ]
+            if channel == 0:
+                m.d.comb += unit.b[row].eq(self.accumulators.operand.lanes[lane])
+
+        self._elaborate_row_steps(m)
+
+    def _elaborate_row_steps(self, m: Module) -> None:
+        """Let the epilogue see each step of a row operation when its result is ready: later, by its operation."""
+        step, active = self.sequencer.step, self.sequencer.active
+        m.submodules.row_step_pipe = pipe = ControlPipe()
+        pipe.add("step", step)
+        with m.If(active.row):
+            m.d.comb += [self.epilogue.step.valid.eq(0), self.epilogue.step.end.eq(0)]
+        for op in self._isa.row_ops:
+            delay, is_active = row_delay_cycles(self._config, op), active.row & (active.op == op.code)
+            issues = Cat(step.valid, step.end) & is_active.replicate(2)
+            pipe.add(op.name, issues, resettable=True)
+            with m.If(is_active):
+                m.d.comb += self.epilogue.step.eq(data.View(step.shape(), pipe.at("step", delay)))
+                m.d.comb += Cat(self.epilogue.step.valid, self.epilogue.step.end).eq(pipe.at(op.name, delay))
 
     def _elaborate_windows(self, m: Module) -> None:
         """Read depthwise pixels through operand a's port; each complete window lets the sequencer issue a step."""

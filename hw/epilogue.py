@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.accumulator_scratchpad import AccReadSignature, AccWriteSignature
 from tilewright.hw.layouts import command_layout, member, step_layout
 from tilewright.hw.lookup_table import LookupTables
-from tilewright.hw.parameter_memory import ParameterReadSignature, ScaleLayout
+from tilewright.hw.parameter_memory import ParameterReadSignature, ScaleLayout, bias_shape
 from tilewright.hw.pipeline import ControlPipe
 from tilewright.hw.requantizer import Requantizer
 from tilewright.hw.residual_adder import ResidualAdder
@@ -24,8 +24,8 @@ from tilewright.isa.instructions import InstructionSet
 
 #: Operands of the command that travel with a result; some configurations lack some.
 CARRIED = (
-    "vector", "to_acc", "accumulate", "bias_enable", "residual", "table_enable", "table", "zero_out", "clamp_low",
-    "clamp_high", "zero_a", "zero_b", "residual_multiplier_a", "residual_multiplier_b", "residual_shift",
+    "vector", "row", "to_acc", "accumulate", "bias_enable", "residual", "table_enable", "table", "zero_out",
+    "clamp_low", "clamp_high", "zero_a", "zero_b", "residual_multiplier_a", "residual_multiplier_b", "residual_shift",
     "residual_zero_out", "signal",
 )  # fmt: skip
 
@@ -47,8 +47,8 @@ class Epilogue(wiring.Component):
         The instruction that issues it.
     b : In(signed(8)).array(lanes)
         Operand b from `act`, at `operands`.
-    gemm, vector : In(signed(acc_bits)).array(lanes)
-        Sums at `reduced`, of which the instruction's unit gives the one.
+    gemm, vector, row : In(signed(acc_bits)).array(lanes)
+        Sums at `reduced`, of which the instruction's unit gives the one; `row` only with row operations.
     addend : Out(AccReadSignature)
     bias, scale : Out(ParameterReadSignature)
     acc : Out(AccWriteSignature)
@@ -70,8 +70,9 @@ class Epilogue(wiring.Component):
             "b": In(signed(8)).array(config.acc_lanes),
             "gemm": sums,
             "vector": sums,
+            **({"row": sums} if config.vector.rows else {}),
             "addend": Out(AccReadSignature(config)),
-            "bias": Out(ParameterReadSignature(config, signed(config.gemm.acc_bits))),
+            "bias": Out(ParameterReadSignature(config, bias_shape(config))),
             "scale": Out(ParameterReadSignature(config, ScaleLayout(config))),
             "acc": Out(AccWriteSignature(config)),
             "act": Out(ActWriteSignature(config)),
@@ -118,7 +119,10 @@ class Epilogue(wiring.Component):
         return m
 
     def _elaborate_sum(self, m: Module, pipe: ControlPipe, start: int) -> list[Value]:
-        """Add bias and partial sum: one cycle to fold the two and choose the unit, one to add."""
+        """Add bias and partial sum: one cycle to fold the two and choose the unit, one to add.
+
+        Where the bias says so, the unit's sum and the partial sum are subtracted from it.
+        """
         read = start - MEMORY_READ_CYCLES
         m.d.comb += [
             self.addend.addr.eq(pipe.at("b_address", read)),
@@ -132,17 +136,20 @@ class Epilogue(wiring.Component):
             x = Signal(shape, name=f"x{i}", reset_less=True)
             folded = Signal(shape, name=f"folded{i}", reset_less=True)
             total = Signal(shape, name=f"total{i}", reset_less=True)
-            bias = self.bias.channels[i % self._config.gemm.block_out]
+            chosen = Mux(pipe.at("vector", start), self.vector[i], self.gemm[i])
+            addend = Mux(pipe.at("accumulate", start), self.addend.lanes[i], 0)
+            bias: Value = self.bias.channels[i % self._config.gemm.block_out]
+            carry: Value = Const(0, 1)
+            if self._config.vector.rows:
+                chosen = Mux(pipe.at("row", start), self.row[i], chosen)
+                negates = bias.negates & pipe.at("bias_enable", start)
+                bias, carry = bias.value, Signal(name=f"carry{i}", reset_less=True)
+                chosen, addend = Mux(negates, ~chosen, chosen), Mux(negates, -addend, addend)
+                m.d.sync += carry.eq(negates)
             with m.If(pipe.at("result", start)):
-                m.d.sync += [
-                    x.eq(Mux(pipe.at("vector", start), self.vector[i], self.gemm[i])),
-                    folded.eq(
-                        Mux(pipe.at("accumulate", start), self.addend.lanes[i], 0)
-                        + Mux(pipe.at("bias_enable", start), bias, 0)
-                    ),
-                ]
+                m.d.sync += [x.eq(chosen), folded.eq(addend + Mux(pipe.at("bias_enable", start), bias, 0))]
             with m.If(pipe.at("result", start + 1)):
-                m.d.sync += total.eq(x + folded)
+                m.d.sync += total.eq(x + folded + carry)
             sums.append(total)
         return sums
 

@@ -64,15 +64,16 @@ def merged_field_shape(instructions: Sequence[Instruction], name: str) -> Shape:
 def command_layout(isa: InstructionSet) -> data.StructLayout:
     """Return what the compute decoder makes of a word: every operand of compute instructions, and facts about them.
 
-    Besides the fields by name: `vector`, `depthwise` (where the configuration has it), `empty` (some extent is zero),
-    `single` (a bit per loop, outermost lowest: its extent is one, or the instruction lacks the loop), `legal` (the
-    vector operation exists, the depthwise kernel and row fit).
+    Besides the fields by name: `vector`, `depthwise` and `row` (where the configuration has them), `empty` (some extent
+    is zero), `single` (a bit per loop, outermost lowest: its extent is one, or the instruction lacks the loop), `legal`
+    (the operation exists and its operands go together, the depthwise kernel and row fit).
     """
     instructions = isa.of_engine(Engine.COMPUTE)
     names = list(dict.fromkeys(name for i in instructions for name in i.operands))
     shapes = {name: merged_field_shape(instructions, name) for name in names}
     members = {name: shape for name, shape in shapes.items() if shape.width}
-    kinds = {"vector": 1, **({"depthwise": 1} if isa.config.depthwise.enabled else {})}
+    has = {"vector": True, "depthwise": isa.config.depthwise.enabled, "row": isa.config.vector.rows}
+    kinds = {name: 1 for name, is_there in has.items() if is_there}
     return data.StructLayout({**members, **kinds, "empty": 1, "single": len(LOOPS), "legal": 1})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, signed, unsigned
+from amaranth.hdl import Cat, Module, Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,6 +28,12 @@ class ScaleLayout(data.StructLayout):
         super().__init__({"multiplier": unsigned(config.epilogue.multiplier_bits), "shift": unsigned(SHIFT_BITS)})
 
 
+def bias_shape(config: Config) -> ShapeLike:
+    """Return what is kept of a channel's bias: it, and with row operations whether sums are subtracted from it."""
+    bias = signed(config.gemm.acc_bits)
+    return data.StructLayout({"value": bias, "negates": 1}) if config.vector.rows else bias
+
+
 class ParameterReadSignature(wiring.Signature):
     """A read port; `channels` follow `timing.MEMORY_READ_CYCLES` after the address."""
 
@@ -46,7 +52,7 @@ class ParameterMemory(wiring.Component):
     Members
     -------
     bias : In(ParameterReadSignature)
-        Biases, `acc_bits` wide (sums wrap).
+        `bias_shape` each, `acc_bits` wide (sums wrap).
     scale : In(ParameterReadSignature)
         `ScaleLayout` each.
     write : In(EntryWriteSignature)
@@ -57,13 +63,14 @@ class ParameterMemory(wiring.Component):
         self._scale = ScaleLayout(config)
         super().__init__(
             {
-                "bias": In(ParameterReadSignature(config, signed(config.gemm.acc_bits))),
+                "bias": In(ParameterReadSignature(config, bias_shape(config))),
                 "scale": In(ParameterReadSignature(config, self._scale)),
                 "write": In(self._write),
             }
         )
+        self._bias_bits = config.gemm.acc_bits
         depth, channels = config.prm_depth, range(config.gemm.block_out)
-        self.bias_banks = [MemoryBank(config.gemm.acc_bits, depth) for _ in channels]
+        self.bias_banks = [MemoryBank(Shape.cast(bias_shape(config)).width, depth) for _ in channels]
         self.scale_banks = [MemoryBank(self._scale.size, depth) for _ in channels]
 
     def elaborate(self, platform):
@@ -76,7 +83,7 @@ class ParameterMemory(wiring.Component):
             record = data.View(ParameterRecord(), self.write.data.word_select(place, RECORD_BITS))
             kept = data.View(self._scale, scale.write.data)
             m.d.comb += [
-                bias.write.data.eq(record.bias),
+                bias.write.data.eq(Cat(record.bias[: self._bias_bits], record.shift[-1])),
                 kept.multiplier.eq(record.multiplier),
                 kept.shift.eq(record.shift),
             ]

@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.layouts import LOOPS, command_layout, step_layout
+from tilewright.hw.timing import row_delay_cycles
 from tilewright.isa.instructions import InstructionSet
 from tilewright.isa.semantics import OUT_LOOPS
 
@@ -48,6 +49,7 @@ class Sequencer(wiring.Component):
         self._layout = command_layout(isa)
         self._step_layout = step_layout(isa.config)
         self._has_depthwise = isa.config.depthwise.enabled
+        self._row_delays = {op.code: row_delay_cycles(isa.config, op) for op in isa.row_ops}
         ports = {
             "load": In(1),
             "command": In(self._layout),
@@ -83,6 +85,9 @@ class Sequencer(wiring.Component):
         for operand, names in OPERAND_LOOPS.items():
             self._elaborate_address(m, operand, names, issue, advances, active)
 
+        drains, follows = Signal(), Signal(init=1)
+        if self._row_delays:
+            self._elaborate_drain(m, drains, follows, active)
         reduction_ends = ends[len(OUT_LOOPS) :].all()
         first = Signal(init=1)
         with m.If(self.load):
@@ -94,9 +99,23 @@ class Sequencer(wiring.Component):
             self.step.first.eq(first),
             self.step.last.eq(reduction_ends),
             self.step.end.eq(issue & ends.all()),
-            self.free.eq(~stays & (~busy | ends.all())),
+            self.free.eq(~stays & ~drains & (~busy | (ends.all() & follows))),
         ]
         return m
+
+    def _elaborate_drain(self, m: Module, drains: Signal, follows: Signal, active) -> None:
+        """Wait after a row instruction, whose results come late; `active` stays until the last is taken over."""
+        left = Signal(range(max(self._row_delays.values()) + 1))
+        m.d.comb += [drains.eq(left != 0), follows.eq(~active.row)]
+        cycles = Signal.like(left)
+        with m.Switch(active.op):
+            for code, delay in self._row_delays.items():
+                with m.Case(code):
+                    m.d.comb += cycles.eq(delay - 1)
+        with m.If(self.step.end & active.row):
+            m.d.sync += left.eq(cycles)
+        with m.Elif(drains):
+            m.d.sync += left.eq(left - 1)
 
     def _elaborate_counters(self, m: Module, ends: Value, advances: Value, issue: Value, active) -> None:
         """Count each loop down."""

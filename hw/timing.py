@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilewright.isa.config import Config
+from tilewright.isa.row_ops import RowOp
 
 #: Block RAM with its output register: data are there this many cycles after the address.
 MEMORY_READ_CYCLES = 2
@@ -39,6 +40,16 @@ LOOKUP_CYCLES = 2
 
 #: Fold the addends, add them to the sum.
 ADDEND_CYCLES = 2
+
+#: From the operands of a row operation's step to what a lane makes of them: multiply, scale by a power of two; or
+#: multiply, interpolate the power of two.
+ROW_LANE_CYCLES = {"max": 4, "sum": 4, "square_sum": 5, "exp_sum": 10, "exp": 10, "normalise": 6}
+
+#: From a row's sum to its result: multiply, or find the highest one, interpolate the logarithm, add; saturate.
+ROW_FINISH_CYCLES = 8
+
+#: From a row operation's operands to the registers of its factors.
+ROW_FACTOR_CYCLES = 3
 
 #: Instructions that the front of a DMA engine may be ahead of its back.
 DMA_BOX_QUEUE = 16
@@ -170,6 +181,33 @@ def compute_timing(config: Config) -> ComputeTiming:
     clamped = blended + 1
     latency = clamped + (LOOKUP_CYCLES if config.epilogue.tables else 0)
     return ComputeTiming(operands, tree, reduced, summed, requantized, blended, clamped, latency)
+
+
+def row_start_cycles(config: Config) -> int:
+    """Return how long operands of row operations are held back, so that none is ready before the array would be.
+
+    Factors that the last stages use, too, stay until the next instruction's are there.
+    """
+    timing = compute_timing(config)
+    return max(0, timing.reduced - timing.operands - ROW_FACTOR_CYCLES - 2)
+
+
+def row_reduce_cycles(config: Config) -> int:
+    """Return the cycles from a step's values of all lanes to the sum that includes them: choose, tree, add."""
+    levels = config.gemm.block_out.bit_length() - 1
+    return 2 + -(-levels // TREE_LEVELS_PER_STAGE)
+
+
+def row_delay_cycles(config: Config, op: RowOp) -> int:
+    """Return by how many cycles results of a row operation come later than those of other instructions.
+
+    That much later than another's the next instruction starts, too.
+    """
+    timing = compute_timing(config)
+    cycles = row_start_cycles(config) + ROW_LANE_CYCLES[op.name]
+    if op.reduce:
+        cycles += row_reduce_cycles(config) + ROW_FINISH_CYCLES
+    return timing.operands + cycles - timing.reduced
 
 
 def burst_limit(config: Config) -> int:

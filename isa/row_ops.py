@@ -49,6 +49,10 @@ NORMAL_FRACTION = 14
 #: Bits of a mean and of the logarithm of a standard deviation, which share one entry.
 HALF_BITS = 16
 
+#: Bits of a sum that can be scaled, and of the shift then.
+SCALED_BITS = 24
+SCALED_SHIFT_BITS = 5
+
 _EXP_SEGMENT_BITS = 5
 _LOG_SEGMENT_BITS = 6
 
@@ -136,7 +140,7 @@ def _spread() -> Expr:
     return (B << HALF_BITS) | (spread.maximum(-half).minimum(half - 1) & (2 * half - 1))
 
 
-_SCALED = rounding_shift(low_bits(SUM, 24) * SCALE, OFFSET & 63)
+_SCALED = rounding_shift(low_bits(SUM, SCALED_BITS) * SCALE, OFFSET & ((1 << SCALED_SHIFT_BITS) - 1))
 _EXPONENTIAL = exp2n((B - A * SCALE).maximum(0))
 
 

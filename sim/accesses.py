@@ -142,6 +142,16 @@ def _vector(
     }
 
 
+def _row(
+    program: DecodedProgram, values: Mapping[str, Integers], outputs: Integers, steps: Integers
+) -> dict[str, Integers]:
+    """One operand from `act`, one from `acc` for each batch row."""
+    isa = program.isa
+    second = np.isin(values["op"], [op.code for op in isa.row_ops if op.uses_b])
+    lanes = steps * isa.config.acc_lanes
+    return {"steps": steps, "vector_operations": lanes, "act_bytes": lanes, "acc_bytes": 4 * lanes * second}
+
+
 def _depthwise(
     program: DecodedProgram, values: Mapping[str, Integers], outputs: Integers, steps: Integers
 ) -> dict[str, Integers]:
@@ -158,7 +168,7 @@ def _depthwise(
     }
 
 
-_WORK = {Opcode.GEMM: _gemm, Opcode.VECTOR: _vector, Opcode.DEPTHWISE: _depthwise}
+_WORK = {Opcode.GEMM: _gemm, Opcode.VECTOR: _vector, Opcode.DEPTHWISE: _depthwise, Opcode.ROW: _row}
 
 
 def _load(program: DecodedProgram, instruction: Instruction, values: Mapping[str, Integers]) -> dict[str, Integers]:

@@ -118,7 +118,7 @@ def _counters(program: DecodedProgram) -> dict[str, int]:
     return {
         "instructions": len(program),
         "gemm_steps": gemm_steps,
-        "vector_steps": _steps(program, Opcode.VECTOR),
+        "vector_steps": _steps(program, Opcode.VECTOR) + _steps(program, Opcode.ROW),
         "macs": gemm_steps * config.macs_per_cycle + _depthwise_taps(program) * config.acc_lanes,
         "bytes_loaded": loaded,
         "bytes_stored": stored,
@@ -133,5 +133,7 @@ def _depthwise_taps(program: DecodedProgram) -> int:
 
 
 def _steps(program: DecodedProgram, opcode: Opcode) -> int:
+    if opcode.name not in program.operands:
+        return 0
     values = program.operands[opcode.name]
     return int(np.prod([values[f"extent_{name}"] for name in OUT_LOOPS + RED_LOOPS], axis=0).sum())

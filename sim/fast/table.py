@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tilewright.hw.timing import WINDOW_CYCLES, depthwise_row_cycles
+from tilewright.hw.timing import WINDOW_CYCLES, depthwise_row_cycles, row_delay_cycles
 from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.footprint import uses_operand_b
-from tilewright.isa.instructions import Engine, Instruction, InstructionSet, Opcode
+from tilewright.isa.instructions import OP_BITS, Engine, Instruction, InstructionSet, Opcode
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 from tilewright.sim.decoded_program import DecodedProgram, Integers
 
@@ -116,6 +116,16 @@ def _vector(program: DecodedProgram, instruction: Instruction, values: Values) -
     return {**_gemm(program, instruction, values), "reads_b_always": _reads_b(program.isa, values)}
 
 
+def _row(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
+    """As GEMM, but every result comes later by some cycles, which the operation decides, and so does what follows."""
+    columns = _gemm(program, instruction, values)
+    delays = np.zeros(1 << OP_BITS, np.int64)
+    for op in program.isa.row_ops:
+        delays[op.code] = row_delay_cycles(program.isa.config, op)
+    late = delays[values["op"]]
+    return {**columns, "length": columns["length"] + late, "first_result": columns["first_result"] + late}
+
+
 def _depthwise(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
     """One input pixel a cycle, rows that follow each other, a result where a window ends."""
     config = program.isa.config
@@ -161,4 +171,4 @@ def _steps(program: DecodedProgram, instruction: Instruction, values: Values) ->
     return steps
 
 
-_COMPUTE = {Opcode.GEMM: _gemm, Opcode.VECTOR: _vector, Opcode.DEPTHWISE: _depthwise}
+_COMPUTE = {Opcode.GEMM: _gemm, Opcode.VECTOR: _vector, Opcode.DEPTHWISE: _depthwise, Opcode.ROW: _row}

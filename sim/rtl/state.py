@@ -25,6 +25,7 @@ public_flat_rd -module "*.TableLane*" -var "memory*"
 """
 
 _SHIFT_MASK = 63
+_NEGATES = 128
 
 
 def read_state(config: Config, read: ReadMemory) -> Mapping[str, npt.NDArray[Any]]:
@@ -51,13 +52,15 @@ def kept_parameters(config: Config, prm: Bytes) -> Bytes:
     words = prm.reshape(config.prm_depth, config.gemm.block_out, 8)
     bias = words[..., :4].copy().view("<u4")[..., 0]
     multiplier = words[..., 4:].copy().view("<u4")[..., 0] & (1 << config.epilogue.multiplier_bits) - 1
-    return _records(_extended(bias, config.gemm.acc_bits), multiplier, words[..., 7] & _SHIFT_MASK)
+    kept = _SHIFT_MASK | (_NEGATES if config.vector.rows else 0)
+    return _records(_extended(bias, config.gemm.acc_bits), multiplier, words[..., 7] & kept)
 
 
 def _read_parameters(config: Config, read: ReadMemory) -> Bytes:
     scales, bits = _numbers(read, "compute.parameters.scale{}.memory"), config.epilogue.multiplier_bits
-    biases = _extended(_numbers(read, "compute.parameters.bias{}.memory"), config.gemm.acc_bits)
-    return _records(biases, scales & (1 << bits) - 1, scales >> bits)
+    words = _numbers(read, "compute.parameters.bias{}.memory")
+    biases, negates = _extended(words, config.gemm.acc_bits), words >> np.uint64(config.gemm.acc_bits)
+    return _records(biases, scales & (1 << bits) - 1, scales >> bits | negates * _NEGATES)
 
 
 def _read_tables(config: Config, read: ReadMemory) -> Bytes:
@@ -84,13 +87,17 @@ def _interleaved(*parts: Bytes) -> Bytes:
     return np.stack(parts, axis=1).reshape(-1, parts[0].shape[1])
 
 
-def _numbers(read: ReadMemory, path: str) -> npt.NDArray[np.uint32]:
-    """Return `[entries, banks]` numbers of memories with up to 32 bits a word."""
-    return np.concatenate([bank.view("<u4") for bank in _banks(read, path)], axis=1)
+def _numbers(read: ReadMemory, path: str) -> npt.NDArray[np.uint64]:
+    """Return `[entries, banks]` numbers of memories with up to 64 bits a word."""
+    banks = _banks(read, path)
+    words = np.zeros((len(banks[0]), len(banks), 8), np.uint8)
+    for i, bank in enumerate(banks):
+        words[:, i, : bank.shape[1]] = bank
+    return words.view("<u8")[..., 0]
 
 
-def _extended(values: npt.NDArray[np.uint32], bits: int) -> npt.NDArray[np.int32]:
-    return (values << np.uint32(32 - bits)).view(np.int32) >> (32 - bits)
+def _extended(values: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.int32]:
+    return (values.astype(np.uint32) << np.uint32(32 - bits)).view(np.int32) >> (32 - bits)
 
 
 def _records(bias: npt.NDArray[Any], multiplier: npt.NDArray[Any], shift: npt.NDArray[Any]) -> Bytes:

@@ -66,6 +66,8 @@ def random_memories(config: Config, rng: np.random.Generator) -> Memories:
     prm[::2, :, 2:4] = 0  # biases of 16 bits
     prm[..., 7] = rng.integers(0, 64, prm.shape[:2])
     prm[::2, :, 7] = rng.integers(8, 8 + config.epilogue.multiplier_bits + 8, prm[::2, :, 7].shape)
+    if config.vector.rows:
+        prm[..., 7] |= rng.choice(np.array([0, 128], np.uint8), prm.shape[:2])
     return filled
 
 
@@ -99,7 +101,7 @@ def expected_memories(isa: InstructionSet, program: Program, before: Memories) -
 
 
 def step_count(values: Mapping[str, int]) -> int:
-    """Steps of a GEMM or VECTOR instruction."""
+    """Steps of a GEMM, VECTOR or ROW instruction."""
     return int(np.prod([values.get(f"extent_{loop}", 0) for loop in OUT_LOOPS + RED_LOOPS]))
 
 
@@ -200,7 +202,8 @@ def _fill(ctx, config: Config, engine: ComputeEngine, act: ActScratchpad, before
             low, high = _int(record[:4]), _int(record[4:])
             scale = high & ((1 << config.epilogue.multiplier_bits) - 1)
             scale |= (high >> 24 & 63) << config.epilogue.multiplier_bits
-            ctx.set(engine.parameters.bias_banks[channel].memory.data[entry], low & mask)
+            bias = low & mask | (high >> 31 << config.gemm.acc_bits if config.vector.rows else 0)
+            ctx.set(engine.parameters.bias_banks[channel].memory.data[entry], bias)
             ctx.set(engine.parameters.scale_banks[channel].memory.data[entry], scale)
     if config.epilogue.tables:
         for lane in engine.epilogue.tables.lanes:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.compiler.row_functions import exp2n, log2p, normalised
 from tilewright.isa.config import Config
 
 Array = NDArray[Any]
@@ -16,6 +17,7 @@ Values = Mapping[str, int]
 
 _OUT = ("out0", "out1", "out2")
 _RED = ("red0", "red1", "red2")
+_EXP = 4  # the first row operation that gives every channel a result
 _PLAIN = {"LOAD_WGT": "wgt", "LOAD_PRM": "prm", "LOAD_TBL": "tbl"}
 
 
@@ -34,6 +36,8 @@ class Machine:
     def execute(self, name: str, values: Values) -> None:
         if name in ("GEMM", "VECTOR", "DEPTHWISE"):
             self._compute(name, values)
+        elif name == "ROW":
+            self._rows(values)
         elif name in _PLAIN:
             self._load_plain(getattr(self, _PLAIN[name]), values)
         elif name == "LOAD_ACT":
@@ -152,11 +156,27 @@ class Machine:
             case _:
                 return ((stack - v["zero_a"]) * (b - v["zero_b"])).sum(axis=0)
 
+    def _rows(self, v: Values) -> None:
+        if not all(v[f"extent_{loop}"] for loop in _OUT + _RED):
+            return
+        for outer in product(*(range(v[f"extent_{loop}"]) for loop in _OUT)):
+            b = self.acc[self._at(v, "b", outer) % len(self.acc)][:, :1].astype(np.int64)
+            steps = [self._channels(self._at(v, "a", s), self.config.gemm.block_out) for s in self._steps(v, outer)]
+            a = np.concatenate(steps, axis=1)
+            a = a[:, : a.shape[1] - (self.config.gemm.block_out - v["tail"]) % self.config.gemm.block_out]
+            if v["op"] < _EXP:
+                result = _row_reduction(v, a, b)
+                self.acc[self._at(v, "d", outer) % len(self.acc)] = (result + 2**31) % 2**32 - 2**31
+            else:
+                x = exp2n(np.maximum(b - steps[0] * v["scale"], 0)) if v["op"] == _EXP else normalised(steps[0], b)
+                self._epilogue({**v, "accumulate": 0, "residual": 0}, outer, x)
+
     def _epilogue(self, v: Values, outer: tuple[int, ...], x: NDArray[np.int64]) -> None:
         prm = self.prm[self._at(v, "p", outer) % len(self.prm)].astype(np.int64)
         if v["accumulate"]:
             x = x + self.acc[self._at(v, "b", outer) % len(self.acc)]
         if v["bias_enable"]:
+            x = np.where((prm[:, 7] >= 128) & self.config.vector.rows, -x, x)
             x = x + (prm[:, :4] @ (1 << 8 * np.arange(4))).astype(np.uint32).astype(np.int32)
         x = self._wrap(x)
         if v["to_acc"]:
@@ -182,6 +202,24 @@ class Machine:
         first = address // atoms * atoms
         for i in range(atoms):
             self.act[(first + i) % len(self.act)] = y[:, i * self.config.atom : (i + 1) * self.config.atom]
+
+
+def _row_reduction(v: Values, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the results of a reducing row operation for the rows of `a`, `[rows, 1]`."""
+    match v["op"]:
+        case 0:
+            return _rounded(a.max(axis=1, keepdims=True) * v["scale"], np.int64(v["offset"] % 32))
+        case 1:
+            return _rounded(a.sum(axis=1, keepdims=True) * v["scale"], np.int64(v["offset"] % 32))
+        case 2:
+            sums = exp2n(np.maximum(b - a * v["scale"], 0)).sum(axis=1, keepdims=True)
+            return b + log2p(sums) - (23 << 16)
+        case _:
+            mean = (b + 2**15) % 2**16 - 2**15
+            squares = ((a * 256 - mean + 2) // 4) ** 2
+            total = (squares.sum(axis=1, keepdims=True) + v["offset"]) % 2**44
+            spread = (log2p(total) - v["scale"] - (12 << 16) + 16) // 32
+            return mean * 2**16 + np.clip(spread, -(2**15), 2**15 - 1) % 2**16
 
 
 def _rounded(value: NDArray[np.int64], shift: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ CONFIGS = {
     "8x4": _TINY.with_values(gemm={"block_in": 8}),
     "batch": _TINY.with_values(gemm={"batch": 2}),
     "narrow": _TINY.with_values(gemm={"acc_bits": 24}, epilogue={"multiplier_bits": 24}),
+    "rows": _TINY.with_values(gemm={"block_out": 8, "batch": 2}, vector={"rows": True}),
     "bare": _TINY.with_values(epilogue={"residual": False, "tables": 0}, vector={"multiply": False}),
 }
 

@@ -18,6 +18,7 @@ from tilewright.sim.rtl.state import kept_parameters, read_state
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],
+    "rows": PRESETS["tiny"].with_values(vector={"rows": True}),
     "bare": PRESETS["tiny"].with_values(
         gemm={"block_in": 8, "acc_bits": 24}, epilogue={"residual": False, "tables": 0, "multiplier_bits": 12}
     ),

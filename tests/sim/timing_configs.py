@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tests.hw.configs import CONFIGS
 from tests.hw.depthwise_configs import DEPTHWISE_CONFIGS
+from tests.hw.row_configs import ROW_CONFIGS
 from tilewright.isa.config import PRESETS, Config
 from tilewright.sim.api import DramTiming
 
@@ -33,6 +34,9 @@ TIMING_CONFIGS: Mapping[str, Config] = {
     ),
     "batch8": _TINY.with_values(gemm={"batch": 8}, memory=_ROOM, queue={"load": 16, "compute": 32, "store": 2}),
     "depthwise": DEPTHWISE_CONFIGS["16x4_batch2"],
+    "rows": ROW_CONFIGS["tiny"],
+    "rows_4_to_16_batch2": ROW_CONFIGS["4_to_16_batch2"],
+    "rows_32_to_4": ROW_CONFIGS["long_cascade"],
     "8x8": PRESETS["8x8"],
     "16x16": PRESETS["16x16"],
 }

@@ -126,6 +126,6 @@ SUITES = {
         Suite("compile", "how long compiling takes", "tilewright.bench.compiling"),
         Suite("cpu", "the CPU target", missing="there is no CPU target yet"),
         Suite("gpu", "the GPU target", missing="there is no GPU target yet"),
-        Suite("fpga", "synthesis and place and route", missing="there is no FPGA flow yet"),
+        Suite("fpga", "synthesis and place and route", "tilewright.bench.fpga"),
     )
 }

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from tilewright.compiler.tir.interpreter import interpret
 from tilewright.hw.compute_engine import ComputeEngine
+from tilewright.hw.interleaved_bank import HALVES, InterleavedBank
 from tilewright.hw.scratchpad import ActScratchpad
 from tilewright.hw.vector_alu import VECTOR_DATAPATH
 from tilewright.isa.config import Config
@@ -185,10 +186,14 @@ def _int(data: np.ndarray) -> int:
     return int.from_bytes(np.ascontiguousarray(data).tobytes(), "little")
 
 
+def _act_word(bank: InterleavedBank, row: int) -> Value:
+    return bank.halves[row % HALVES].data[row // HALVES]
+
+
 def _fill(ctx, config: Config, engine: ComputeEngine, act: ActScratchpad, before: Memories) -> None:
     for atom, values in enumerate(before["act"]):
         row, bank = divmod(atom, config.ratio)
-        ctx.set(act.banks[bank].memory.data[row], _int(values))
+        ctx.set(_act_word(act.banks[bank], row), _int(values))
     bits = engine.weights.word_bits
     for entry, values in enumerate(before["wgt"]):
         for bank, word in zip(engine.weights.banks, values.reshape(-1, bits // 8), strict=True):
@@ -217,7 +222,7 @@ def _read_back(ctx, config: Config, engine: ComputeEngine, act: ActScratchpad, r
     atoms = []
     for row in range(config.act_rows):
         for bank in act.banks:
-            word = int(ctx.get(bank.memory.data[row]))
+            word = int(ctx.get(_act_word(bank, row)))
             atoms.append(np.frombuffer(word.to_bytes(config.atom_bytes, "little"), np.int8))
     spare = 32 - config.gemm.acc_bits
     acc = np.array(

@@ -16,6 +16,7 @@ from tilewright.compiler.targets.accelerator.products import (
     Product,
     Transposition,
     choose_product_tiling,
+    correction_weights,
     identity_rows,
     product_steps,
     transposition_steps,
@@ -46,8 +47,12 @@ def attention_layer(context: LayerContext, node: Node, name: str, sources: list[
 
 def _product(context: LayerContext, node: Node, name: str, sources: list[Placed], target: Placed) -> Lowered:
     config = context.config
-    tail = _tail(context, node, config.gemm.block_out, sources[2] if len(sources) > 2 else None)
-    product = Product(sources[0], sources[1], target, tail, node["zero_in"], name)
+    common = node["zero_in"] * node["zero_y"] * context.graph.shape(node.inputs[0])[-1]
+    tail = _tail(context, node, config.gemm.block_out, sources[2] if len(sources) > 2 else None, common)
+    zero = node["zero_y"]
+    channels = context.graph.shape(node.inputs[0])[-1]
+    corrections = context.pool.add(correction_weights(zero, channels, config)) if zero else 0
+    product = Product(sources[0], sources[1], target, tail, node["zero_in"], zero, corrections, name)
     tiling = choose_product_tiling(product, config)
     steps = list(product_steps(product, tiling, context.pads, context.tiles, context.vector_op("sum")))
     layout = target.layout
@@ -56,9 +61,10 @@ def _product(context: LayerContext, node: Node, name: str, sources: list[Placed]
     return steps, cycles, f"rows {len(tiling.rows)}x{max(tiling.rows)}, {tiling.blocks} blocks, of activations"
 
 
-def _tail(context: LayerContext, node: Node, channels: int, residual: Placed | None = None) -> Tail:
-    """The epilogue of a node with parameters for so many channels."""
+def _tail(context: LayerContext, node: Node, channels: int, residual: Placed | None = None, addend: int = 0) -> Tail:
+    """The epilogue of a node with parameters for so many channels, an addend with every bias."""
     bias, multiplier, shift = (context.constant(node, key) for key in ("bias", "multiplier", "shift"))
+    bias = bias + addend
     negate = context.constant(node, "negate") if operand(node, "negate") else None
     parameters = pack_parameters(bias, multiplier, shift, channels, context.config, negate)
     if bias.size == 1:

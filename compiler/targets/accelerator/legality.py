@@ -72,8 +72,6 @@ def stack_refusal(graph: Graph, node: Node, config: Config) -> str | None:
         return None
     if y[:-2] != shape[:-2]:
         return "its operands broadcast"
-    if node["zero_y"]:
-        return f"its second operand has the zero point {node['zero_y']}, not 0"
     if shape[-1] % config.lanes and not _has_zeros_behind(graph, node.inputs[1]):
         return f"it sums over {shape[-1]} channels, not a multiple of {config.lanes}"
     return _epilogue_refusal(graph, node, config) or _shared_residual_refusal(graph, node)

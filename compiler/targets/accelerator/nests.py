@@ -89,6 +89,8 @@ class ConvTile:
         that are zero elsewhere); `in_blocks` is ignored.
     weight_pitch : int
         Entries between the weights of output blocks, where more is resident than is reduced over; 0: none.
+    has_shared_weights : bool
+        All output blocks have the weights of one.
 
     Notes
     -----
@@ -107,6 +109,7 @@ class ConvTile:
     finish: Finish = field(default_factory=Finish)
     is_diagonal: bool = False
     weight_pitch: int = 0
+    has_shared_weights: bool = False
 
     def nest(self, config: Config) -> Function:
         """Return the computation for a configuration."""
@@ -125,7 +128,8 @@ class ConvTile:
         shape = (self.out_blocks, self.weight_pitch or entries, config.gemm.block_out, config.gemm.block_in)
         w = Buffer("w", DType.I8, shape, "wgt")
         position = ((block * self.kernel[0] + kh) * self.kernel[1] + kw) * sub + part
-        product = a.cast(DType.I32) * Load(w, (out.index, position, out.lane_c, k)).cast(DType.I32)
+        index = Const(0) if self.has_shared_weights else out.index
+        product = a.cast(DType.I32) * Load(w, (index, position, out.lane_c, k)).cast(DType.I32)
         step = Store(out.sums, out.lane, Load(out.sums, out.lane) + product)
         body = loops(reduction, loops([*out.lanes, (k, config.gemm.block_in)], step))
         return out.function("conv", (x, w), Const(0, DType.I32), body)

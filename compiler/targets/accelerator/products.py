@@ -1,17 +1,18 @@
 """Products of two activations, and transposition: one activation is loaded as weights.
 
-With one row at a time and `block_in` of all lanes, `block_out` consecutive pixels of a channel block are a weight entry:
-the pixel is the entry's output channel. So the array multiplies the rows of `x` with the rows of `y`. Multiplied with the
-identity, rows of `y` become columns: that is a transposition.
+With one row at a time and `block_in` of all lanes, `block_out` consecutive pixels of a channel block are a weight
+entry: the pixel is the entry's output channel. So the array multiplies the rows of `x` with the rows of `y`. Multiplied
+with the identity, rows of `y` become columns: that is a transposition.
 
 `(x - zx) * y = x * y + (-zx) * y`: the second product has the same row for every row of `x`. It is computed once, into
-`acc`, with a row of the constant -zx (in two parts where it exceeds int8), and added to every row.
+`acc`, with a row of the constant -zx (in two parts where it exceeds int8), and added to every row. A zero point of `y`,
+which our own quantization avoids, takes a product of `x` with constants for every output block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,8 +40,10 @@ class Product:
         Stacks of matrices `[..., M, K]`, `[..., N, K]`, `[..., M, N]`.
     tail : Tail
         One parameter entry for all channels. A residual may have a single row.
-    zero_left : int
-        Zero point of `left`; that of `right` is 0.
+    zero_left, zero_right : int
+        Zero points.
+    corrections : int
+        First byte in DRAM of weights that multiply `left` by -zero_right; see `correction_weights`.
     name : str
     """
 
@@ -49,19 +52,38 @@ class Product:
     target: Placed
     tail: Tail
     zero_left: int
+    zero_right: int
+    corrections: int
     name: str
 
     @property
     def constants(self) -> tuple[int, ...]:
         """-zero_left, as a sum of int8."""
-        value = -self.zero_left
-        return () if value == 0 else (value,) if value < 128 else (value // 2, value - value // 2)
+        return _negated(self.zero_left)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether sums go through `acc`, to be finished by an instruction of their own."""
+        return self.zero_right != 0 or (bool(self.constants) and self.tail.residual is not None)
 
     @property
     def has_shared_residual(self) -> bool:
         """Whether one row is added to all rows."""
         residual = self.tail.residual
         return residual is not None and residual.layout.rows != self.target.layout.rows
+
+
+def _negated(zero: int) -> tuple[int, ...]:
+    """A negative zero point as a sum of int8."""
+    return () if zero == 0 else (-zero,) if zero > -128 else (-zero // 2, -zero - -zero // 2)
+
+
+def correction_weights(zero_right: int, channels: int, config: Config) -> Bytes:
+    """Return the weight entries that multiply rows of so many channels by `-zero_right`, `[part][channel block]`."""
+    valid = np.arange(ceil_div(channels, config.lanes) * config.lanes) < channels
+    parts = [np.where(valid, value, 0).astype(np.int8).reshape(-1, 1, config.lanes) for value in _negated(zero_right)]
+    entries = [np.broadcast_to(part, (len(part), config.gemm.block_out, config.lanes)) for part in parts]
+    return np.ascontiguousarray(np.concatenate(entries)).reshape(-1).view(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -82,17 +104,13 @@ def choose_product_tiling(product: Product, config: Config) -> ProductTiling:
     """
     depth, total = product.left.layout.blocks, product.target.layout.blocks
     sub_out = config.lanes // config.gemm.block_out
-    residual = product.tail.residual is not None
 
     def fits(rows: int, blocks: int) -> bool:
         beside = blocks if product.has_shared_residual else 0
         act = 2 * (rows * (depth + blocks) + beside) + len(product.constants) * depth
-        sums = blocks * sub_out * (1 + (rows if residual and product.constants else 0))
-        return (
-            act <= config.act_rows
-            and 2 * blocks * sub_out * depth <= config.wgt_depth
-            and (not product.constants or 2 * sums <= config.acc_depth)
-        )
+        sums = blocks * sub_out * (bool(product.constants) + (rows if product.is_split else 0))
+        entries = (2 * blocks * sub_out + len(_negated(product.zero_right))) * depth
+        return act <= config.act_rows and entries <= config.wgt_depth and 2 * sums <= config.acc_depth
 
     rows, blocks = product.target.layout.width, total
     while blocks > 1 and not fits(1, blocks):
@@ -116,6 +134,8 @@ class _State:
     shared: Slots
     sums: Slots
     raw: Slots
+    weights: Slots
+    corrections: int
     ones: tuple[int, ...]
     parameters: int
     table: int
@@ -138,12 +158,14 @@ def product_steps(
 ) -> Iterator[Step]:
     """Yield the steps of a product: matrices, groups of output blocks, rows."""
     depth, tallest = product.left.layout.blocks, max(tiling.rows)
-    count = tiling.blocks * (tiles.config.lanes // tiles.config.gemm.block_out) if product.constants else 0
-    raw = count * tallest if product.tail.residual is not None else 0
+    count = tiling.blocks * (tiles.config.lanes // tiles.config.gemm.block_out)
+    common, raw = count * bool(product.constants), count * tallest * product.is_split
     state = _State(
         product, tiling, pads, tiles, vector_sum, pads.slots(depth * tallest, 2),
         pads.slots(tiling.blocks * tallest, 2), pads.slots(tiling.blocks if product.has_shared_residual else 0, 2),
-        Slots(pads.acc.take(2 * count), count, 2), Slots(pads.acc.take(2 * raw), raw, 2),
+        Slots(pads.acc.take(2 * common), common, 2), Slots(pads.acc.take(2 * raw), raw, 2),
+        Slots(pads.wgt.take(2 * count * depth), count * depth, 2),
+        pads.wgt.take(depth * len(_negated(product.zero_right))),
         tuple(pads.act.take(depth) for _ in product.constants), pads.prm.take(1),
         pads.tbl.take(1) if product.tail.table is not None else 0,
     )  # fmt: skip
@@ -152,8 +174,8 @@ def product_steps(
     for group in range(product.target.layout.groups):
         for block in range(0, product.target.layout.blocks, tiling.blocks):
             blocks = min(tiling.blocks, product.target.layout.blocks - block)
-            weights = pads.wgt.take(blocks * state.sub_out * depth)
             number = _number(state, group, block)
+            weights = state.weights.at(number) % tiles.config.wgt_depth
             place = _Place(group, block, blocks, weights, state.sums.at(number) % tiles.config.acc_depth, number)
             first.loads += entry_loads(
                 product.right, group, block * state.sub_out, blocks * state.sub_out, (0, depth), weights,
@@ -195,6 +217,10 @@ def _constant_loads(state: _State) -> Iterator[Operation]:
     )
     if product.tail.table is not None:
         yield load_entries(config, "tbl", product.tail.table, state.table, 1, 1, 256, f"{name} table")
+    if product.zero_right:
+        count = state.depth * len(_negated(product.zero_right))
+        size = count * config.wgt_entry_bytes
+        yield load_entries(config, "wgt", product.corrections, state.corrections, count, 1, size, f"{name} zero point")
     for base, value in zip(state.ones, product.constants, strict=True):
         box = Box(product.left.offset, base, 0, ((0, 0, 0),))
         yield load_box(config, box, Padding(right=state.depth, bottom=1, value=value), state.depth, f"{name} constant")
@@ -285,7 +311,7 @@ def _computes(state: _State, place: _Place, rows: int, index: int) -> Iterator[O
     product, config = state.product, state.config
     tail, count = product.tail, place.blocks * state.sub_out
     source, target, raw = state.left.at(index), state.out.at(index), state.raw.at(index) % config.acc_depth
-    is_shared, is_split = product.has_shared_residual, bool(state.ones) and tail.residual is not None
+    is_shared, is_split = product.has_shared_residual, product.is_split
     base = state.shared.at(place.number) if is_shared else target
     written: Span = ("act", target % config.act_rows, place.blocks * rows)
     added: Span = ("act", base % config.act_rows, place.blocks * (1 if is_shared else rows))
@@ -299,7 +325,7 @@ def _computes(state: _State, place: _Place, rows: int, index: int) -> Iterator[O
     grids = (Grid(state.depth, 1, rows), Grid(count, 1, rows) if is_split else Grid(place.blocks, 1, rows))
     tile = ConvTile(
         *grids, state.depth, count, 1, rows,
-        finish=Finish(accumulate=True, shared_addend=True) if is_split
+        finish=Finish(accumulate=bool(state.ones), shared_addend=bool(state.ones)) if is_split
         else Finish(**{**vars(finish), "accumulate": bool(state.ones), "shared_addend": bool(state.ones)}),
     )  # fmt: skip
     placement = {
@@ -315,6 +341,7 @@ def _computes(state: _State, place: _Place, rows: int, index: int) -> Iterator[O
     for name, operands in state.tiles.calls(tile, placement):
         yield Operation(name, Engine.COMPUTE, operands, tuple(reads), (writes,), label=product.name)
     if is_split:
+        yield from _right_correction(state, tile, placement, writes, reads[0])
         last = VectorTile(
             state.vector_sum, grids[1], Grid(place.blocks, 1, rows), count, 1, rows, from_acc=True, finish=finish
         )
@@ -323,6 +350,19 @@ def _computes(state: _State, place: _Place, rows: int, index: int) -> Iterator[O
             yield Operation(
                 name, Engine.COMPUTE, operands, (writes, *ending), (written,), label=f"{product.name} residual"
             )
+
+
+def _right_correction(
+    state: _State, whole: ConvTile, placement: dict[str, int], sums: Span, given: Span
+) -> Iterator[Operation]:
+    """Yield the instructions that add `-zero_right` times the sum of each row of the left matrix."""
+    tile = replace(whole, has_shared_weights=True, finish=Finish(accumulate=True))
+    for part in range(len(_negated(state.product.zero_right))):
+        first = (state.corrections + part * state.depth) % state.config.wgt_depth
+        reads: tuple[Span, ...] = (given, ("wgt", first, state.depth), sums)
+        for name, operands in state.tiles.calls(tile, {**placement, "w": first, "addend": placement["y"]}):
+            label = f"{state.product.name} zero point"
+            yield Operation(name, Engine.COMPUTE, operands, reads, (sums,), label=label)
 
 
 # ---- transposition ---------------------------------------------------------------------------------------------------

@@ -11,19 +11,21 @@ from tests.compiler.targets.accelerator.layer_driver import CONFIGS, GraphBuilde
 SUITABLE = ("4x4", "8x8", "16x16", "32x16", "large")
 
 
-def _product(builder: GraphBuilder, x: str, y: str, zero: int, residual: str = "", table: bool = False) -> str:
+def _product(
+    builder: GraphBuilder, x: str, y: str, zero: int, residual: str = "", table: bool = False, zero_y: int = 0
+) -> str:
     depth = builder.values[x].known_shape[-1]
-    attributes = {"zero_in": zero, "zero_y": 0, "epilogue": builder.epilogue(bool(residual))}
+    attributes = {"zero_in": zero, "zero_y": zero_y, "epilogue": builder.epilogue(bool(residual))}
     return builder.node("qbatchmatmul", [x, y, *builder.scaled(1, depth), residual, builder.table(table)], attributes)
 
 
 @pytest.mark.parametrize("name", SUITABLE)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(12))
 def test_products_equal_the_reference(name: str, seed: int) -> None:
     print(f"seed {seed}")
     rng = np.random.default_rng([seed, len(name)])
     builder = GraphBuilder(rng)
-    stack = ((), (1,), (3,), (1, 2), (2, 3), (1, 1))[seed]
+    stack = ((), (1,), (3,), (1, 2), (2, 3), (1, 1))[seed % 6]
     m, n, k = (int(v) for v in rng.integers(1, 40, 3))
     n += n % 2 * (name == "4x4")  # an odd number of rows of 4 bytes would not begin with the bus
     x, y = builder.input(*stack, m, k), builder.input(*stack, n, k)
@@ -31,8 +33,8 @@ def test_products_equal_the_reference(name: str, seed: int) -> None:
     residual = (
         "" if kind == 0 else builder.input(*stack, m, n) if kind == 1 else builder.input(*(1,) * len(stack), 1, n)
     )
-    zero = (0, -128, 5, -7, 127, -128)[seed]
-    y = _product(builder, x, y, zero, residual, table=bool(rng.integers(2)))
+    zero, zero_y = (0, -128, 5, -7, 127, -128)[seed % 6], (0, 3, -128, 127, -128, -1)[seed % 6] * (seed >= 6)
+    y = _product(builder, x, y, zero, residual, table=bool(rng.integers(2)), zero_y=zero_y)
     check(builder.graph(y), CONFIGS[name], rng)
 
 

@@ -19,6 +19,8 @@ from tilewright.hw.repeated import Repeated
 from tilewright.hw.requantizer import Requantizer
 from tilewright.hw.residual_adder import ResidualAdder
 from tilewright.hw.rounding_shift import RoundingShift
+from tilewright.hw.row_finish import RowFinish
+from tilewright.hw.row_lane import RowLane
 from tilewright.hw.vector_alu import VECTOR_DATAPATH, VectorLane
 from tilewright.hw.weight_scratchpad import WeightScratchpad
 from tilewright.isa.config import PRESETS
@@ -28,7 +30,7 @@ _TINY = PRESETS["tiny"]
 REPEATED = (
     DotProduct(_TINY), PackedDotProduct(COMPUTE_CONFIGS["packed"]), MemoryBank(8, 16, read_ports=2),
     InterleavedBank(8, 16, read_ports=2), Requantizer(_TINY), ResidualAdder(_TINY), RoundingShift(20),
-    TableLane(_TINY), VectorLane(instruction_set(_TINY), VECTOR_DATAPATH),
+    RowFinish(), RowLane(), TableLane(_TINY), VectorLane(instruction_set(_TINY), VECTOR_DATAPATH),
 )  # fmt: skip
 
 

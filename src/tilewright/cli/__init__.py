@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tilewright.cli.group import TilewrightGroup
 
-_COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "synth", "bench", "debug", "diff", "doctor")
+_COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "sweep", "synth", "bench", "debug", "diff", "doctor")
 
 _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 
@@ -12,6 +12,7 @@ _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 tilewright demo                         run the model that ships with Tilewright on RTL
 tilewright run model.onnx --on rtl      run your own
 tilewright config 8x8 --toml > my.toml  start a configuration of your own
+tilewright sweep space.toml             explore many
 tilewright synth --board pynq-z1        count what it takes of an FPGA
 tilewright doctor                       say what this machine lacks
 

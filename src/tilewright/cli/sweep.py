@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 _SPACE = "space.toml"
 
+_HELP = """Explore configurations: search a space, then look at what was found.
+
+\b
+tilewright sweep space.toml             search, or go on where it stopped
+tilewright sweep show space.sweep       the Pareto front
+tilewright sweep best space.sweep       the best point's configuration as TOML
+tilewright sweep confirm space.sweep    RTL and synthesis for points of the front
+tilewright sweep report space.sweep -o space.html
+"""
+
 
 class SweepGroup(click.Group):
     """A group in which a search space may stand where a command's name would: then it is run."""
@@ -38,17 +48,9 @@ class SweepGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group("sweep", cls=SweepGroup, invoke_without_command=False)
+@click.group("sweep", cls=SweepGroup, help=_HELP)
 def command() -> None:
-    r"""Explore configurations: `tilewright sweep space.toml`, then show, best, compare, confirm, report.
-
-    \b
-    tilewright sweep space.toml             search, or go on where it stopped
-    tilewright sweep show space.sweep       the Pareto front
-    tilewright sweep best space.sweep       the best point's configuration as TOML
-    tilewright sweep confirm space.sweep    RTL and synthesis for points of the front
-    tilewright sweep report space.sweep -o space.html
-    """
+    """Hold the commands."""
 
 
 _folder = click.argument("folder", metavar="FOLDER")

@@ -39,7 +39,7 @@ import sys
 from pyosys import libyosys
 design = libyosys.Design()
 for line in open(sys.argv[1]).read().splitlines():
-    libyosys.Pass.call(design, "tee -q " + line)
+    libyosys.Pass.call(design, f"tee -q -a {sys.argv[2]} {line}")
 """
 
 _TIMEOUT_SECONDS = 3600
@@ -143,17 +143,18 @@ def run_yosys(rtlil: str, commands: Sequence[str], folder: Path) -> None:
     ToolchainError
         With Yosys's message.
     """
-    design, script = folder / _DESIGN, folder / "script.ys"
+    design, script, log = folder / _DESIGN, folder / "script.ys", folder / "yosys.log"
     design.write_text(rtlil, encoding="utf-8")
     script.write_text("\n".join(commands), encoding="utf-8")
-    arguments = [sys.executable, "-c", _RUNNER, str(script)]
+    arguments = [sys.executable, "-c", _RUNNER, str(script), str(log)]
     try:
-        result = subprocess.run(arguments, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+        code = subprocess.run(arguments, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False).returncode
     except subprocess.TimeoutExpired:
         raise ToolchainError(f"Yosys has not finished after {_TIMEOUT_SECONDS} s") from None
-    if result.returncode:
-        lines = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("ERROR")]
-        raise ToolchainError(f"Yosys failed: {lines[-1] if lines else f'exit code {result.returncode}'}")
+    if code:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("ERROR")]
+        raise ToolchainError(f"Yosys failed: {lines[-1] if lines else f'exit code {code}'}")
+    log.unlink()
     design.unlink()
 
 

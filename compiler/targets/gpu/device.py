@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.compiler.graph.types import Array
-from tilewright.compiler.targets.gpu.driver import Gpu
+from tilewright.compiler.targets.gpu.driver import TENSOR_MAP_BYTES, Gpu
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.program import Device, Launch, Segment
 from tilewright.compiler.targets.gpu.ptx import compile_text, llvm_text
@@ -33,6 +33,8 @@ class LoadedSegment:
         Of all storages and constants.
     functions : tuple
         Of the launches.
+    arguments : tuple of tuple of int
+        Addresses that they are given.
     stream, graph : CUstream, CUgraphExec
     """
 
@@ -40,6 +42,7 @@ class LoadedSegment:
     memory: int
     addresses: Mapping[str, int]
     functions: tuple[Any, ...]
+    arguments: tuple[tuple[int, ...], ...]
     stream: Any
     graph: Any
 
@@ -96,9 +99,8 @@ class GpuDevice(Device):
 
     def launch(self, loaded: LoadedSegment, index: int) -> None:
         """Start one launch of a segment by itself."""
-        launch = loaded.segment.launches[index]
-        addresses = [loaded.addresses[launch.arguments[b.name]] for b in launch.kernel.function.buffers]
-        self.gpu.launch(loaded.functions[index], launch.kernel, addresses, loaded.stream)
+        kernel = loaded.segment.launches[index].kernel
+        self.gpu.launch(loaded.functions[index], kernel, loaded.arguments[index], loaded.stream)
 
     def _load(self, segment: Segment) -> LoadedSegment:
         gpu, plan = self.gpu, segment.plan
@@ -108,10 +110,23 @@ class GpuDevice(Device):
             gpu.fill(memory + offset, size, byte)
         addresses = {name: memory + offset for name, offset in plan.offsets.items()}
         addresses |= self._upload(segment)
+        arguments = tuple(self._arguments(launch, addresses) for launch in segment.launches)
         gpu.synchronize()
-        loaded = LoadedSegment(segment, memory, addresses, functions, gpu.stream(), None)
+        loaded = LoadedSegment(segment, memory, addresses, functions, arguments, gpu.stream(), None)
         graph = gpu.capture(loaded.stream, lambda: self._launch_all(loaded, segment.launches))
         return replace(loaded, graph=graph)
+
+    def _arguments(self, launch: Launch, addresses: Mapping[str, int]) -> tuple[int, ...]:
+        by_name = {b.name: addresses[launch.arguments[b.name]] for b in launch.kernel.function.buffers}
+        return tuple(by_name.values()) + self.tensor_maps(launch.kernel, by_name)
+
+    def tensor_maps(self, kernel: Kernel, addresses: Mapping[str, int]) -> tuple[int, ...]:
+        """Lay a kernel's tensor maps into memory, and give their addresses."""
+        places = []
+        for tensor_map in kernel.tensor_maps:
+            places.append(self.gpu.allocate(TENSOR_MAP_BYTES))
+            self.gpu.upload(places[-1], self.gpu.tensor_map(tensor_map, addresses[tensor_map.buffer]))
+        return tuple(places)
 
     def _launch_all(self, loaded: LoadedSegment, launches: Sequence[Launch]) -> None:
         for index in range(len(launches)):

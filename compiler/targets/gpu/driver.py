@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler.targets.gpu.kernel import Kernel
+from tilewright.compiler.targets.gpu.kernel import Kernel, TensorMap
 from tilewright.isa.errors import DeviceError, ToolchainError
 
 _ADVICE = "the GPU target needs an NVIDIA GPU with its driver and `pip install 'tilewright[gpu]'`"
 _LEAST_CAPABILITY = (8, 0)
 _ERROR_LOG_BYTES = 8192
+TENSOR_MAP_BYTES = 128
 
 
 def bindings() -> ModuleType:
@@ -168,9 +169,7 @@ class Gpu:
             self.check(self.api.cuFuncSetAttribute(function, kind, kernel.shared_bytes))
         return function
 
-    def launch(
-        self, function: Any, kernel: Kernel, addresses: Sequence[int], stream: Any, maps: Sequence[Any] = ()
-    ) -> None:
+    def launch(self, function: Any, kernel: Kernel, addresses: Sequence[int], stream: Any) -> None:
         """Start a kernel; it may start before the one in front ends, which it waits for itself."""
         api = self.api
         config = api.CUlaunchConfig()
@@ -182,9 +181,24 @@ class Gpu:
             attribute.id = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
             attribute.value.programmaticStreamSerializationAllowed = 1
             config.attrs, config.numAttrs = [attribute], 1
-        values = (*addresses, *maps)
-        kinds = (*[ctypes.c_void_p] * len(addresses), *[None] * len(maps))
-        self.check(api.cuLaunchKernelEx(config, function, (values, kinds), 0))
+        kinds = (ctypes.c_void_p,) * len(addresses)
+        self.check(api.cuLaunchKernelEx(config, function, (tuple(addresses), kinds), 0))
+
+    def tensor_map(self, tensor_map: TensorMap, address: int) -> NDArray[np.uint8]:
+        """Encode what the copy engine needs to know of a buffer at an address."""
+        api = self.api
+        encoded = self.check(
+            api.cuTensorMapEncodeTiled(
+                api.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, address,
+                [api.cuuint64_t(n) for n in tensor_map.extents], [api.cuuint64_t(tensor_map.pitch)],
+                [api.cuuint32_t(n) for n in tensor_map.box], [api.cuuint32_t(1)] * 2,
+                api.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+                api.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+                api.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                api.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        )  # fmt: skip
+        return np.frombuffer(ctypes.string_at(encoded.getPtr(), TENSOR_MAP_BYTES), np.uint8)
 
     def capture(self, stream: Any, work: Callable[[], None]) -> Any:
         """Make a graph of what `work` starts on a stream."""

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir as ll
 
 from tilewright.compiler.targets.gpu.instructions import INSTRUCTIONS, Operands
-from tilewright.compiler.targets.gpu.kernel import WARP, Kernel
+from tilewright.compiler.targets.gpu.kernel import WARP, WARPGROUP, Kernel
 from tilewright.compiler.tir import llvm_scalars as scalars
 from tilewright.compiler.tir.arithmetic import binary
 from tilewright.compiler.tir.llvm import CodegenError
@@ -89,33 +89,25 @@ def emit_kernels(kernels: Sequence[Kernel]) -> str:
 
 
 def _with_kernel_attributes(text: str, kernels: Sequence[Kernel]) -> str:
-    """Add the attributes that llvmlite cannot write: launch bounds, and arguments that are constants in memory."""
+    """Add the attributes that llvmlite cannot write: launch bounds."""
     for kernel in kernels:
         bounds = f'"nvvm.maxntid"="{kernel.threads}" "nvvm.minctasm"="{kernel.min_blocks}"'
         lines = text.split("\n")
         for number, line in enumerate(lines):
             if line.startswith("define") and f'@"{kernel.name}"(' in line:
-                for tensor_map in kernel.tensor_maps:
-                    name = _map_name(tensor_map.buffer)
-                    old = f'ptr noalias %"{name}"'
-                    assert old in line, line
-                    line = line.replace(old, f'ptr byval([128 x i8]) align 64 %"{name}"')
                 lines[number] = f"{line} {bounds}" if not line.rstrip().endswith("{") else line
         text = "\n".join(lines)
     return text
 
 
-def _map_name(buffer: str) -> str:
-    return f"map_{buffer}"
-
-
 def _emit_kernel(module: ll.Module, kernel: Kernel, shared: Value) -> None:
     function = kernel.function
     pointer = ll.PointerType(addrspace=_GLOBAL)
-    kinds = [pointer] * len(function.buffers) + [ll.PointerType()] * len(kernel.tensor_maps)
+    kinds = [pointer] * (len(function.buffers) + len(kernel.tensor_maps))
     target = ll.Function(module, ll.FunctionType(ll.VoidType(), kinds), name=kernel.name)
     target.calling_convention = "ptx_kernel"
     target.attributes.add("nounwind")
+    target.attributes.add("convergent")
     entry, start = target.append_basic_block("entry"), target.append_basic_block("start")
     emitter = _Emitter(kernel, ll.IRBuilder(start), ll.IRBuilder(entry), shared=shared, words=_word_buffers(kernel))
     for buffer, argument in zip(function.buffers, target.args, strict=False):
@@ -124,8 +116,7 @@ def _emit_kernel(module: ll.Module, kernel: Kernel, shared: Value) -> None:
             argument.add_attribute("noalias")
         emitter.places[buffer.name] = _Place(buffer, argument)
     for tensor_map, argument in zip(kernel.tensor_maps, target.args[len(function.buffers) :], strict=True):
-        argument.name = _map_name(tensor_map.buffer)
-        argument.add_attribute("noalias")
+        argument.name = f"map_{tensor_map.buffer}"
         emitter.maps[tensor_map.buffer] = argument
     _stmt(emitter, function.body)
     emitter.builder.ret_void()
@@ -206,7 +197,7 @@ def _bound(e: _Emitter, stmt: For, axis: str) -> None:
     """Emit the body for this thread, guarded where fewer threads than the block has take part."""
     number = _axis_number(e, axis)
     e.variables[stmt.var.name] = number
-    available = {"thread": e.kernel.threads, "warp": e.kernel.threads // WARP}.get(axis)
+    available = e.kernel.threads // _SIZES[axis] if axis in _SIZES else None
     if available is not None:
         e.thread_variables.add(stmt.var.name)
     extent = _index(e, stmt.extent)
@@ -219,7 +210,8 @@ def _bound(e: _Emitter, stmt: For, axis: str) -> None:
     e.known.clear()
 
 
-_SPECIAL = {"block.x": "ctaid.x", "block.y": "ctaid.y", "thread": "tid.x", "warp": "tid.x"}
+_SIZES = {"thread": 1, "warp": WARP, "warpgroup": WARPGROUP}
+_SPECIAL = {"block.x": "ctaid.x", "block.y": "ctaid.y", **dict.fromkeys(_SIZES, "tid.x")}
 
 
 def _axis_number(e: _Emitter, axis: str) -> Value:
@@ -231,7 +223,8 @@ def _axis_number(e: _Emitter, axis: str) -> Value:
     if key not in e.variables:
         e.variables[key] = e.entry.call(read, [])
     number = e.variables[key]
-    return e.builder.lshr(number, I32(5)) if axis == "warp" else number
+    size = _SIZES.get(axis, 1)
+    return e.builder.lshr(number, I32(size.bit_length() - 1)) if size > 1 else number
 
 
 def _if(e: _Emitter, condition: Expr, then: Stmt, otherwise: Stmt | None) -> None:
@@ -259,7 +252,7 @@ def _if(e: _Emitter, condition: Expr, then: Stmt, otherwise: Stmt | None) -> Non
 
 
 def _allocated(e: _Emitter, buffer: Buffer) -> _Place:
-    if buffer.space == "shared":
+    if buffer.space in ("shared", "swizzled"):
         offset = I32(e.kernel.shared_places[buffer.name])
         return _Place(buffer, _opaque(e.entry.gep(e.shared, [offset], inbounds=True, source_etype=_I8), _SHARED))
     if buffer.space != "register":
@@ -285,7 +278,7 @@ def _copy(e: _Emitter, stmt: For, count: int) -> None:
     size = count * (target.dtype.bits // 8)
     to = _pointer(e, target, body.indices)
     origin = _pointer(e, source, body.value.indices)
-    if target.space == "shared" and source.space == "dram":
+    if target.space in ("shared", "swizzled") and source.space == "dram":
         _async_copy(e, to, origin, size)
         return
     kind = _vector_type(e, target, source, count, size)
@@ -363,7 +356,14 @@ def _pointer(e: _Emitter, buffer: Buffer, indices: tuple[Expr, ...]) -> Value:
     for index, extent in zip(indices, buffer.shape, strict=True):
         value = _index(e, index)
         flat = _combined(e, BinaryOp.ADD, _combined(e, BinaryOp.MUL, flat, extent), value) if flat != 0 else value
-    return _moved(e, place, flat)
+    return _moved(e, place, _swizzled(e, flat) if buffer.space == "swizzled" else flat)
+
+
+def _swizzled(e: _Emitter, position: Value | int) -> Value:
+    """Exchange pieces of 16 bytes in a row of 128 by the row's number."""
+    value = _as_value(position)
+    turn = e.builder.and_(e.builder.lshr(value, I32(3)), I32(0x70))
+    return e.builder.xor(value, turn)
 
 
 def _moved(e: _Emitter, place: _Place, position: Value | int) -> Value:

@@ -88,9 +88,9 @@ class Gemm:
         n, h, w = split_index(number, (self.y.batch, self.y.height, self.y.width))
         return self.x.pixel(n, h * self.strides[0], w * self.strides[1], *self.pads)
 
-    def distance(self, piece: Expr) -> Expr:
-        """Build how far from the start a piece of depth lies."""
-        if self.chunks * CHUNK != self.depth:
+    def distance(self, piece: Expr, chunk: int = CHUNK) -> Expr:
+        """Build how far from the start a piece of depth lies, of those in whole chunks."""
+        if self.depth % chunk:
             piece = piece.minimum(self.depth // PIECE - 1)
         per_run = self.run // PIECE
         line = self.dilations[0] * self.x.row_pixels * self.x.pitch
@@ -109,15 +109,15 @@ class Gemm:
         parts = range(0, PIECE, step)
         return sequence(*(copy(step, target, (*place[:-1], place[-1] + part), x, (origin + part,)) for part in parts))
 
-    def buffers(self, channels: int) -> list[Buffer]:
+    def buffers(self, channels: int, chunk: int = CHUNK) -> list[Buffer]:
         """Declare the arguments: input, weights, output, residual and constants."""
-        weights = Buffer("w", DType.I8, (channels * self.chunks * CHUNK,), "dram")
+        weights = Buffer("w", DType.I8, (channels * -(-self.depth // chunk) * chunk,), "dram")
         found = [self.x.buffer("x"), weights, self.y.buffer("y")]
         if self.residual is not None:
             found.append(self.residual.buffer("residual"))
         return [*found, *self.finish.constants(channels).values()]
 
-    def pack(self, weight: NDArray[np.int8], columns: int, run: int) -> NDArray[np.int8]:
+    def pack(self, weight: NDArray[np.int8], columns: int, run: int, chunk: int = CHUNK) -> NDArray[np.int8]:
         """Order weights `[O, C, KH, KW]` as kernels read them: `[tile, chunk, column of the tile, byte]`.
 
         Parameters
@@ -127,6 +127,8 @@ class Gemm:
             Of a tile.
         run : int
             Neighbouring channels whose sums one thread of a warp gets.
+        chunk : int
+            Bytes of depth that lie together.
         """
         outputs, inputs, height, width = weight.shape
         deep = np.zeros(
@@ -135,10 +137,11 @@ class Gemm:
         if self.is_narrow:
             deep = deep[:, :, : self.run // NARROW]
         deep[:, :, :width, :inputs] = weight.transpose(0, 2, 3, 1)
-        flat = np.zeros((-(-outputs // columns) * columns, self.chunks * CHUNK), np.int8)
+        chunks = -(-self.depth // chunk)
+        flat = np.zeros((-(-outputs // columns) * columns, chunks * chunk), np.int8)
         flat[:outputs, : self.depth] = deep.reshape(outputs, -1)
         order = column_order(run, columns)
-        tiles = flat.reshape(-1, columns, self.chunks, CHUNK)[:, order]
+        tiles = flat.reshape(-1, columns, chunks, chunk)[:, order]
         return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(-1)
 
 

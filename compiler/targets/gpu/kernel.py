@@ -3,10 +3,11 @@
 The body is a nest that means the same when a sequential machine runs it:
 
 - loops of kind `bound:block.x` and `bound:block.y` around everything become the grid;
-- loops of kind `bound:thread` and `bound:warp` inside become the threads of a block: each is a *phase*, and what a
-  phase reads of another thread's must be parted from its writing by a `barrier`;
-- buffers in `dram` are arguments, flat; in `shared` flat arrays of a block; in `register` `[threads, n]`, of which
-  a thread touches its own row only, at places known when the kernel is compiled;
+- loops of kind `bound:thread`, `bound:warp` and `bound:warpgroup` inside become the threads of a block: each is a
+  *phase*, and what a phase reads of another thread's must be parted from its writing by a `barrier`;
+- buffers in `dram` are arguments, flat; in `shared` flat arrays of a block; in `swizzled` the same, but that the
+  machine exchanges the pieces of 16 bytes in every row of 128, as tensor cores and the copy engine like it; in
+  `register` `[threads, n]`, of which a thread touches its own row only, at places known when the kernel is compiled;
 - a `vectorized` loop is one copy of 4, 8 or 16 bytes, from `dram` to `shared` an asynchronous one, which is complete
   after `async_commit` and `async_wait`.
 """
@@ -38,10 +39,11 @@ from tilewright.isa.ir import (
 )
 
 WARP = 32
+WARPGROUP = 128
 SHARED_ALIGNMENT = 1024
 
 #: Memory spaces of kernels.
-SPACES = frozenset({"dram", "shared", "register"})
+SPACES = frozenset({"dram", "shared", "swizzled", "register"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Kernel:
     constants : frozenset of str
         Buffers that nothing writes while the network runs.
     tensor_maps : tuple of TensorMap
-        Arguments behind the buffers: boxes that the copy engine fetches.
+        Arguments behind the buffers, in device memory: boxes that the copy engine fetches.
     min_blocks : int
         Blocks that should fit one multiprocessor: bounds the registers of a thread.
     """
@@ -79,11 +81,8 @@ class Kernel:
     @cached_property
     def threads(self) -> int:
         """Threads of a block, whole warps."""
-        found = [WARP]
-        for loop in _bound_loops(self.function):
-            found += [_extent(loop)] * (loop.kind == "bound:thread") + [_extent(loop) * WARP] * (
-                loop.kind == "bound:warp"
-            )
+        sizes = {"bound:thread": 1, "bound:warp": WARP, "bound:warpgroup": WARPGROUP}
+        found = [WARP, *(_extent(loop) * sizes.get(loop.kind, 0) for loop in _bound_loops(self.function))]
         return -(-max(found) // WARP) * WARP
 
     @cached_property
@@ -103,27 +102,24 @@ class Kernel:
 
 @dataclass(frozen=True)
 class TensorMap:
-    """Boxes of a buffer of bytes that the copy engine fetches; swizzled by 128 bytes.
+    """Boxes of a matrix of bytes that the copy engine fetches to `swizzled` memory; zeros lie around the matrix.
 
     Attributes
     ----------
     buffer : str
-        The kernel's argument that it looks at; it must be one of the function's buffers.
+        The function's buffer that it looks at.
     extents : tuple of int
-        Of the tensor, innermost first.
-    strides : tuple of int
-        Bytes from one element to the next in each dimension but the innermost.
+        Bytes of a row, and rows.
+    pitch : int
+        Bytes from row to row.
     box : tuple of int
         Extents of what one copy fetches.
-    steps : tuple of int
-        Distance of fetched elements in each dimension.
     """
 
     buffer: str
-    extents: tuple[int, ...]
-    strides: tuple[int, ...]
-    box: tuple[int, ...]
-    steps: tuple[int, ...]
+    extents: tuple[int, int]
+    pitch: int
+    box: tuple[int, int]
 
 
 def buffer_bytes(buffer: Buffer) -> int:
@@ -137,7 +133,7 @@ def _bound_loops(function: Function) -> Iterator[For]:
 
 def _shared(function: Function) -> list[Buffer]:
     found = (s.buffer for s in walk_statements(function) if isinstance(s, Allocate))
-    return [buffer for buffer in found if buffer.space == "shared"]
+    return [buffer for buffer in found if buffer.space in ("shared", "swizzled")]
 
 
 def _extent(loop: For) -> int:

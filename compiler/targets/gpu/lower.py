@@ -15,14 +15,15 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.partition import is_integer_node
 from tilewright.compiler.targets.gpu import pointwise, windows
 from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
-from tilewright.compiler.targets.gpu.gemm import Gemm, padded_channels
+from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_direct import direct_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
+from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.layout import NARROW, Image, Pads, View
 from tilewright.compiler.targets.gpu.memory_plan import Storage, plan_memory
 from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
-from tilewright.compiler.targets.gpu.schedules import Schedules, schedule
+from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model
 
 _NO_PADS: Pads = (0, 0, 0, 0)
 
@@ -46,19 +47,19 @@ class _Placed:
     image: Image | None = None
 
 
-def lower(graph: Graph, schedules: Schedules | None = None) -> GpuProgram:
+def lower(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
     """Compile an integer graph.
 
     Parameters
     ----------
     graph : Graph
-    schedules : mapping, optional
-        Measured schedules of GEMMs by `schedules.key`.
+    choose : callable
+        Gives the schedule of each convolution and matrix product.
     """
     steps: list[Segment | Node] = []
     for is_device, nodes in _parts(graph):
         if is_device:
-            steps.append(_Lowering(graph, nodes, schedules or {}).segment())
+            steps.append(_Lowering(graph, nodes, choose).segment())
         else:
             steps += nodes
     return GpuProgram(graph, tuple(steps))
@@ -89,7 +90,7 @@ class _Lowering:
 
     graph: Graph
     nodes: tuple[Node, ...]
-    schedules: Schedules
+    choose: Chooser
     places: dict[str, _Placed] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -206,7 +207,9 @@ class _Lowering:
         return storage, copied
 
     def _gather(self, name: str, placed: _Placed, storage: str, image: Image) -> None:
-        kernel = pointwise.gather(self._name("gather"), placed.view, placed.size, image)
+        is_planar = pointwise.is_planar(placed.view, image)
+        build = pointwise.gather_planes if is_planar else pointwise.gather
+        kernel = build(self._name("gather"), placed.view, placed.size, image)
         self._store_image(name, storage, image)
         size = prod(image.shape)
         self._launch(kernel, {"x": placed.storage, "y": storage}, name, "copy", 0, (size, size))
@@ -265,13 +268,21 @@ class _Lowering:
         self, node: Node, gemm: Gemm, weight: NDArray[np.int8], scaling: Scaling, arguments: dict[str, str]
     ) -> None:
         """Append a convolution or matrix product."""
-        chosen = schedule(gemm, self.schedules)
-        build: Callable[..., Kernel] = tiled_gemm if isinstance(chosen, Tiling) else direct_gemm
-        kernel = build(self._name(node.op), gemm, chosen)
-        packed = gemm.pack(weight, chosen.columns, chosen.run)
-        arguments["w"] = self.constant(f"{node.output}:w", packed)
+        chosen = self.choose(gemm)
+        kernel = gemm_kernel(self._name(node.op), gemm, chosen)
+        chunk = STEP if isinstance(chosen, Grouping) else CHUNK
+        arguments["w"] = self.constant(f"{node.output}:w", gemm.pack(weight, chosen.columns, chosen.run, chunk))
         arguments |= self.parameters(node, scaling, padded_channels(gemm, chosen.columns))
         self.emit(node, kernel, arguments, gemm.macs, weight.size)
+
+
+def gemm_kernel(name: str, gemm: Gemm, schedule: Schedule) -> Kernel:
+    """Build the kernel of a convolution or matrix product."""
+    if isinstance(schedule, Tiling):
+        return tiled_gemm(name, gemm, schedule)
+    if isinstance(schedule, Grouping):
+        return warpgroup_gemm(name, gemm, schedule)
+    return direct_gemm(name, gemm, schedule)
 
 
 def _wider(a: Pads, b: Pads) -> Pads:
@@ -355,7 +366,8 @@ def _window_operator(state: _Lowering, node: Node) -> None:
     pads = (window.pads[0], window.pads[1])
     arguments |= {"x": storage, "y": state.places[node.output].storage}
     if node.op == "qmaxpool":
-        sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, state.finish(node, None))
+        finish = state.finish(node, None)
+        sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, _across(y))
         state.emit(node, sliding.maxima(state._name("maxpool")), arguments)
         return
     height, width = state.graph.shape(node.inputs[0])[2:]

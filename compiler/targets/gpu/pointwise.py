@@ -8,7 +8,7 @@ from math import prod
 from tilewright.compiler.targets.gpu.epilogue import Finish, finish_run
 from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, loop, sequence, when
 from tilewright.compiler.targets.gpu.layout import Image, View, split_index
-from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var
+from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var
 
 THREADS = 128
 _T, _B = Var("t"), Var("block")
@@ -103,6 +103,34 @@ def gather(name: str, source: View, size: int, target: Image) -> Kernel:
         loads.append(value)
     store = copy(4, y, (target.pixel(n, h, w) + run * 4,), word, (_T, Const(0)))
     return grid_of_threads(name, prod(extents), [x, y], sequence(*loads, store), [word])
+
+
+def gather_planes(name: str, source: View, size: int, target: Image) -> Kernel:
+    """Build `gather` for few channels whose rows lie side by side in the source: 4 pixels a thread.
+
+    Rows and planes of the source begin at multiples of 4 bytes, see `is_planar`.
+    """
+    columns = target.width // 4
+    n, h, column = split_index(thread_number(), (target.batch, target.height, columns))
+    w = column * 4
+    x, y = Buffer("x", DType.I8, (size,), "dram"), target.buffer("y")
+    runs = [Buffer(f"plane{c}", DType.I8, (THREADS, 4), "register") for c in range(target.channels)]
+    pixels = [Buffer(f"pixel{i}", DType.I8, (THREADS, 4), "register") for i in range(4)]
+    zero = Const(0)
+    body: list[Stmt] = [copy(4, run, (_T, zero), x, (source.place((n, Const(c), h, w)),)) for c, run in enumerate(runs)]
+    for i, pixel in enumerate(pixels):
+        for c in range(4):
+            value = Load(runs[c], (_T, Const(i))) if c < target.channels else Const(0, DType.I8)
+            body.append(Store(pixel, (_T, Const(c)), value))
+        body.append(copy(4, y, (target.pixel(n, h, w + i),), pixel, (_T, zero)))
+    return grid_of_threads(name, target.batch * target.height * columns, [x, y], sequence(*body), [*runs, *pixels])
+
+
+def is_planar(source: View, target: Image) -> bool:
+    """Whether `gather_planes` can be used."""
+    if len(target.shape) != 4 or target.pitch != 4 or target.width % 4 or source.strides[3] != 1:
+        return False
+    return all(place % 4 == 0 for place in (source.offset, *source.strides[:3]))
 
 
 def _logical(image: Image, n: Expr, h: Expr, w: Expr, channel: Expr) -> tuple[Expr, ...]:

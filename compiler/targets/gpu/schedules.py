@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
 
 from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
+from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping
 
-Schedule = Tiling | Splitting
+Schedule = Tiling | Splitting | Grouping
+Schedules = Mapping[str, Schedule]
+
+#: Gives the schedule of a problem.
+Chooser = Callable[[Gemm], Schedule]
 
 #: The multiprocessors that the model counts with, and what one of them does in a cycle.
 _PROCESSORS = 132
 _MACS = 1500
+_WGMMA_MACS = 2600
 _BYTES = 48
 _BLOCKS = {128: 3, 256: 1, 64: 6}
+_SHARED_BYTES = 225_000
 
 _TILINGS = (
     Tiling((2, 2), (4, 8)), Tiling((4, 1), (2, 8)), Tiling((4, 1), (4, 8)), Tiling((2, 4), (4, 8)),
     Tiling((2, 2), (2, 4)), Tiling((4, 1), (2, 4)), Tiling((4, 1), (1, 8)), Tiling((4, 1), (2, 2)),
-    Tiling((2, 2), (2, 8)), Tiling((4, 2), (2, 8)),
+    Tiling((2, 2), (2, 8)), Tiling((4, 2), (2, 8)), Tiling((4, 1), (2, 8), 1, 3), Tiling((4, 1), (1, 4), 1, 3),
+    Tiling((8, 1), (1, 8), 1, 3), Tiling((4, 1), (1, 8), 1, 3),
+)  # fmt: skip
+_GROUPINGS = tuple(
+    Grouping(groups, blocks, columns, stages)
+    for groups, blocks, columns, stages in (
+        (2, 1, 256, 4), (2, 1, 192, 4), (2, 1, 128, 4), (2, 1, 64, 4), (2, 2, 128, 4), (2, 2, 64, 4), (1, 1, 64, 4),
+        (1, 1, 128, 4), (1, 2, 64, 4), (2, 1, 32, 4), (1, 2, 128, 4), (1, 1, 256, 4), (1, 1, 32, 4),
+    )
 )  # fmt: skip
 _MOST_WARPS = 16
 _MOST_LOADS = 24
-
-Schedules = Mapping[str, Schedule]
 
 
 def key(gemm: Gemm) -> str:
@@ -33,15 +48,52 @@ def key(gemm: Gemm) -> str:
     return f"m{gemm.rows}n{gemm.y.channels}k{gemm.depth}w{window}s{gemm.strides[0]}{'n' if gemm.is_narrow else ''}"
 
 
-def schedule(gemm: Gemm, known: Schedules) -> Schedule:
-    """Give what was measured to be fastest, or what the model takes to be."""
-    found = known.get(key(gemm))
-    return found if found is not None else min(candidates(gemm), key=lambda option: estimate(gemm, option))
+def by_model(gemm: Gemm) -> Schedule:
+    """Give the schedule that the model takes to be fastest, without instructions of one generation only."""
+    return min(candidates(gemm, has_wgmma=False), key=lambda option: estimate(gemm, option))
 
 
-def candidates(gemm: Gemm) -> Iterator[Schedule]:
+def by_table(table: Schedules, has_wgmma: bool) -> Chooser:
+    """Give schedules as they were measured, and by the model where nothing was."""
+
+    def choose(gemm: Gemm) -> Schedule:
+        found = table.get(key(gemm))
+        if found is None or (isinstance(found, Grouping) and not has_wgmma):
+            options = candidates(gemm, has_wgmma)
+            return min(options, key=lambda option: estimate(gemm, option))
+        return found
+
+    return choose
+
+
+def measured(name: str = "h200") -> Schedules:
+    """Read the schedules that were fastest on a GPU."""
+    file = resources.files("tilewright.compiler.targets.gpu") / f"schedules_{name}.json"
+    return from_data(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def as_data(schedules: Schedules) -> dict[str, list[object]]:
+    """Give schedules for JSON."""
+    return {name: [type(option).__name__, *vars(option).values()] for name, option in sorted(schedules.items())}
+
+
+def from_data(data: Mapping[str, list[object]]) -> dict[str, Schedule]:
+    """Read what `as_data` gave."""
+    kinds: dict[str, type[Tiling] | type[Splitting] | type[Grouping]] = {
+        kind.__name__: kind for kind in (Tiling, Splitting, Grouping)
+    }
+    found: dict[str, Schedule] = {}
+    for name, (kind, *values) in data.items():
+        arguments = [tuple(value) if isinstance(value, list) else value for value in values]
+        found[name] = kinds[str(kind)](*arguments)  # type: ignore[arg-type]
+    return found
+
+
+def candidates(gemm: Gemm, has_wgmma: bool) -> Iterator[Schedule]:
     """Yield all schedules that can compute a problem."""
     yield from _TILINGS
+    if has_wgmma:
+        yield from _GROUPINGS
     for high in (1, 2):
         for wide in (2, 4, 8):
             for warps in range(1, _MOST_WARPS + 1):
@@ -56,6 +108,8 @@ def estimate(gemm: Gemm, option: Schedule) -> float:
     """Estimate the cycles of a schedule."""
     if isinstance(option, Tiling):
         return _estimate_tiled(gemm, option)
+    if isinstance(option, Grouping):
+        return _estimate_grouped(gemm, option)
     high, wide = option.blocks
     blocks = -(-gemm.rows // (16 * high)) * -(-gemm.y.channels // (8 * wide))
     resident = max(1, min(24 // option.warps, -(-blocks // _PROCESSORS)))
@@ -73,4 +127,14 @@ def _estimate_tiled(gemm: Gemm, option: Tiling) -> float:
     traffic = (option.rows + option.columns) * CHUNK / _BYTES
     step = max(resident * work, resident * traffic, 350)
     one = gemm.chunks * step + 2500 + resident * option.rows * option.columns / 20
+    return -(-blocks // (_PROCESSORS * resident)) * one
+
+
+def _estimate_grouped(gemm: Gemm, option: Grouping) -> float:
+    blocks = -(-gemm.rows // option.rows) * -(-gemm.y.channels // option.columns)
+    resident = max(1, min(2048 // option.threads // 3, _SHARED_BYTES // option.shared_bytes, -(-blocks // _PROCESSORS)))
+    work = option.rows * option.columns * STEP / _WGMMA_MACS
+    traffic = (option.rows + option.columns) * STEP / _BYTES
+    step = max(resident * work, resident * traffic, 450)
+    one = -(-gemm.depth // STEP) * step + 3000 + resident * option.rows * option.columns / 20
     return -(-blocks // (_PROCESSORS * resident)) * one

@@ -65,6 +65,7 @@ def _with_table(rng: np.random.Generator) -> Graph:
 NETWORKS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "image_stride2": _one((2, 3, 6, 6), lambda net, x: net.convolution(x, 16, 3, 2)),
     "image_7x7": _one((1, 3, 7, 7), lambda net, x: net.convolution(x, 16, 7, 1)),
+    "image_planes": _one((1, 3, 4, 4), lambda net, x: net.convolution(x, 8, 3, 1)),
     "conv1x1": _one((1, 16, 3, 4), lambda net, x: net.convolution(x, 24, 1)),
     "conv3x3": _one((1, 20, 4, 5), lambda net, x: net.convolution(x, 16, 3)),
     "conv3x3_stride2": _one((1, 16, 5, 5), lambda net, x: net.convolution(x, 16, 3, 2)),

@@ -11,26 +11,17 @@ from tests.compiler.targets.gpu.small_networks import NETWORKS
 from tilewright.compiler.reference import evaluate
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
+from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping
 from tilewright.compiler.targets.gpu.kernel import SPACES
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.program import InterpretedDevice
-from tilewright.compiler.targets.gpu.schedules import Schedule, Schedules
+from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model
 from tilewright.compiler.tir.verify import verify
 
 
-class _Always(dict[str, Schedule]):
-    """One schedule for every problem."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
-
-    def get(self, key: str, default: object = None) -> Schedule:  # type: ignore[override]
-        return self._schedule
-
-
-def _check(name: str, rng: np.random.Generator, schedules: Schedules | None) -> None:
+def _check(name: str, rng: np.random.Generator, choose: Chooser) -> None:
     graph = NETWORKS[name](rng)
-    program = lower(graph, schedules)
+    program = lower(graph, choose)
     for launch in program.launches:
         verify(launch.kernel.function, SPACES)
     inputs = {key: rng.integers(-128, 128, graph.shape(key)).astype(np.int8) for key in graph.inputs}
@@ -43,13 +34,20 @@ def _check(name: str, rng: np.random.Generator, schedules: Schedules | None) -> 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_equal_the_reference(name: str, rng: np.random.Generator) -> None:
-    _check(name, rng, None)
+    _check(name, rng, by_model)
 
 
-@pytest.mark.parametrize("name", ["conv3x3", "image_stride2", "table"])
-@pytest.mark.parametrize("schedule", [Tiling((2, 1), (1, 2), 1, 2), Splitting(1, (1, 4), 1)], ids=["tiled", "direct"])
+_SCHEDULES = {
+    "tiled": Tiling((2, 1), (1, 2), 1, 2),
+    "direct": Splitting(1, (1, 4), 1),
+    "warpgroup": Grouping(1, 1, 32, 3),
+}
+
+
+@pytest.mark.parametrize("name", ["conv3x3", "image_stride2", "table", "matrix"])
+@pytest.mark.parametrize("schedule", _SCHEDULES.values(), ids=_SCHEDULES)
 def test_schedules_equal_the_reference(name: str, schedule: Schedule, rng: np.random.Generator) -> None:
-    _check(name, rng, _Always(schedule))
+    _check(name, rng, lambda gemm: schedule)
 
 
 def test_border_is_shared_by_like_borders_only(rng: np.random.Generator) -> None:

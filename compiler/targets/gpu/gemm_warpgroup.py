@@ -1,0 +1,290 @@
+"""A GEMM by `wgmma`: warpgroups multiply tiles straight from shared memory while the next ones arrive.
+
+Tiles of plain matrices are fetched by the copy engine; those of convolutions by the threads, each copying pieces of 16
+bytes from wherever the window is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilewright.compiler.targets.gpu.epilogue import finish_run
+from tilewright.compiler.targets.gpu.gemm import PIECE, Gemm, is_inside, padded_channels, residual_place
+from tilewright.compiler.targets.gpu.instructions import TENSOR_LOAD
+from tilewright.compiler.targets.gpu.intrinsics import tensorized, wgmma_nest
+from tilewright.compiler.targets.gpu.kernel import (
+    WARP,
+    WARPGROUP,
+    Kernel,
+    TensorMap,
+    call,
+    copy,
+    inside,
+    linear,
+    loop,
+    sequence,
+    when,
+)
+from tilewright.compiler.tir.simplify import substitute
+from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var
+
+#: Bytes of depth of one step.
+STEP = 128
+_ROWS = 64
+_T, _G, _STAGE = Var("t"), Var("warpgroup"), Var("stage_now")
+_RUN = 16
+_CONSTANTS = frozenset({"w", "bias", "multiplier", "shift", "table"})
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How a block divides its work.
+
+    Attributes
+    ----------
+    groups : int
+        Warpgroups, side by side along the rows.
+    blocks : int
+        Of 64 rows, that one warpgroup computes.
+    columns : int
+        Of a block's tile.
+    stages : int
+        Steps that are in shared memory at once.
+    """
+
+    groups: int = 2
+    blocks: int = 1
+    columns: int = 256
+    stages: int = 4
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return WARPGROUP * self.groups
+
+    @property
+    def rows(self) -> int:
+        """Of a block's tile."""
+        return _ROWS * self.groups * self.blocks
+
+    @property
+    def run(self) -> int:
+        """Neighbouring channels of one thread."""
+        return self.columns // 4
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block."""
+        return self.stages * STEP * (self.rows + self.columns) + 1024
+
+
+def is_plain_matrix(gemm: Gemm) -> bool:
+    """Whether the rows of `x` are what is multiplied, so that the copy engine can fetch them."""
+    return gemm.kernel == (1, 1) and gemm.strides == (1, 1) and gemm.x.is_dense and not gemm.is_narrow
+
+
+def warpgroup_gemm(name: str, gemm: Gemm, grouping: Grouping, min_blocks: int = 1) -> Kernel:
+    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, STEP)`."""
+    builder = (_ByEngine if is_plain_matrix(gemm) else _ByThreads)(name, gemm, grouping)
+    return Kernel(builder.function(), _CONSTANTS, builder.tensor_maps(), min_blocks)
+
+
+class _Builder:
+    """What both ways of filling share."""
+
+    def __init__(self, name: str, gemm: Gemm, grouping: Grouping) -> None:
+        self.name, self.gemm, self.grouping = name, gemm, grouping
+        self.channels = padded_channels(gemm, grouping.columns)
+        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels, STEP)}
+        self.x_size, self.w_size = STEP * grouping.rows, STEP * grouping.columns
+        self.x_tile = Buffer("x_tile", DType.I8, (grouping.stages * self.x_size,), "swizzled")
+        self.w_tile = Buffer("w_tile", DType.I8, (grouping.stages * self.w_size,), "swizzled")
+        self.registers = grouping.columns // 2
+        self.acc = Buffer("acc", DType.I32, (grouping.threads, grouping.blocks * self.registers), "register")
+        self.steps = -(-gemm.depth // STEP)
+        self.tiles = self.channels // grouping.columns
+        self.row_tiles = -(-gemm.rows // grouping.rows)
+        self.block = Var("block")
+        self.row_tile, self.tile = self._tile()
+
+    def _tile(self) -> tuple[Expr, Expr]:
+        """Build which tile a block has: neighbours share rows and columns, so that the cache serves both."""
+        if self.tiles == 1:
+            return self.block, Const(0)
+        side = next(n for n in (16, 8, 4, 2, 1) if self.row_tiles % n == 0)
+        if side == 1:
+            return self.block // self.tiles, self.block % self.tiles
+        inside_group = self.block % (side * self.tiles)
+        return self.block // (side * self.tiles) * side + inside_group % side, inside_group // side
+
+    def tensor_maps(self) -> tuple[TensorMap, ...]:
+        return ()
+
+    def local(self) -> list[Buffer]:
+        return [self.x_tile, self.w_tile, self.acc]
+
+    def body(self) -> Stmt:
+        raise NotImplementedError
+
+    def function(self) -> Function:
+        grid = loop(self.block, self.row_tiles * self.tiles, inside(self.local(), self.body()), kind="bound:block.x")
+        return Function(self.name, (), tuple(self.arguments.values()), grid)
+
+    def threads(self, *body: Stmt) -> Stmt:
+        return loop(_T, self.grouping.threads, *body, kind="bound:thread")
+
+    def zero(self) -> Stmt:
+        place = Var("place")
+        store = Store(self.acc, (_T, place), Const(0, DType.I32))
+        return self.threads(loop(place, self.acc.shape[1], store, kind="unrolled"))
+
+    def multiply(self, step: Expr) -> Stmt:
+        """Build the products of a step, whose stage is its number modulo the stages."""
+        block, columns = Var("row_block"), self.grouping.columns
+        row = linear((_STAGE, self.x_size), (_G, STEP * _ROWS * self.grouping.blocks), (block, STEP * _ROWS))
+        place = (block * self.registers, row, _STAGE * self.w_size)
+        nest = wgmma_nest(self.acc, self.x_tile, self.w_tile, _G, place, columns)
+        body = tensorized(nest, (_STAGE.name, _G.name, block.name), {"d": "acc", "a": "x_tile", "b": "w_tile"})
+        body = substitute(body, {_STAGE.name: step % self.grouping.stages})
+        blocks = loop(block, self.grouping.blocks, body, kind="unrolled")
+        return loop(_G, self.grouping.groups, blocks, kind="bound:warpgroup")
+
+    def all_sums(self) -> Stmt:
+        operands = (("count", Const(0)), ("registers", Const(self.acc.shape[1])), ("d@acc", Const(0)))
+        return loop(_G, self.grouping.groups, Call("wgmma_wait", operands), kind="bound:warpgroup")
+
+    def finish(self) -> Stmt:
+        grouping, gemm = self.grouping, self.gemm
+        half, part, block = Var("half"), Var("finish_part"), Var("row_block")
+        run = min(grouping.run, _RUN)
+        warp, group, pair = _T // WARP, _T % WARP // 4, _T % 4
+        row = linear(
+            (self.row_tile, grouping.rows), (warp // 4, _ROWS * grouping.blocks), (block, _ROWS), (warp % 4, 16),
+            (half, 8), (group, 1),
+        )  # fmt: skip
+        channel = linear((self.tile, grouping.columns), (pair, grouping.run), (part, run))
+        totals = [
+            Load(self.acc, (_T, linear((block, self.registers), (part, run * 2), (half, 2)) + (n // 2 * 4 + n % 2)))
+            for n in range(run)
+        ]
+        body = finish_run(
+            gemm.finish, _T, grouping.threads, totals, channel, gemm.finish.constants(self.channels),
+            residual_place(gemm, self.arguments, row, channel),
+            (self.arguments["y"], gemm.y.pixel_of(row) + channel),
+        )  # fmt: skip
+        body = when(is_inside(gemm, grouping.columns, row, gemm.rows % grouping.rows == 0, channel), body)
+        for var, extent in ((part, grouping.run // run), (half, 2), (block, grouping.blocks)):
+            body = loop(var, extent, body, kind="unrolled")
+        return self.threads(body)
+
+
+class _ByThreads(_Builder):
+    """Tiles are copied by all threads; a stage is filled two steps after it was multiplied."""
+
+    def body(self) -> Stmt:
+        stages, step = self.grouping.stages, Var("step")
+        ahead = stages - 2
+        prologue: list[Stmt] = []
+        for stage in range(ahead):
+            if stage < self.steps:
+                prologue.append(self._fill(Const(stage), Const(stage)))
+            prologue.append(call("async_commit"))
+        following = step + ahead
+        main = loop(
+            step, self.steps,
+            call("async_wait", count=ahead - 1), call("async_fence"), call("barrier"),
+            self.multiply(step),
+            when(following < self.steps, self._fill(following, following % stages)), call("async_commit"),
+            call("wgmma_wait", count=self.grouping.blocks),
+        )  # fmt: skip
+        return sequence(
+            self.zero(), call("dependency_wait"), *prologue, main, call("dependents_launch"), self.all_sums(),
+            self.finish(),
+        )  # fmt: skip
+
+    def _fill(self, step: Expr, stage: Expr) -> Stmt:
+        grouping, part = self.grouping, Var("part")
+        lines = grouping.threads * PIECE // STEP
+        line, piece = part * lines + _T // 8, _T % 8
+        depth = linear((step, 8), (piece, 1))
+        origin = self.gemm.start(linear((self.row_tile, grouping.rows), (line, 1))) + self.gemm.distance(depth, STEP)
+        place = linear((stage, self.x_size), (line, STEP), (piece, PIECE))
+        rows = self.gemm.load(self.x_tile, (place,), self.arguments["x"], origin)
+        w_origin = linear((self.tile * self.steps + step, self.w_size), (line, STEP), (piece, PIECE))
+        w_place = linear((stage, self.w_size), (line, STEP), (piece, PIECE))
+        weights = copy(PIECE, self.w_tile, (w_place,), self.arguments["w"], (w_origin,))
+        return self.threads(
+            loop(part, grouping.rows // lines, rows, kind="unrolled"),
+            loop(part, grouping.columns // lines, weights, kind="unrolled"),
+        )
+
+
+class _ByEngine(_Builder):
+    """Tiles are fetched by the copy engine, which signals each stage when it is there."""
+
+    def __init__(self, name: str, gemm: Gemm, grouping: Grouping) -> None:
+        super().__init__(name, gemm, grouping)
+        self.signals = Buffer("signals", DType.I64, (grouping.stages,), "shared")
+
+    def local(self) -> list[Buffer]:
+        return [*super().local(), self.signals]
+
+    def tensor_maps(self) -> tuple[TensorMap, ...]:
+        x, grouping = self.gemm.x, self.grouping
+        return (
+            TensorMap("x", (x.pitch, x.pixels), x.pitch, (STEP, min(grouping.rows, 256))),
+            TensorMap("w", (STEP, self.channels * self.steps), STEP, (STEP, grouping.columns)),
+        )
+
+    def body(self) -> Stmt:
+        stages, step, stage = self.grouping.stages, Var("step"), Var("stage")
+        ready = (("signal@signals", stage),)
+        start = self._one_thread(loop(stage, stages, Call("signal_init", ready), kind="unrolled"), call("async_fence"))
+        ahead = stages - 1
+        first = [self._fetch(Const(n), Const(n)) for n in range(min(ahead, self.steps))]
+        following = step + ahead
+        wait = Call("signal_wait", (("signal@signals", step % stages), ("parity", step // stages % 2)))
+        main = loop(
+            step, self.steps,
+            wait, self.multiply(step), call("wgmma_wait", count=self.grouping.blocks), call("barrier"),
+            when(following < self.steps, self._one_thread(self._fetch(following, following % stages))),
+        )  # fmt: skip
+        return sequence(
+            start, self.zero(), call("barrier"), call("dependency_wait"), self._one_thread(*first), main,
+            call("dependents_launch"), self.all_sums(), self.finish(),
+        )  # fmt: skip
+
+    def _one_thread(self, *body: Stmt) -> Stmt:
+        return loop(Var("one"), 1, *body, kind="bound:thread")
+
+    def _fetch(self, step: Expr, stage: Expr) -> Stmt:
+        grouping, (x_map, w_map) = self.grouping, self.tensor_maps()
+        signal = ("signal@signals", stage)
+        size = self.x_size + self.w_size
+        rows = grouping.rows // x_map.box[1]
+        loads = [
+            self._load("x", x_map, ("to@x_tile", stage * self.x_size + n * x_map.box[1] * STEP), signal,
+                       step * STEP, linear((self.row_tile, grouping.rows)) + n * x_map.box[1])
+            for n in range(rows)
+        ]  # fmt: skip
+        weights = self._load(
+            "w", w_map, ("to@w_tile", stage * self.w_size), signal, Const(0),
+            (self.tile * self.steps + step) * grouping.columns,
+        )  # fmt: skip
+        return sequence(Call("signal_expect", (signal, ("count", Const(size)))), *loads, weights)
+
+    def _load(
+        self,
+        source: str,
+        tensor_map: TensorMap,
+        target: tuple[str, Expr],
+        signal: tuple[str, Expr],
+        column: Expr,
+        row: Expr,
+    ) -> Stmt:
+        shape = (
+            ("rows", Const(tensor_map.box[1])), ("pitch", Const(tensor_map.pitch)),
+            ("width", Const(tensor_map.extents[0])), ("extent", Const(tensor_map.extents[1])),
+        )  # fmt: skip
+        place = (("column", column), ("row", row))
+        return Call(TENSOR_LOAD, (target, (f"source@{source}", Const(0)), signal, *place, *shape))

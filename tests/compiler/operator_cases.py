@@ -31,6 +31,8 @@ class Case:
         Operators that may run on the host, None for any; everything else is on the device.
     tolerance
         Steps of the output's scale from onnxruntime.
+    configs
+        Names of the configurations that it runs on; none: on all.
     """
 
     name: str
@@ -38,18 +40,19 @@ class Case:
     opset: int = 20
     host: frozenset[str] | None = frozenset()
     tolerance: int = 1
+    configs: tuple[str, ...] = ()
 
 
 CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, *, opset: int = 20, host: Sequence[str] | None = (), tolerance: int = 1
+    name: str, *, opset: int = 20, host: Sequence[str] | None = (), tolerance: int = 1, configs: Sequence[str] = ()
 ) -> Callable[[Build], Build]:
     """Enter a function into the table of cases."""
 
     def enter(build: Build) -> Build:
-        CASES[name] = Case(name, build, opset, None if host is None else frozenset(host), tolerance)
+        CASES[name] = Case(name, build, opset, None if host is None else frozenset(host), tolerance, tuple(configs))
         return build
 
     return enter
@@ -679,19 +682,48 @@ def tile(b: ModelBuilder) -> Quantized:
 # ---- of the transformers ---------------------------------------------------------------------------------------------
 
 
-@case("MatMul of two activations")
+#: Configurations in which rows of activations are whole weights; softmax and normalization have a unit of their own.
+STACKED = ("8x8", "16x16", "32x16", "large")
+WITH_ROWS = ("8x8 rows", "16x16 rows", "16x32 rows", "batch2 rows", "large rows")
+
+
+@case("MatMul of two activations", configs=STACKED, host=("reshape", "transpose"))
 def matmul_of_activations(b: ModelBuilder) -> Quantized:
-    m, k, n = (int(pick(b, 4, 9, 16)) for _ in range(3))
-    a, c = b.activation((2, m, k), kind(b)), b.activation((2, k, n), kind(b))
+    m, k, n = (int(pick(b, 1, 4, 9, 16, 37)) for _ in range(3))
+    stack = pick(b, (), (1,), (2,), (1, 3))
+    a, c = b.activation((*stack, m, k), kind(b)), b.activation((*stack, k, n), kind(b))
     return b.quantize(b.node("MatMul", [b.dequantize(a), b.dequantize(c)]), kind(b))
 
 
-case("Softmax")(lambda b: b.quantize(b.node("Softmax", [b.dequantize(rows(b))], axis=-1), "uint8"))
+@case("Attention", configs=("8x8 rows", "large rows"), tolerance=3, host=("reshape", "transpose"))
+def attention(b: ModelBuilder) -> Quantized:
+    heads, depth, tokens = pick(b, 1, 2, 3), 16, pick(b, 5, 16, 21)
+    x = b.activation((1, tokens, heads * depth), kind(b), 0.005)
+
+    def projected(*perm: int) -> str:
+        w = b.weight((heads * depth, heads * depth), 1)
+        y = b.quantize(b.node("MatMul", [b.dequantize(x), b.dequantize(w)]))
+        split = b.node("Reshape", [b.dequantize(y), b.constant(np.array([1, tokens, heads, depth]))])
+        return b.node("Transpose", [split], perm=perm)
+
+    q, k, v = projected(0, 2, 1, 3), projected(0, 2, 3, 1), projected(0, 2, 1, 3)
+    scores = b.quantize(b.node("MatMul", [q, k]))
+    chances = b.quantize(b.node("Softmax", [b.dequantize(scores)], axis=-1))
+    mixed = b.quantize(b.node("MatMul", [b.dequantize(chances), v]))
+    merged = b.node("Transpose", [b.dequantize(mixed)], perm=(0, 2, 1, 3))
+    return b.quantize(b.node("Reshape", [merged, b.constant(np.array([1, tokens, heads * depth]))]), like=mixed)
 
 
-@case("LayerNormalization")
+@case("Softmax", configs=WITH_ROWS)
+def softmax(b: ModelBuilder) -> Quantized:
+    return b.quantize(b.node("Softmax", [b.dequantize(rows(b))], axis=-1), kind(b))
+
+
+@case("LayerNormalization", configs=WITH_ROWS)
 def layer_normalization(b: ModelBuilder) -> Quantized:
     x = rows(b)
-    gamma = b.constant(b.rng.uniform(0.5, 1.5, x.shape[-1]).astype(np.float32))
+    gamma = b.constant(b.rng.uniform(-1.5, 1.5, x.shape[-1]).astype(np.float32))
     beta = b.constant(b.rng.normal(size=x.shape[-1]).astype(np.float32))
-    return b.quantize(b.node("LayerNormalization", [b.dequantize(x), gamma, beta], axis=-1), kind(b))
+    epsilon = float(pick(b, 1e-5, 1e-12))
+    y = b.node("LayerNormalization", [b.dequantize(x), gamma, beta], axis=-1, epsilon=epsilon)
+    return b.quantize(y, kind(b))

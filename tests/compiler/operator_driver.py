@@ -46,7 +46,8 @@ class Outcome:
 def run_case(case: Case, seed: int, config: Config | None = None) -> Outcome:
     """Run one random model of a case; by default on a configuration that the seed chooses."""
     rng = np.random.default_rng([seed, zlib.crc32(case.name.encode())])
-    config = config or CONFIGS[_NAMES[int(rng.integers(len(_NAMES)))]]
+    names = case.configs or _NAMES
+    config = config or _config(names[int(rng.integers(len(names)))])
     builder = ModelBuilder(rng, opset=case.opset)
     result = case.build(builder)
     model = builder.model([result.name])
@@ -57,6 +58,12 @@ def run_case(case: Case, seed: int, config: Config | None = None) -> Outcome:
     device = run_program(program, inputs, simulator(config)).outputs[result.name]
     host = {step.node.op: step.reason for step in program.host_steps if step.node.op not in CONVERSIONS}
     return Outcome(_distance(ours, expected), host, bool(program.launches), bool(np.array_equal(ours, device)))
+
+
+def _config(name: str) -> Config:
+    """Give a configuration; behind its name `rows` says that it has the unit for rows."""
+    base, _, unit = name.partition(" ")
+    return CONFIGS[base].with_values(vector={"rows": unit == "rows"})
 
 
 def check_case(name: str, seed: int) -> None:

@@ -86,6 +86,8 @@ def is_swap(perm: tuple[int, ...]) -> bool:
 def _has_zeros_behind(graph: Graph, name: str) -> bool:
     """Whether the channels that fill a value's last block are 0: packed by the host, or transposed by the array."""
     producer = graph.producer(name)
+    while producer is not None and producer.op == "reshape":
+        producer = graph.producer(producer.inputs[0])
     return producer is None or (producer.op == "transpose" and is_swap(tuple(producer["perm"])))
 
 

@@ -121,7 +121,8 @@ class _Splitter:
 
     def take(self, node: Node, reason: str | None) -> None:
         """Add a node to the open launch, or to the host's steps."""
-        if node.op == "transpose" and stack_form(self.graph, node.inputs[0]) not in self.on_device:
+        is_weight = any(user.op == "qbatchmatmul" for user in self.graph.consumers[node.output])
+        if node.op == "transpose" and not is_weight and stack_form(self.graph, node.inputs[0]) not in self.on_device:
             reason = reason or "rearranges the bytes of a tensor that is on the host"
         if reason is not None:
             self._take_host(node, reason)

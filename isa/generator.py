@@ -50,13 +50,19 @@ def random_instruction(isa: InstructionSet, rng: random.Random, limits: Limits =
     instruction = rng.choices(isa.instructions, [weights[i.engine] for i in isa.instructions])[0]
     for _ in range(_ATTEMPTS):
         values = _draw(isa.config, instruction, rng, limits)
-        if not all(constraint.holds(values) for constraint in instruction.constraints):
+        if not _is_allowed(instruction, values):
             continue
         touched = footprint(isa, instruction.opcode, values)
         if not touched.reads_own_writes and _inside(touched, limits):
             return RandomInstruction(instruction, values, touched)
     values = {**_draw(isa.config, instruction, rng, limits), **_nothing(instruction)}
+    while not _is_allowed(instruction, values):
+        values = {**_draw(isa.config, instruction, rng, limits), **_nothing(instruction)}
     return RandomInstruction(instruction, values, footprint(isa, instruction.opcode, values))
+
+
+def _is_allowed(instruction: Instruction, values: Mapping[str, int]) -> bool:
+    return all(constraint.holds(values) for constraint in instruction.constraints)
 
 
 def _nothing(instruction: Instruction) -> dict[str, int]:

@@ -88,7 +88,7 @@ def _has_zeros_behind(graph: Graph, name: str) -> bool:
     producer = graph.producer(name)
     while producer is not None and producer.op == "reshape":
         producer = graph.producer(producer.inputs[0])
-    return producer is None or (producer.op == "transpose" and is_swap(tuple(producer["perm"])))
+    return producer is None or not producer.op.startswith("q")
 
 
 def _shared_residual_refusal(graph: Graph, node: Node) -> str | None:

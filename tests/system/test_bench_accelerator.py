@@ -61,3 +61,21 @@ def test_an_asked_configuration_is_used_for_all() -> None:
 def test_sums_count_what_is_busy() -> None:
     part = Measurement(100, 80.0, 90.0, 1000, busy_cycles=95.0)
     assert (part.scaled(3) + part).busy_cycles == 4 * 95.0
+
+
+def test_compiling_is_measured_in_a_new_process(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    result = CliRunner().invoke(cli, ["bench", "compile", "--only", "resnet8", "--config", "8x8", "--json", str(path)])
+    assert result.exit_code == 0, result.output
+    found = {record["metric"]: record["value"] for record in json.loads(path.read_text())}
+    assert set(found) == {"time", "cpu_time", "peak_memory"}
+    assert found["cpu_time"] > 0 and 20 < found["peak_memory"] < 1536
+
+
+@pytest.mark.slow
+def test_resnet18_compiles_within_its_limits(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    result = CliRunner().invoke(cli, ["bench", "compile", "--only", "resnet18", "--json", str(path)])
+    assert result.exit_code == 0, result.output
+    found = {record["metric"]: record["value"] for record in json.loads(path.read_text())}
+    assert found["cpu_time"] <= 5 and found["peak_memory"] <= 1536

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from tilewright.gpu import GpuModel
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -61,21 +63,46 @@ def load(source: str | Path | ModelProto, *, dims: Mapping[str, int] | None = No
     return import_onnx(source, dims=dims)
 
 
+@overload
 def compile(
     model: str | Path | ModelProto | Graph,
     config: Config | str = "16x16",
     *,
+    target: Literal["accelerator"] = "accelerator",
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
-) -> Compiled:
-    """Compile a model for an accelerator.
+) -> Compiled: ...
+
+
+@overload
+def compile(
+    model: str | Path | ModelProto | Graph,
+    config: Config | str = "16x16",
+    *,
+    target: Literal["gpu"],
+    dims: Mapping[str, int] | None = None,
+    host_fallback: bool = False,
+) -> GpuModel: ...
+
+
+def compile(
+    model: str | Path | ModelProto | Graph,
+    config: Config | str = "16x16",
+    *,
+    target: Literal["accelerator", "gpu"] = "accelerator",
+    dims: Mapping[str, int] | None = None,
+    host_fallback: bool = False,
+) -> Compiled | GpuModel:
+    """Compile a model for an accelerator, or for a GPU.
 
     Parameters
     ----------
     model : path, ModelProto or Graph
         An ONNX file, an ONNX model, or what `load` gave.
     config : Config or str
-        Configuration, or the name of a preset or file.
+        Configuration, or the name of a preset or file; a GPU has none.
+    target : str
+        `accelerator` or `gpu`.
     dims : mapping, optional
         Extents of named dynamic dimensions.
     host_fallback : bool
@@ -86,10 +113,16 @@ def compile(
     ModelError
         When the model cannot be read, is invalid, or holds an operator that nothing here knows.
     ConfigError
-        When there is no such configuration.
+        When there is no such configuration or target.
     CapacityError
         When a layer does not fit the accelerator's memories.
     """
+    if target == "gpu":
+        from tilewright.gpu import compile_for_gpu
+
+        return compile_for_gpu(model, dims=dims)
+    if target != "accelerator":
+        raise ConfigError(f"a target is `accelerator` or `gpu`, not `{target}`")
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
     from tilewright.compiler.pipeline import compile_model

@@ -69,11 +69,23 @@ def test_list_names_all_cases() -> None:
 
 
 def test_what_does_not_exist_yet_is_a_record_with_a_reason() -> None:
-    result = invoke("gpu", "--json", "-")
+    result = invoke("cpu", "--json", "-")
     assert result.exit_code == 0
     (record,) = json.loads(result.stdout)
     assert record["value"] is None
-    assert record["reason"] == "there is no GPU target yet"
+    assert record["reason"] == "there is no CPU target yet"
+
+
+def test_gpu_cases_without_a_gpu_are_records_with_a_reason() -> None:
+    from tilewright.compiler.targets.gpu.driver import why_missing
+
+    if not why_missing():
+        pytest.skip("there is a GPU here")
+    result = invoke("gpu", "--json", "-")
+    assert result.exit_code == 0
+    records = json.loads(result.stdout)
+    assert {record["case"] for record in records} >= {"gemm4096", "resnet18_b64", "mobilenet_v2_b1"}
+    assert all(record["value"] is None and "NVIDIA GPU" in record["reason"] for record in records)
 
 
 def test_record_leaves_out_what_is_not_known() -> None:

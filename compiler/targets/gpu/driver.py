@@ -71,8 +71,8 @@ class Gpu:
         api = bindings()
         try:
             (result,) = api.cuInit(0)
-        except RuntimeError as error:  # the bindings load the driver's library here
-            raise ToolchainError(f"no CUDA driver here ({str(error).splitlines()[0]}): {_ADVICE}") from None
+        except RuntimeError:  # the bindings look for the driver's library only here
+            raise ToolchainError(f"no CUDA driver is installed here: {_ADVICE}") from None
         if result != api.CUresult.CUDA_SUCCESS:
             raise ToolchainError(f"no CUDA device here ({result.name}): {_ADVICE}")
         if not _checked(api, api.cuDeviceGetCount()):

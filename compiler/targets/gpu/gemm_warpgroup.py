@@ -144,7 +144,7 @@ class _Builder:
         row = linear((_STAGE, self.x_size), (_G, STEP * _ROWS * self.grouping.blocks), (block, STEP * _ROWS))
         place = (block * self.registers, row, _STAGE * self.w_size)
         nest = wgmma_nest(self.acc, self.x_tile, self.w_tile, _G, place, columns)
-        body = tensorized(nest, (_STAGE.name, _G.name, block.name), {"d": "acc", "a": "x_tile", "b": "w_tile"})
+        body: Stmt = tensorized(nest, (_STAGE.name, _G.name, block.name), {"d": "acc", "a": "x_tile", "b": "w_tile"})
         body = substitute(body, {_STAGE.name: step % self.grouping.stages})
         blocks = loop(block, self.grouping.blocks, body, kind="unrolled")
         return loop(_G, self.grouping.groups, blocks, kind="bound:warpgroup")

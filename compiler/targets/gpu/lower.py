@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -73,7 +73,7 @@ def _parts(graph: Graph) -> list[tuple[bool, tuple[Node, ...]]]:
         taken: list[Node] = []
         rest: list[Node] = []
         for node in pending:
-            if is_integer_node(graph, node) == is_device and known.issuperset(node.inputs):
+            if has_kernel(graph, node) == is_device and known.issuperset(node.inputs):
                 taken.append(node)
                 known.update(node.outputs)
             else:
@@ -352,8 +352,6 @@ def _matrix(state: _Lowering, node: Node) -> None:
 
 def _as_matrix(image: Image, rows: int) -> Image:
     """Read an image whose channels are the last dimension as rows."""
-    if len(image.shape) == 4:
-        raise NotImplementedError("a matrix product over the last dimension of a tensor of rank 4")
     assert image.pixels == rows
     return image
 
@@ -370,12 +368,7 @@ def _window_operator(state: _Lowering, node: Node) -> None:
         sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, _across(y))
         state.emit(node, sliding.maxima(state._name("maxpool")), arguments)
         return
-    height, width = state.graph.shape(node.inputs[0])[2:]
-    counts = qops.window_counts(window, height, width, node["counted_pads"])
-    regions = np.searchsorted(np.array(node["counts"]), counts)
-    if len(set(regions.reshape(-1).tolist())) > 1:
-        raise NotImplementedError("an average whose windows differ in size")
-    region = int(regions.reshape(-1)[0])
+    region = int(_regions(state.graph, node).reshape(-1)[0])
     multiplier, shift = (state._array(node, name)[region : region + 1] for name in ("multiplier", "shift"))
     scaling = Scaling.of(state._array(node, "bias"), multiplier, shift)
     finish = state.finish(node, scaling)
@@ -476,6 +469,20 @@ _LOWERINGS: Mapping[str, Callable[[_Lowering, Node], None]] = {
 }
 
 
-def unsupported(graph: Graph) -> Iterable[str]:
-    """Name the integer operators of a graph that have no kernel."""
-    return sorted({node.op for node in graph.nodes if is_integer_node(graph, node) and node.op not in _LOWERINGS})
+def has_kernel(graph: Graph, node: Node) -> bool:
+    """Whether a node can run on the GPU; the host computes the others."""
+    if not is_integer_node(graph, node) or node.op not in _LOWERINGS:
+        return False
+    shape = graph.shape(node.inputs[0])
+    if node.op == "qmatmul":
+        return len(shape) != 4
+    if node.op == "qavgpool":
+        return len(set(_regions(graph, node).reshape(-1).tolist())) == 1
+    return True
+
+
+def _regions(graph: Graph, node: Node) -> NDArray[np.int64]:
+    """Give which of an average's multipliers holds for each window."""
+    height, width = graph.shape(node.inputs[0])[2:]
+    counts = qops.window_counts(qops.window(graph, node), height, width, node["counted_pads"])
+    return np.searchsorted(np.array(node["counts"]), counts)

@@ -144,10 +144,18 @@ def _time(device: GpuDevice, kernel: Kernel, module: Any, addresses: Mapping[str
     arguments = [*by_name.values(), *device.tensor_maps(kernel, by_name)]
     gpu.launch(function, kernel, arguments, stream)
     gpu.synchronize()
-    graph = gpu.capture(stream, lambda: [gpu.launch(function, kernel, arguments, stream) for _ in range(_REPEATS)])
-    run = lambda: gpu.check(gpu.api.cuGraphLaunch(graph, stream))  # noqa: E731
-    run()
-    return sorted(gpu.milliseconds(stream, run, 1) for _ in range(_SAMPLES))[_SAMPLES // 2] / _REPEATS
+
+    def start() -> None:
+        for _ in range(_REPEATS):
+            gpu.launch(function, kernel, arguments, stream)
+
+    graph = gpu.capture(stream, start)
+
+    def replay() -> None:
+        gpu.check(gpu.api.cuGraphLaunch(graph, stream))
+
+    replay()
+    return sorted(gpu.milliseconds(stream, replay, 1) for _ in range(_SAMPLES))[_SAMPLES // 2] / _REPEATS
 
 
 def _constants(

@@ -41,6 +41,10 @@ class Record:
         Kinds of the layers that the host computed, which took none of the cycles.
     wrong : int, optional
         Output values that differ from the integer reference: the case has failed.
+    operations, least_bytes : int, optional
+        What a GPU must do at least: multiplications and additions; bytes that enter and leave each layer once.
+    checked : int, optional
+        Values that were compared.
     """
 
     suite: str
@@ -61,6 +65,9 @@ class Record:
     bytes_per_cycle: int | None = None
     host: str | None = None
     wrong: int | None = None
+    operations: int | None = None
+    least_bytes: int | None = None
+    checked: int | None = None
     bound_percent: float | None = None
 
     def as_data(self) -> dict[str, Any]:

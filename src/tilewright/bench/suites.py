@@ -125,7 +125,7 @@ SUITES = {
         Suite("simulators", "how fast the simulators are", "tilewright.bench.simulators"),
         Suite("compile", "how long compiling takes", "tilewright.bench.compiling"),
         Suite("cpu", "the CPU target", missing="there is no CPU target yet"),
-        Suite("gpu", "the GPU target", missing="there is no GPU target yet"),
+        Suite("gpu", "the GPU target: matrix products and networks, in milliseconds", "tilewright.bench.gpu"),
         Suite("fpga", "synthesis and place and route", "tilewright.bench.fpga"),
     )
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def plain_table(records: list[Record]) -> Table:
     """Give a row to each record."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("case", "config", "metric")
@@ -22,7 +23,7 @@ def plain_table(records: list[Record]) -> Table:
     for r in records:
         table.add_row(
             r.case, r.config, r.metric, f"{number(r.value)} {r.unit}" if r.value is not None else "-",
-            number(r.ideal), number(r.peer_value), r.peer or "", r.reason or r.bound or "",
+            number(r.ideal), number(r.peer_value), r.peer or "", escape(r.reason or r.bound or ""),
         )  # fmt: skip
     return table
 

@@ -84,8 +84,20 @@ def examine() -> Iterator[Finding]:
     yield _tool("perl", "tests")
     for package in ("pytest", "cocotb", "cocotbext-axi"):
         yield _package(package, "tests", "pip install 'tilewright[test]'")
+    yield _gpu()
     yield _package("scikit-learn", "training the default model", "pip install 'tilewright[train]'")
     yield _package("torch", "training the default model", "pip install 'tilewright[train]'")
+
+
+def _gpu() -> Finding:
+    """Find a GPU that kernels can run on."""
+    from tilewright.compiler.targets.gpu.driver import Gpu
+
+    try:
+        gpu = Gpu.open()
+    except TilewrightError as error:
+        return Finding("CUDA GPU", "--on gpu", "", str(error))
+    return Finding("CUDA GPU", "--on gpu", f"{gpu.name}, {gpu.architecture}, driver for CUDA {gpu.driver_version}")
 
 
 def _package(name: str, needed_for: str, advice: str) -> Finding:

@@ -55,14 +55,16 @@ def set_option(command: Command) -> Command:
     return click.option("--set", "changes", metavar="SECTION.FIELD=VALUE", multiple=True, help=text)(command)
 
 
-def simulator_option(default: str) -> Callable[[Command], Command]:
-    """Add `--on`."""
+def simulator_option(default: str, *others: str) -> Callable[[Command], Command]:
+    """Add `--on`, which takes `others` beside the simulators and the board."""
     text = (
         "Simulator: functional (results, no cycles), fast (results, and the RTL's cycles from a model of it) "
         "or rtl (the generated hardware, cycle by cycle); or the board."
     )
+    if "gpu" in others:
+        text += " Or gpu: the same integer model on an NVIDIA GPU."
     return click.option(
-        "--on", type=click.Choice((*SIMULATORS, "board")), default=default, show_default=True, help=text
+        "--on", type=click.Choice((*SIMULATORS, "board", *others)), default=default, show_default=True, help=text
     )
 
 

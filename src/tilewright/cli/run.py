@@ -29,13 +29,14 @@ _NO_END = 2**63
         "tilewright run model.onnx --config 8x8 --on rtl --input image.npz --output result.npz",
         "tilewright run model.twp --on fast --latency 100 --bandwidth 8 --json -",
         "tilewright run model.onnx --on rtl --waves run.fst --wave-cycles 1000:3000",
+        "tilewright run model.onnx --on gpu --check",
         "tilewright run model.onnx --on fast --timeline run.perfetto-trace --report run.html --compare before.json",
     ),
 )
 @click.argument("model", metavar="MODEL")
 @config_options(None)
 @fallback_option
-@simulator_option("functional")
+@simulator_option("functional", "gpu")
 @input_options
 @click.option("--output", "output_file", metavar="Y.npz", help="Write the outputs there, by name.")
 @memory_options
@@ -73,6 +74,10 @@ def command(
     window = None if wave_cycles is None else _window(wave_cycles)
     views.check(on)
     terminal = Terminal(quiet, json_file)
+    if on == "gpu":
+        from tilewright.cli.run_gpu import run_on_gpu
+
+        return run_on_gpu(model, input_file, seed, output_file, check, terminal)
     from tilewright import api
     from tilewright.arrays import count_differences, write_arrays
     from tilewright.execution import bytes_per_cycle

@@ -1,0 +1,226 @@
+"""Models on a GPU: compiled by the same passes as for the accelerator, with the same results bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from tilewright.arrays import count_differences
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.inputs import check_inputs
+from tilewright.compiler.graph.types import Value
+from tilewright.compiler.partition import why_host
+from tilewright.compiler.targets.gpu.device import GpuDevice
+from tilewright.compiler.targets.gpu.lower import lower
+from tilewright.compiler.targets.gpu.program import GpuProgram, Launch
+from tilewright.compiler.targets.gpu.schedules import by_table, measured
+from tilewright.compiler.tir.object_cache import ObjectCache
+from tilewright.report import LayerInfo
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_REPLAYS = 20
+_SAMPLES = 9
+
+
+@dataclass(frozen=True)
+class GpuReport:
+    """What a run took.
+
+    Attributes
+    ----------
+    model, device : str
+    layers : tuple of LayerInfo
+        Launches and host nodes in order; `place` is `gpu` or `host`.
+    milliseconds : float or None
+        Of all CUDA graphs together, the median of several replays; copies and the host are not in it.
+    memory_bytes : int
+        Of the static memory plan.
+    """
+
+    model: str
+    device: str
+    layers: tuple[LayerInfo, ...]
+    milliseconds: float | None
+    memory_bytes: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Give the report for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class GpuRun:
+    """What a run gave.
+
+    Attributes
+    ----------
+    outputs : dict of str to array
+    report : GpuReport
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    report: GpuReport
+
+
+@dataclass(frozen=True, eq=False)
+class GpuModel:
+    """A model compiled for a GPU; the kernels become machine code when it is run first.
+
+    Attributes
+    ----------
+    program : GpuProgram
+    """
+
+    program: GpuProgram
+
+    @property
+    def graph(self) -> Graph:
+        """The integer operators that it computes."""
+        return self.program.graph
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.graph.name
+
+    @property
+    def title(self) -> str:
+        """Model and target."""
+        return f"{self.name} for a GPU"
+
+    @property
+    def inputs(self) -> dict[str, Value]:
+        """The model's inputs by name."""
+        return {name: self.graph.values[name] for name in self.graph.inputs}
+
+    @property
+    def outputs(self) -> dict[str, Value]:
+        """The model's outputs by name."""
+        return {name: self.graph.values[name] for name in self.graph.outputs}
+
+    @cached_property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """All launches and host nodes in order."""
+        found: list[LayerInfo] = []
+        for step in self.program.steps:
+            if isinstance(step, Node):
+                name = step.origin[0] if step.origin else step.output
+                reason = why_host(self.graph, step) or f"no kernel of {step.op}"
+                found.append(LayerInfo(name, step.op, "host", note=reason))
+            else:
+                found += [_launch_info(launch) for launch in step.launches]
+        return tuple(found)
+
+    def check_inputs(self, inputs: Arrays) -> None:
+        """Raise InputError unless `inputs` are exactly what the model asks for."""
+        check_inputs(self.inputs.values(), inputs)
+
+    def run(self, inputs: Arrays, device: GpuDevice | None = None, *, is_timed: bool = False) -> GpuRun:
+        """Run on the GPU.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array
+            By name, of the model's shapes and types.
+        device : GpuDevice, optional
+            What several runs share; by default a new one.
+        is_timed : bool
+            Replay the graphs some times more, to time them.
+
+        Raises
+        ------
+        InputError
+            When the inputs are not what the model asks for.
+        ToolchainError
+            When there is no GPU, no driver, or no `cuda-bindings`.
+        DeviceError
+            When the driver reports an error.
+        """
+        self.check_inputs(inputs)
+        machine = device or open_device()
+        outputs = self.program.run(inputs, machine)
+        milliseconds = time_graphs(self.program, machine) if is_timed else None
+        memory = sum(segment.plan.size for segment in self.program.segments)
+        return GpuRun(outputs, GpuReport(self.name, machine.gpu.name, self.layers, milliseconds, memory))
+
+    def reference(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """Compute the outputs by the integer reference."""
+        from tilewright.compiler.reference import evaluate
+
+        return evaluate(self.graph, dict(inputs))
+
+    def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
+        """Count, for each output, the values that are not exactly the integer reference's."""
+        return count_differences(self.reference(inputs), outputs)
+
+
+def _launch_info(launch: Launch) -> LayerInfo:
+    (x, y), threads = launch.kernel.grid, launch.kernel.threads
+    return LayerInfo(launch.layer, launch.op, "gpu", launch.macs, f"{x * y} blocks of {threads} threads")
+
+
+def compile_for_gpu(model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None) -> GpuModel:
+    """Compile a model for a GPU; none is needed for it.
+
+    Parameters
+    ----------
+    model : path, ModelProto or Graph
+    dims : mapping, optional
+        Extents of named dynamic dimensions.
+
+    Raises
+    ------
+    ModelError
+        When the model cannot be read, is invalid, or holds an operator that nothing here knows.
+    """
+    from tilewright.api import load
+    from tilewright.compiler.passes.base import run_passes
+    from tilewright.compiler.passes.pipeline import integer_passes
+
+    imported = model if isinstance(model, Graph) else load(model, dims=dims)
+    graph = run_passes(imported, integer_passes())
+    return GpuModel(lower(graph, by_table(measured(), has_wgmma=_has_wgmma())))
+
+
+def _has_wgmma() -> bool:
+    """Whether the GPU here is of the generation whose instructions the fastest kernels use."""
+    from tilewright.compiler.targets.gpu.driver import Gpu
+    from tilewright.isa.errors import TilewrightError
+
+    try:
+        return Gpu.open().capability[0] == 9
+    except TilewrightError:
+        return False
+
+
+def open_device() -> GpuDevice:
+    """Find the GPU; what is compiled for it is kept in the user's cache directory.
+
+    Raises
+    ------
+    ToolchainError
+        When there is none.
+    """
+    return GpuDevice(ObjectCache.default())
+
+
+def time_graphs(program: GpuProgram, device: GpuDevice, samples: int = _SAMPLES, replays: int = _REPLAYS) -> float:
+    """Time a program's CUDA graphs: milliseconds of one replay, the median of some samples."""
+    total = 0.0
+    for segment in program.segments:
+        loaded = device.load(segment)
+        times = [
+            device.gpu.milliseconds(loaded.stream, lambda loaded=loaded: device.replay(loaded), replays)  # type: ignore[misc]
+            for _ in range(samples + 1)
+        ]
+        total += sorted(times[1:])[samples // 2]
+    return total

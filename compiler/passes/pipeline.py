@@ -33,10 +33,12 @@ from tilewright.compiler.passes.recognise_maxpool import RecogniseMaxPool
 from tilewright.compiler.passes.recognise_moves import RecogniseMoves
 from tilewright.compiler.passes.recognise_pad import RecognisePad
 from tilewright.compiler.passes.recognise_pool import RecognisePool
+from tilewright.compiler.passes.recognise_reduce import MaxOfDimensions, RecogniseReduce
 from tilewright.compiler.passes.recognise_requantize import RecogniseRequantize
 from tilewright.compiler.passes.recognise_resize import RecogniseResize
 from tilewright.compiler.passes.recognise_row_mean import RecogniseRowMean
 from tilewright.compiler.passes.recognise_rows import RecogniseRows
+from tilewright.compiler.passes.recognise_shuffle import RecogniseShuffle
 from tilewright.compiler.passes.recognise_table import RecogniseTable
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
 from tilewright.compiler.passes.transpose_into_weights import TransposeIntoWeights
@@ -51,6 +53,7 @@ def canonical_passes() -> tuple[Pass, ...]:
         UnifyMovement(),
         FoldBatchNorm(),
         IntegerProducts(),
+        MaxOfDimensions(),
         NormaliseInt8(),
         CancelTransposes(),
         MoveQuantization(),
@@ -68,12 +71,14 @@ def recognising_passes(multiplier_bits: int = 16) -> tuple[Pass, ...]:
         RecogniseBatchMatMul(multiplier_bits),
         RecogniseRows(multiplier_bits),
         RecogniseAdd(multiplier_bits),
+        RecogniseReduce(multiplier_bits),
         RecogniseRowMean(multiplier_bits),
         RecogniseArithmetic(multiplier_bits),
         RecognisePool(multiplier_bits),
         RecogniseMaxPool(),
         RecognisePad(multiplier_bits),
         RecogniseMoves(),
+        RecogniseShuffle(),
         RecogniseResize(multiplier_bits),
         RecogniseConcat(multiplier_bits),
         RecogniseRequantize(multiplier_bits),

@@ -157,9 +157,10 @@ def _begin(node: Node, axis: int, extent: int, result: int, kernel: int, stride:
         return int(pads[axis]) if pads else 0
     if mode == "VALID":
         return 0
-    extra = node.get("output_padding", (0,) * (axis + 1))[axis]
+    extra = int(node.get("output_padding", (0,) * (axis + 1))[axis])
     total = max(stride * (extent - 1) + extra + (kernel - 1) * dilation + 1 - result, 0)
-    return total // 2 if mode == "SAME_UPPER" else total - total // 2
+    half: int = total // 2
+    return half if mode == "SAME_UPPER" else total - half
 
 
 def _phase(index: int, stride: int, dilation: int, kernel: int, pad: int, extent: int, result: int) -> Phase:

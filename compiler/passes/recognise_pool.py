@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilewright.compiler.graph.editor import GraphEditor
-from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.graph.types import Shape
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
 from tilewright.compiler.passes.quantization import Source, Unsuitable, required_source
+from tilewright.compiler.passes.recognise_reduce import reduced_axes
 from tilewright.compiler.passes.scaling import scaling_constants
 from tilewright.compiler.passes.windows import as_image, declared_pads, image_shape, window_of
 from tilewright.compiler.qops import Window, window_counts
@@ -43,9 +44,9 @@ class RecognisePool:
     def _mean(self, editor: GraphEditor, result: QuantizedResult) -> str:
         assert result.core is not None
         source = required_source(editor.graph, result.core.inputs[0])
-        axes = _reduced_axes(editor.graph, result.core)
+        axes = reduced_axes(editor.graph, result.core)
         if axes != tuple(range(2, len(editor.graph.shape(source.name)))):
-            raise Unsuitable(f"the mean is over dimensions {axes}, not over a plane")
+            raise Unsuitable(result.core.reason or f"the mean is over dimensions {axes}, not over a plane")
         return self._plane_average(editor, result, source)
 
     def _average(self, editor: GraphEditor, result: QuantizedResult) -> str:
@@ -101,16 +102,3 @@ def _shaped(editor: GraphEditor, result: QuantizedResult, name: str, shape: Shap
     if wanted == shape:
         return name
     return editor.emit("reshape", [name], (f"{result.name}/shaped", "int8", wanted), {"shape": wanted}, result.origin)
-
-
-def _reduced_axes(graph: Graph, node: Node) -> tuple[int, ...]:
-    rank = len(graph.shape(node.inputs[0]))
-    given = node.get("axes")
-    if len(node.inputs) > 1 and node.inputs[1]:
-        array = graph.constant(node.inputs[1])
-        if array is None:
-            raise Unsuitable("its dimensions are not constant")
-        given = tuple(array.tolist())
-    if not given:
-        return () if node.get("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(axis % rank for axis in given))

@@ -28,7 +28,7 @@ class RecogniseRowMean:
 
     def apply(self, graph: Graph) -> Graph:
         """Give the graph with every suitable mean of rows as qglobalavgpool."""
-        return rewrite_quantized(graph, {"onnx.ReduceMean": self._mean})
+        return rewrite_quantized(graph, {"onnx.ReduceMean": self._mean, "onnx.ReduceSum": self._mean})
 
     def _mean(self, editor: GraphEditor, result: QuantizedResult) -> str:
         graph, node = editor.graph, result.core
@@ -46,7 +46,7 @@ class RecogniseRowMean:
             {"perm": (0, 3, 1, 2)}, origin,
         )  # fmt: skip
         bias = np.array([-x.quantization.zero * rows])
-        factor = x.quantization.scale / result.quantization.scale / rows
+        factor = x.quantization.scale / result.quantization.scale / (rows if node.op == "onnx.ReduceMean" else 1)
         scaling = scaling_constants(editor, result.name, bias, [factor], self.multiplier_bits)
         pooled = editor.emit(
             "qglobalavgpool", (planes, *scaling, "", ""), (f"{result.name}/mean", "int8", (images, channels, 1, 1)),

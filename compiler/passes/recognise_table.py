@@ -96,4 +96,4 @@ def _table(graph: Graph, source: Source, nodes: list[Node], result: str) -> Arra
     with np.errstate(all="ignore"):
         for node in nodes:
             values.update(evaluate_node(graph, node, values))
-    return values[result].astype(np.int8)
+    return values[result].astype(np.int8).reshape(-1)  # a constant may have dimensions of its own

@@ -26,7 +26,7 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_weights,
 )
 from tilewright.compiler.targets.accelerator.legality import ROWWISE, STACKED, is_depthwise
-from tilewright.compiler.targets.accelerator.moves import MOVES, Movers, move_steps
+from tilewright.compiler.targets.accelerator.moves import Movers, is_move, move_steps
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
@@ -122,11 +122,11 @@ def layer_steps(
             steps, cycles, tiling = _depthwise(context, node, sources, target, blocks)
         elif node.op in ("qconv2d", "qmatmul"):
             steps, cycles, tiling = _multiplied(context, node, sources, target, blocks)
-        elif node.op in (*STACKED, *ROWWISE):
-            steps, cycles, tiling = attention_layer(context, node, layer_name(node), sources, target)
-        elif node.op in MOVES:
+        elif is_move(node, sources[0].layout, target.layout):
             movers = Movers(context.pool, context.pads, context.tiles, context.vector_op("sum"))
             steps, cycles, tiling = list(move_steps(movers, node, sources, target, layer_name(node))), 0, ""
+        elif node.op in (*STACKED, *ROWWISE):
+            steps, cycles, tiling = attention_layer(context, node, layer_name(node), sources, target)
         else:
             steps, cycles, tiling = _reduced(context, node, sources, target)
     except CapacityError as error:

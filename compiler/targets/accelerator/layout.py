@@ -90,9 +90,12 @@ class TensorLayout:
 
 
 def image_layout(shape: tuple[int, ...], config: Config) -> TensorLayout:
-    """Return the layout of an image tensor `[N,C,H,W]`."""
-    n, c, h, w = shape
-    return TensorLayout(shape, False, ceil_div(n, config.gemm.batch), ceil_div(c, config.lanes), h, w)
+    """Return the layout of an image tensor `[N,C,H,W]`, or of one with fewer or more dimensions of pixels, at least one.
+
+    All dimensions of pixels but the last count as rows.
+    """
+    n, c, *rows, columns = shape
+    return TensorLayout(shape, False, ceil_div(n, config.gemm.batch), ceil_div(c, config.lanes), prod(rows), columns)
 
 
 def matrix_layout(shape: tuple[int, ...], config: Config) -> TensorLayout:
@@ -122,6 +125,7 @@ def pack(array: Array, layout: TensorLayout, config: Config) -> Bytes:
         padded = _padded(rows, (layout.groups, layout.width * batch, layout.blocks * lanes))
         by_rows = padded.reshape(layout.groups, layout.width, batch, layout.blocks, ratio, atom)
         return _bytes(by_rows.transpose(0, 3, 1, 4, 2, 5))
+    array = array.reshape(*array.shape[:2], layout.height, layout.width)
     images = _padded(array, (layout.groups * batch, layout.blocks * lanes, *array.shape[2:]))
     by_images = images.reshape(layout.groups, batch, layout.blocks, ratio, atom, *array.shape[2:])
     return _bytes(by_images.transpose(0, 2, 5, 6, 3, 1, 4))
@@ -160,7 +164,7 @@ def unpack(data: Bytes, layout: TensorLayout, config: Config) -> NDArray[np.int8
     by_planes: Array = values.reshape(layout.groups, layout.blocks, layout.height, layout.width, ratio, batch, atom)
     n, c = layout.groups * batch, layout.blocks * config.lanes
     images = by_planes.transpose(0, 5, 1, 4, 6, 2, 3).reshape(n, c, layout.height, layout.width)
-    return np.ascontiguousarray(images[: layout.shape[0], : layout.shape[1]])
+    return np.ascontiguousarray(images[: layout.shape[0], : layout.shape[1]]).reshape(layout.shape)
 
 
 def _bytes(array: Array) -> Bytes:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.targets.accelerator.copies import Copy, copy_steps
 from tilewright.compiler.targets.accelerator.dram import ConstantPool
-from tilewright.compiler.targets.accelerator.layout import ceil_div
+from tilewright.compiler.targets.accelerator.layout import TensorLayout, ceil_div
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed
 from tilewright.compiler.targets.accelerator.progressions import Progression, progressions
+from tilewright.compiler.targets.accelerator.rearrangement import is_rearrangement, rearranging_copy
 from tilewright.compiler.targets.accelerator.row_copies import Loop, RowCopy, axes, channel_axis, fill_steps, row_steps
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads
 from tilewright.compiler.targets.accelerator.selection import Selection, selection_steps
 from tilewright.isa.config import Config
 from tilewright.isa.vector_ops import VectorOp
 
-MOVES = ("qpad", "qconcat", "qgather", "qinterleave")
+_MOVES = ("qpad", "qconcat", "qgather", "qinterleave")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,13 @@ class Movers:
         return selection_steps(selection, self.pool, self.pads, self.tiles, self.vector_sum)
 
 
+def is_move(node: Node, source: TensorLayout, target: TensorLayout) -> bool:
+    """Tell whether a node, with its first operand and its result lying so, only moves data, row by row."""
+    return node.op in _MOVES or is_rearrangement(node, source, target)
+
+
 def move_steps(movers: Movers, node: Node, sources: Sequence[Placed], target: Placed, name: str) -> Iterator[Step]:
-    """Yield the steps of a node of `MOVES`.
+    """Yield the steps of a node that `is_move`.
 
     Raises
     ------
@@ -54,6 +60,9 @@ def move_steps(movers: Movers, node: Node, sources: Sequence[Placed], target: Pl
         When no tile fits the scratchpads.
     """
     match node.op:
+        case "transpose" | "reshape":
+            copy = rearranging_copy(node, sources[0].layout, target.layout, movers.config)
+            return movers.copied([copy], sources[0], target, name)
         case "qpad":
             return _pad(movers, node, sources[0], target, name)
         case "qconcat":
@@ -169,7 +178,7 @@ def _pad(movers: Movers, node: Node, source: Placed, target: Placed, name: str) 
         channels = (-1,) * pads[axis] + tuple(range(source.layout.shape[axis])) + (-1,) * pads[axis + rank]
         yield from movers.selected(Selection(source, target, 0, channels, value, name=name))
         return
-    if not source.layout.is_matrix and not pads[0] and not pads[rank]:
+    if not source.layout.is_matrix and rank == 4 and not pads[0] and not pads[rank]:
         border = (pads[2], pads[3], pads[6], pads[7])
         yield from copy_steps(
             Copy(source, target, 0, 0, 0, 0, border, value, name), movers.pads, movers.config

@@ -17,6 +17,7 @@ from tilewright.compiler.targets.accelerator.legality import (
     is_depthwise,
     refusal,
 )
+from tilewright.compiler.targets.accelerator.rearrangement import rearranged_form, wants_image
 from tilewright.isa.config import Config
 
 
@@ -121,6 +122,8 @@ class _Splitter:
 
     def take(self, node: Node, reason: str | None) -> None:
         """Add a node to the open launch, or to the host's steps."""
+        if self._take_rearrangement(node):
+            return
         is_weight = any(user.op == "qbatchmatmul" for user in self.graph.consumers[node.output])
         if node.op == "transpose" and not is_weight and stack_form(self.graph, node.inputs[0]) not in self.on_device:
             reason = reason or "rearranges the bytes of a tensor that is on the host"
@@ -145,6 +148,21 @@ class _Splitter:
         target = self._form_of(node, node.output)
         launch.layers.append(LayerPlan(node, target.is_matrix, sources, target))
         self.on_device[target] = launch
+
+    def _take_rearrangement(self, node: Node) -> bool:
+        """Add a transpose or reshape of a tensor that is on the device, where a copy of rows does it."""
+        if node.op not in ("transpose", "reshape") or self.graph.dtype(node.output) != "int8":
+            return False
+        for source in (Form(node.inputs[0], False), Form(node.inputs[0], True)):
+            is_matrix = rearranged_form(self.graph, node, source.is_matrix, self.config)
+            if source not in self.on_device or is_matrix is None:
+                continue
+            target = Form(node.output, is_matrix)
+            launch = self._opened()
+            launch.layers.append(LayerPlan(node, is_matrix, (source,), target))
+            self.on_device[target] = launch
+            return True
+        return False
 
     def take_alias(self, node: Node) -> bool:
         """Let a movement of values that does not move bytes cost nothing."""
@@ -180,8 +198,16 @@ class _Splitter:
         if node.op in ("qmatmul", *ROWWISE):
             return Form(name, True)
         if node.op in (*ELEMENTWISE, "qconcat", "qgather", "qpad"):
-            return Form(name, Form(x, True) in self.on_device or len(self.graph.shape(x)) != 4)
+            return Form(name, self._is_matrix(activations(self.graph, node)))
         return Form(name, False)
+
+    def _is_matrix(self, names: list[str]) -> bool:
+        """Whether tensors of which each may be an image or a matrix are matrices: as the first on the device is."""
+        for name in names:
+            for is_matrix in (True, False):
+                if Form(name, is_matrix) in self.on_device:
+                    return is_matrix
+        return len(self.graph.shape(names[0])) != 4
 
     def _stack_alias(self, node: Node) -> tuple[Form, Form] | None:
         """The form of a movement's result that has the bytes of a matrix, or stack of matrices, and that form."""
@@ -276,9 +302,12 @@ def alias_form(graph: Graph, node: Node, is_matrix: bool, config: Config) -> boo
         return None
     source = layout_of(shape, is_matrix, config)
     if node.op == "transpose":
-        return _transposed_form(shape, tuple(node["perm"]), is_matrix, config)
+        is_view = not is_matrix or len(shape) > 3 or wants_image(graph, node.output)
+        return _transposed_form(shape, tuple(node["perm"]), is_matrix, config) if is_view else None
     if is_matrix and shape[-1] == result[-1]:
         return True
+    if not is_matrix and min(len(shape), len(result)) > 2 and shape[:2] == result[:2]:
+        return False
     if not is_matrix and _is_vector(source, shape) and len(result) >= 2 and result[-1] == shape[1]:
         return True if result[-1] * shape[0] == _total(result) else None
     if is_matrix and len(result) == 4 and result[2:] == (1, 1) and result[1] == shape[-1] and source.width == 1:
@@ -299,8 +328,9 @@ def _is_vector(layout: TensorLayout, shape: tuple[int, ...]) -> bool:
 
 def _transposed_form(shape: tuple[int, ...], perm: tuple[int, ...], is_matrix: bool, config: Config) -> bool | None:
     """NCHW to NHWC and back are two views of the same bytes, for one image and one image at a time."""
-    if config.gemm.batch != 1 or len(shape) != 4 or shape[0] != 1:
+    rank = len(shape)
+    if config.gemm.batch != 1 or rank < 3 or shape[0] != 1:
         return None
-    if perm == (0, 2, 3, 1) and not is_matrix:
+    if perm == (0, *range(2, rank), 1) and not is_matrix:
         return True
-    return False if perm == (0, 3, 1, 2) and is_matrix else None
+    return False if perm == (0, rank - 1, *range(1, rank - 1)) and is_matrix else None

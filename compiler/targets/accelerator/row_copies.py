@@ -62,9 +62,11 @@ def axes(layout: TensorLayout, config: Config) -> list[Axis]:
     Where a row holds several images (or rows of a matrix), those count as one dimension, which cannot be cut.
     """
     if not layout.is_matrix:
+        pixels = layout.shape[2:]
+        strides = [prod(pixels[i + 1 :]) for i in range(len(pixels))]
         return [
             Axis(layout.groups, layout.blocks * layout.plane), Axis(layout.blocks, layout.plane),
-            Axis(layout.height, layout.width), Axis(layout.width, 1),
+            *(Axis(*pair) for pair in zip(pixels, strides, strict=True)),
         ]  # fmt: skip
     extents = layout.shape[:-1]
     if config.gemm.batch > 1:

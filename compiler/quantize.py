@@ -39,6 +39,7 @@ from tilewright.compiler.passes.quantizable import (
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
 from tilewright.compiler.passes.simplify_constants import SimplifyConstants
+from tilewright.compiler.passes.split_projections import SplitProjections
 from tilewright.compiler.row_ranges import row_ranges
 from tilewright.isa.errors import ModelError
 
@@ -114,6 +115,7 @@ def clean_up_passes() -> tuple[Pass, ...]:
         FuseGelu(),
         SimplifyConstants(),
         JoinBias(),
+        SplitProjections(),
         FoldProductScale(),
         FoldBatchNorm(),
         BatchNormToConv(),

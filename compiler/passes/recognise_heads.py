@@ -19,6 +19,7 @@ class RecogniseHeads:
 
     Before: `%a = reshape(%x [1,128,384]) {shape=[1,128,12,32]}`, `%b = transpose(%a) {perm=[0, 2, 1, 3]}`.
     After: `%b = split_heads(%x) {heads=12}`. A transpose that turns each head as well stays as one that does only that.
+    Pixels that become rows are moved as images `[N,H,W,C]`.
     Products over rows that were made a matrix before, and brought back after, take the rows as they are.
     """
 
@@ -26,9 +27,29 @@ class RecogniseHeads:
 
     def apply(self, graph: Graph) -> Graph:
         """Give the graph with heads as movement of its own."""
+        graph = UnifyMovement().apply(until_stable(graph, _tokens_once))
         graph = UnifyMovement().apply(until_stable(graph, _split_once))
         graph = UnifyMovement().apply(until_stable(graph, _merge_once))
         return UnifyMovement().apply(until_stable(graph, _without_flattening_once))
+
+
+def _tokens_once(graph: Graph) -> Graph:
+    """Make channels the last dimension of an image before its pixels are made rows, not after."""
+    for node in graph.nodes:
+        before = graph.producer(node.inputs[0]) if node.op == "transpose" else None
+        if before is None or before.op != "reshape" or tuple(node["perm"]) != (0, 2, 1):
+            continue
+        image, rows = graph.shape(before.inputs[0]), graph.shape(before.output)
+        if len(image) != 4 or image[:2] != rows[:2]:
+            continue
+        editor = GraphEditor(graph)
+        n, c, h, w = image
+        result = (f"{node.output}/pixels", graph.dtype(node.output), (n, h, w, c))
+        origin = (*before.origin, *node.origin)
+        pixels = editor.emit("transpose", [before.inputs[0]], result, {"perm": (0, 2, 3, 1)}, origin)
+        editor.replace(node, op="reshape", inputs=(pixels,), attributes={"shape": graph.shape(node.output)})
+        return editor.finish()
+    return graph
 
 
 def _split_once(graph: Graph) -> Graph:

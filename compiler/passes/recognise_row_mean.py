@@ -19,7 +19,7 @@ class RecogniseRowMean:
     """Replace DequantizeLinear, ReduceMean over the last dimension but one, QuantizeLinear.
 
     Before: `%f = onnx.ReduceMean(dequantized x [1,128,384]) {axes=[1]}`, `%y: int8 = onnx.QuantizeLinear(%f)`.
-    After: `%i [1,384,1,128] = transpose(reshape(%x))`, `%y: int8 = reshape(qglobalavgpool(%i))`: the rows are the pixels
+    After: `%i [1,384,1,128] = transpose(reshape(%x))`, `%y: int8 = reshape(qglobalavgpool(%i))`: the rows are pixels
     of an image.
     """
 

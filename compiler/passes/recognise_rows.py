@@ -12,13 +12,8 @@ from tilewright.compiler.graph.types import Array
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
 from tilewright.compiler.passes.quantization import Unsuitable, real_constant, required_source
 from tilewright.compiler.passes.scaling import scaling_constants
-from tilewright.compiler.row_functions import (
-    EXP_FRACTION,
-    NORMAL_FRACTION,
-    Normalization,
-    has_softmax,
-    softmax_scale,
-)
+from tilewright.compiler.row_functions import Normalization, has_softmax, softmax_scale
+from tilewright.isa.row_ops import EXP_FRACTION, NORMAL_FRACTION
 
 #: Normalized values of a row of n channels are at most the root of n.
 _MOST_CHANNELS = 1 << 14

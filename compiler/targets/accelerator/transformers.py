@@ -9,8 +9,9 @@ import numpy as np
 
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.qops import Epilogue
-from tilewright.compiler.row_functions import EXP_FRACTION, NORMAL_FRACTION, Normalization, softmax_scale
+from tilewright.compiler.row_functions import Normalization, softmax_scale
 from tilewright.compiler.targets.accelerator.networks import NetworkBuilder
+from tilewright.isa.row_ops import EXP_FRACTION, NORMAL_FRACTION
 
 
 @dataclass(frozen=True)

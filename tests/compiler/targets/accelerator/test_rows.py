@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.compiler.targets.accelerator.layer_driver import CONFIGS, GraphBuilder, check
-from tilewright.compiler.row_functions import EXP_FRACTION, Normalization, softmax_scale
+from tilewright.compiler.row_functions import Normalization, softmax_scale
 from tilewright.isa.config import Config
+from tilewright.isa.row_ops import EXP_FRACTION
 
 WITH_ROWS = {name: config.with_values(vector={"rows": True}) for name, config in CONFIGS.items()}
 

@@ -18,6 +18,9 @@ from tilewright.isa.instructions import InstructionSet
 #: first `opt_clean` lets `opt_dff` see them.
 _PASSES = ("proc", "opt_clean", "memory_collect", "opt_dff -simple-dffe", "opt_clean")
 
+#: Attributes other than what memories are to be made of, which vendors' tools look at.
+_OTHER_ATTRIBUTE = re.compile(r"^ *\(\* (?!ram_style\b).*\*\)\n", re.MULTILINE)
+
 _CLEARED_MEMORY = re.compile(
     r"^(?P<indent> *)initial begin\n *(?P<name>\S+) ?\[0\] = (?P<zero>\d+'[bdh]0+);\n"
     r"(?: *(?P=name) ?\[\d+\] = (?P=zero);\n)* *(?P=name) ?\[(?P<last>\d+)\] = (?P=zero);\n *end$",
@@ -50,9 +53,9 @@ def component_verilog(component: wiring.Component, name: str) -> str:
         source, target = Path(folder, "design.il"), Path(folder, "design.v")
         source.write_text(component_rtlil(component, name), encoding="utf-8")
         design = libyosys.Design()
-        for command in (f"read_rtlil {source}", *_PASSES, f"write_verilog -noattr {target}"):
+        for command in (f"read_rtlil {source}", *_PASSES, f"write_verilog {target}"):
             libyosys.Pass.call(design, f"tee -q {command}")  # run_pass prints every command on stdout
-        return with_short_clearing(target.read_text(encoding="utf-8"))
+        return with_short_clearing(_OTHER_ATTRIBUTE.sub("", target.read_text(encoding="utf-8")))
 
 
 def component_rtlil(component: wiring.Component, name: str) -> str:

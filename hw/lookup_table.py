@@ -17,7 +17,7 @@ WORD_BYTES = WORD_BITS // 8
 
 
 class TableLane(Repeated):
-    """One lane's copy of all tables: distributed RAM in words of eight bytes, as many side by side as the bus has.
+    """One lane's copy of all tables: RAM in words of eight bytes, as many side by side as the bus has.
 
     Members
     -------
@@ -48,14 +48,15 @@ class TableLane(Repeated):
                 "write_data": In(self._write.chunk_bits),
             }
         )
-        attributes = {"ram_style": "distributed"}
+        self._style = "block" if config.epilogue.block_tables else "distributed"
+        attributes = {"ram_style": self._style}
         self.memories = [
             Memory(shape=WORD_BITS, depth=self._rows, init=[], attrs=attributes) for _ in range(self._words)
         ]
 
     @property
     def kind(self):
-        return self._words, self._rows
+        return self._words, self._rows, self._style
 
     def elaborate_one(self, platform):
         m = Module()

@@ -107,6 +107,7 @@ class Epilogue:
     multiplier_bits: int = _parameter(16, 8, 24, "width of the fixed-point requantization multipliers")
     residual: bool = _switch(True, "whether a second operand with its own scale can be added")
     tables: int = _parameter(2, 0, 16, "resident 256-entry lookup tables, 0 leaves the lookup out", power_of_two=True)
+    block_tables: bool = _switch(False, "whether lookup tables are block RAM instead of distributed RAM on FPGAs")
 
 
 @dataclass(frozen=True)

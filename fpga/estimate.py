@@ -128,7 +128,14 @@ def _rams(config: Config, family: Family) -> float:
     acc = 2 * config.acc_lanes * _memory(family, config.acc_depth, config.gemm.acc_bits)
     scale_bits = config.epilogue.multiplier_bits + 6
     prm = config.gemm.block_out * sum(_memory(family, config.prm_depth, w) for w in (config.gemm.acc_bits, scale_bits))
-    return act + wgt + acc + prm
+    return act + wgt + acc + prm + _table_rams(config, family)
+
+
+def _table_rams(config: Config, family: Family) -> float:
+    if not config.epilogue.block_tables:
+        return 0
+    words = min(config.bus_bytes, 256) // 8
+    return config.acc_lanes * words * _memory(family, config.epilogue.tables * 32 // words, 64)
 
 
 #: Lookup tables of six inputs, fitted to synthesis for xc7: of the whole, a bit of the bus, a lane, a multiplication in

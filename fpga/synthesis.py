@@ -42,7 +42,7 @@ for line in open(sys.argv[1]).read().splitlines():
     libyosys.Pass.call(design, f"tee -q -a {sys.argv[2]} {line}")
 """
 
-_TIMEOUT_SECONDS = 3600
+_TIMEOUT_SECONDS = 4 * 3600
 _DESIGN, _STATISTICS, _NETLIST = "design.il", "stat.json", "netlist.v"
 
 

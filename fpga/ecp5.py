@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amaranth.lib import wiring
+
 from tilewright.fpga.devices import Device
 from tilewright.fpga.store import Store, content_key
 from tilewright.fpga.synthesis import run_yosys, synthesis_script, tool_version
@@ -107,9 +109,16 @@ def place_and_route(
     ToolchainError
         If a tool is missing or fails: a design that does not fit, too.
     """
+    return route_component(Accelerator(isa), device, store, seed=seed, speed=speed, target_mhz=target_mhz)
+
+
+def route_component(
+    design: wiring.Component, device: Device, store: Store, *, seed: int = 1, speed: int = 6, target_mhz: float = 100
+) -> Routed:
+    """Place and route any component in a scan harness; see `place_and_route`."""
     if device.name not in _SIZES:
         raise ConfigError(f"place and route is for {', '.join(_SIZES)}, not `{device.name}`")
-    rtlil = component_rtlil(ScanHarness(Accelerator(isa)), _TOP)
+    rtlil = component_rtlil(ScanHarness(design), _TOP)
     arguments = (
         _SIZES[device.name], "--package", PINS_PACKAGE, "--speed", str(speed), "--seed", str(seed),
         "--freq", f"{target_mhz:g}", "--lpf-allow-unconstrained", "--timing-allow-fail",

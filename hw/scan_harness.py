@@ -11,7 +11,7 @@ class ScanHarness(wiring.Component):
     """A design whose inputs come from a shift register, and whose outputs leave by another.
 
     All paths of the design stand between registers, so that timing is about the design and not about pins. A
-    transfer takes as many cycles as there are bits; `load` takes the inputs over and the outputs in.
+    transfer takes as many cycles as there are bits; `load` hands the inputs over and takes the outputs.
 
     Parameters
     ----------
@@ -20,10 +20,11 @@ class ScanHarness(wiring.Component):
     Members
     -------
     load : In(1)
+        In the cycle after the last bit.
     scan_in : In(1)
         Bits of the inputs, the last input's highest bit first.
     scan_out : Out(1)
-        Bits of the outputs, the first output's lowest bit first.
+        Bits of the outputs, the first output's lowest bit first, from three cycles after `load` on.
     """
 
     def __init__(self, design: wiring.Component):

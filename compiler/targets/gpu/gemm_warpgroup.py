@@ -89,6 +89,50 @@ def warpgroup_gemm(name: str, gemm: Gemm, grouping: Grouping, min_blocks: int = 
     return Kernel(builder.function(), _CONSTANTS, builder.tensor_maps(), min_blocks)
 
 
+def tile_of_block(block: Var, row_tiles: int, tiles: int) -> tuple[Expr, Expr]:
+    """Build which tile a block has: neighbours share rows and columns, so that the cache serves both."""
+    if tiles == 1:
+        return block, Const(0)
+    side = next(n for n in (16, 8, 4, 2, 1) if row_tiles % n == 0)
+    if side == 1:
+        return block // tiles, block % tiles
+    inside_group = block % (side * tiles)
+    return block // (side * tiles) * side + inside_group % side, inside_group // side
+
+
+def fetch(
+    tensor_map: TensorMap, tile: str, place: Expr, stage: Expr, column: Expr, row: Expr, rows: int, size: int = 1
+) -> list[Stmt]:
+    """Build the fetches of `rows` rows of 128 bytes to a tile, whose stage is signalled.
+
+    Parameters
+    ----------
+    tensor_map : TensorMap
+    tile : str
+        Buffer fetched to, at `place`.
+    place, stage, column, row : Expr
+    rows : int
+    size : int
+        Bytes of an element; places and columns count elements.
+    """
+    box = tensor_map.box[1]
+    shape = {
+        "rows": box, "pitch": tensor_map.pitch // size, "width": tensor_map.extents[0] // size,
+        "extent": tensor_map.extents[1], "size": size,
+    }  # fmt: skip
+    constants = tuple((key, Const(value)) for key, value in shape.items())
+    return [
+        Call(
+            TENSOR_LOAD,
+            (
+                (f"to@{tile}", place + n * (tensor_map.box[0] // size)), (f"source@{tensor_map.buffer}", Const(0)),
+                ("signal@signals", stage), ("column", column), ("row", row + n if n else row), *constants,
+            ),
+        )
+        for n in range(0, rows, box)
+    ]  # fmt: skip
+
+
 class _Builder:
     """What both ways of filling share."""
 
@@ -105,17 +149,7 @@ class _Builder:
         self.tiles = self.channels // grouping.columns
         self.row_tiles = -(-gemm.rows // grouping.rows)
         self.block = Var("block")
-        self.row_tile, self.tile = self._tile()
-
-    def _tile(self) -> tuple[Expr, Expr]:
-        """Build which tile a block has: neighbours share rows and columns, so that the cache serves both."""
-        if self.tiles == 1:
-            return self.block, Const(0)
-        side = next(n for n in (16, 8, 4, 2, 1) if self.row_tiles % n == 0)
-        if side == 1:
-            return self.block // self.tiles, self.block % self.tiles
-        inside_group = self.block % (side * self.tiles)
-        return self.block // (side * self.tiles) * side + inside_group % side, inside_group // side
+        self.row_tile, self.tile = tile_of_block(self.block, self.row_tiles, self.tiles)
 
     def tensor_maps(self) -> tuple[TensorMap, ...]:
         return ()
@@ -259,32 +293,9 @@ class _ByEngine(_Builder):
 
     def _fetch(self, step: Expr, stage: Expr) -> Stmt:
         grouping, (x_map, w_map) = self.grouping, self.tensor_maps()
-        signal = ("signal@signals", stage)
+        first = linear((self.row_tile, grouping.rows))
+        x = fetch(x_map, "x_tile", stage * self.x_size, stage, step * STEP, first, grouping.rows)
+        row = (self.tile * self.steps + step) * grouping.columns
+        w = fetch(w_map, "w_tile", stage * self.w_size, stage, Const(0), row, grouping.columns)
         size = self.x_size + self.w_size
-        rows = grouping.rows // x_map.box[1]
-        loads = [
-            self._load("x", x_map, ("to@x_tile", stage * self.x_size + n * x_map.box[1] * STEP), signal,
-                       step * STEP, linear((self.row_tile, grouping.rows)) + n * x_map.box[1])
-            for n in range(rows)
-        ]  # fmt: skip
-        weights = self._load(
-            "w", w_map, ("to@w_tile", stage * self.w_size), signal, Const(0),
-            (self.tile * self.steps + step) * grouping.columns,
-        )  # fmt: skip
-        return sequence(Call("signal_expect", (signal, ("count", Const(size)))), *loads, weights)
-
-    def _load(
-        self,
-        source: str,
-        tensor_map: TensorMap,
-        target: tuple[str, Expr],
-        signal: tuple[str, Expr],
-        column: Expr,
-        row: Expr,
-    ) -> Stmt:
-        shape = (
-            ("rows", Const(tensor_map.box[1])), ("pitch", Const(tensor_map.pitch)),
-            ("width", Const(tensor_map.extents[0])), ("extent", Const(tensor_map.extents[1])),
-        )  # fmt: skip
-        place = (("column", column), ("row", row))
-        return Call(TENSOR_LOAD, (target, (f"source@{source}", Const(0)), signal, *place, *shape))
+        return sequence(Call("signal_expect", (("signal@signals", stage), ("count", Const(size)))), *x, *w)

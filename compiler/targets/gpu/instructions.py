@@ -14,6 +14,7 @@ from llvmlite import ir as ll
 from numpy.typing import NDArray
 
 from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
+from tilewright.isa.ir import DType
 
 Array = NDArray[Any]
 
@@ -165,9 +166,13 @@ _K_STEPS = 4
 _DESCRIPTOR = 1 << 62 | (8 * _ROW_BYTES >> 4) << 32 | 1 << 16  # swizzled by 128 bytes; 8 rows are 1024 bytes
 
 
-def wgmma_name(columns: int) -> str:
+#: Types that are multiplied, with those that their sums have.
+WGMMA_SUMS: Mapping[DType, DType] = {DType.I8: DType.I32, DType.F16: DType.F32}
+
+
+def wgmma_name(columns: int, kind: DType = DType.I8) -> str:
     """Name the product of 64 rows and some columns, 128 bytes deep."""
-    return f"wgmma_m64n{columns}k128_s8"
+    return f"wgmma_m64n{columns}k{8 * _ROW_BYTES // kind.bits}_{kind}"
 
 
 def _descriptor(builder: ll.IRBuilder, pointer: Value) -> Value:
@@ -175,12 +180,15 @@ def _descriptor(builder: ll.IRBuilder, pointer: Value) -> Value:
     return builder.or_(builder.zext(builder.lshr(address, I32(4)), I64), I64(_DESCRIPTOR))
 
 
-def _emit_wgmma(columns: int) -> Callable[[ll.IRBuilder, Operands], None]:
+def _emit_wgmma(columns: int, dtype: DType) -> Callable[[ll.IRBuilder, Operands], None]:
     count = columns // 2
-    shape = f"wgmma.mma_async.sync.aligned.m64n{columns}k32.s32.s8.s8"
+    shape, tail = {
+        DType.I8: (f"wgmma.mma_async.sync.aligned.m64n{columns}k32.s32.s8.s8", "on"),
+        DType.F16: (f"wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.f16.f16", "on, 1, 1, 0, 0"),
+    }[dtype]
     registers = "{" + ",".join(f"${n}" for n in range(count)) + "}"
-    first = f"{shape} {registers}, ${count}, ${count + 1}, on;"
-    again = f"add.s64 da, da, 2; add.s64 db, db, 2; {shape} {registers}, da, db, on;"
+    first = f"{shape} {registers}, ${count}, ${count + 1}, {tail};"
+    again = f"add.s64 da, da, 2; add.s64 db, db, 2; {shape} {registers}, da, db, {tail};"
     text = (
         f"{{ .reg .b64 da, db; .reg .pred on; setp.eq.b32 on, 0, 0; mov.b64 da, ${count}; mov.b64 db, ${count + 1}; "
         f"wgmma.fence.sync.aligned; {first} {again * (_K_STEPS - 1)} wgmma.commit_group.sync.aligned; }}"
@@ -204,11 +212,14 @@ def _on_registers(builder: ll.IRBuilder, text: str, place: Value, count: int, in
         builder.store(builder.extract_value(new, n), _word_pointer(builder, place, n))
 
 
-def _execute_wgmma(columns: int) -> Callable[[Meaning], None]:
+def _execute_wgmma(columns: int, dtype: DType) -> Callable[[Meaning], None]:
+    kind = np.int32 if dtype == DType.I8 else np.float32
+    width = 8 * _ROW_BYTES // dtype.bits
+
     def execute(meaning: Meaning) -> None:
-        depth = np.arange(_ROW_BYTES)
-        a = meaning.arrays["a"][meaning.starts["a"] + np.arange(64)[:, None] * _ROW_BYTES + depth].astype(np.int32)
-        b = meaning.arrays["b"][meaning.starts["b"] + np.arange(columns)[:, None] * _ROW_BYTES + depth].astype(np.int32)
+        depth = np.arange(width)
+        a = meaning.arrays["a"][meaning.starts["a"] + np.arange(64)[:, None] * width + depth].astype(kind)
+        b = meaning.arrays["b"][meaning.starts["b"] + np.arange(columns)[:, None] * width + depth].astype(kind)
         # rows are warp, half, group; columns are block, pair, low
         sums = (a @ b.T).reshape(4, 2, 8, columns // 8, 4, 2).transpose(0, 2, 4, 3, 1, 5).reshape(128, -1)
         place = np.arange(128)[:, None] * meaning.values["d_lane"] + np.arange(columns // 2)
@@ -248,13 +259,15 @@ def _address(builder: ll.IRBuilder, pointer: Value) -> Value:
 def _emit_tensor_load(builder: ll.IRBuilder, operands: Operands) -> None:
     text = "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [$0], [$1, {$2, $3}], [$4];"
     target, signal = (_address(builder, operands.pointers[role]) for role in ("to", "signal"))
-    place = [operands.index("column"), operands.index("row")]
+    size = operands.number("size")
+    column = operands.index("column")
+    place = [builder.mul(column, I32(size)) if size > 1 else column, operands.index("row")]
     _volatile(builder, text, "r,l,r,r,r", [target, operands.pointers["source.map"], *place, signal])
 
 
 def _execute_tensor_load(meaning: Meaning) -> None:
     values = meaning.values
-    columns = values.get("column", 0) + np.arange(_ROW_BYTES)
+    columns = values.get("column", 0) + np.arange(_ROW_BYTES // values["size"])
     rows = values.get("row", 0) + np.arange(values["rows"])
     holds = (rows < values["extent"])[:, None] & (columns < values["width"])
     place = np.where(holds, rows[:, None] * values["pitch"] + columns, 0)
@@ -284,7 +297,11 @@ _ASYNC = (
     Instruction("signal_expect", _emit_signal("mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], #;")),
     Instruction("signal_wait", _emit_signal_wait),
     Instruction(TENSOR_LOAD, _emit_tensor_load, _execute_tensor_load),
-    *(Instruction(wgmma_name(n), _emit_wgmma(n), _execute_wgmma(n)) for n in WGMMA_COLUMNS),
+    *(
+        Instruction(wgmma_name(columns, kind), _emit_wgmma(columns, kind), _execute_wgmma(columns, kind))
+        for columns in WGMMA_COLUMNS
+        for kind in WGMMA_SUMS
+    ),
 )
 
 INSTRUCTIONS: Mapping[str, Instruction] = {

@@ -7,10 +7,10 @@ factor, of each the bytes of member `m`, and of the sums rows `g` and `g + 8` at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
-from tilewright.compiler.targets.gpu.instructions import MMA_S8, WGMMA_COLUMNS, wgmma_name
+from tilewright.compiler.targets.gpu.instructions import MMA_S8, WGMMA_COLUMNS, WGMMA_SUMS, wgmma_name
 from tilewright.compiler.targets.gpu.kernel import linear, loop
 from tilewright.compiler.tir.tensorize import Intrinsic, Tensorizer
 from tilewright.compiler.tir.visit import walk_expressions, walk_statements
@@ -67,7 +67,9 @@ def _mma_intrinsic() -> Intrinsic:
     return Intrinsic(MMA_S8, {}, body, dict.fromkeys(names, _ANY), {"register": 1}, {})
 
 
-def wgmma_nest(acc: Buffer, a: Buffer, b: Buffer, group: Expr, place: tuple[Expr, Expr, Expr], columns: int) -> Stmt:
+def wgmma_nest(
+    acc: Buffer, a: Buffer, b: Buffer, group: Expr, place: tuple[Expr, Expr, Expr], columns: int, depth: int = 128
+) -> Stmt:
     """Build the product of 64 rows of `a` and `columns` rows of `b`, 128 bytes deep, in plain loops.
 
     Parameters
@@ -81,50 +83,60 @@ def wgmma_nest(acc: Buffer, a: Buffer, b: Buffer, group: Expr, place: tuple[Expr
     place : tuple of Expr
         Where in a thread's row of `acc`, and in `a` and `b`, its part begins.
     columns : int
+    depth : int
+        Elements of 128 bytes.
     """
-    variables = _wgmma_variables()
-    warp, eight, half, pair, block, low, byte = variables
+    warp, eight, _, pair, *_ = _wgmma_variables()
     thread = group * 128 + linear((warp, 32), (eight, 4), (pair, 1))
-    d = (thread, linear((place[0], 1), (block, 4), (half, 2), (low, 1)))
-    left = Load(a, (linear((place[1], 1), (warp, 16 * 128), (half, 8 * 128), (eight, 128), (byte, 1)),))
-    right = Load(b, (linear((place[2], 1), (block, 8 * 128), (pair, 2 * 128), (low, 128), (byte, 1)),))
-    total = Load(acc, d) + left.cast(DType.I32) * right.cast(DType.I32)
-    return _wgmma_loops(variables, columns, Store(acc, d, total))
+
+    def target(rest: Expr) -> tuple[Expr, ...]:
+        return thread, linear((place[0], 1), (rest, 1))
+
+    return _wgmma_body((acc, a, b), target, place[1], place[2], columns, depth)
 
 
 def _wgmma_variables() -> tuple[Var, ...]:
-    return tuple(Var(f"wgmma_{name}") for name in ("warp", "group", "half", "pair", "block", "low", "byte"))
+    return tuple(Var(f"wgmma_{name}") for name in ("warp", "group", "half", "pair", "block", "low", "element"))
 
 
-def _wgmma_loops(variables: tuple[Var, ...], columns: int, body: Stmt) -> Stmt:
-    extents = (4, 8, 2, 4, columns // 8, 2, 128)
+def _wgmma_body(
+    buffers: tuple[Buffer, Buffer, Buffer], target: Callable[[Expr], tuple[Expr, ...]], a: Expr, b: Expr, columns: int,
+    depth: int,
+) -> Stmt:  # fmt: skip
+    variables = _wgmma_variables()
+    warp, eight, half, pair, block, low, element = variables
+    acc, left, right = buffers
+    d = target(linear((block, 4), (half, 2), (low, 1)))
+    x = Load(left, (linear((a, 1), (warp, 16 * depth), (half, 8 * depth), (eight, depth), (element, 1)),))
+    y = Load(right, (linear((b, 1), (block, 8 * depth), (pair, 2 * depth), (low, depth), (element, 1)),))
+    body: Stmt = Store(acc, d, Load(acc, d) + x.cast(acc.dtype) * y.cast(acc.dtype))
+    extents = (4, 8, 2, 4, columns // 8, 2, depth)
     for var, extent in zip(reversed(variables), reversed(extents), strict=True):
         body = loop(var, extent, body)
     return body
 
 
-def _wgmma_intrinsic(columns: int) -> Intrinsic:
-    variables = _wgmma_variables()
-    warp, eight, half, pair, block, low, byte = variables
+def _wgmma_intrinsic(columns: int, kind: DType) -> Intrinsic:
+    warp, eight, _, pair, *_ = _wgmma_variables()
     names = ("d", "d_lane", "a", "b")
     d, d_lane, a, b = (Var(name) for name in names)
-    sums = Buffer("sums", DType.I32, (1 << 31,), "register")
-    left = Buffer("left", DType.I8, (1 << 31,), "swizzled")
-    right = Buffer("right", DType.I8, (1 << 31,), "swizzled")
-    place = (d + linear((warp, 32), (eight, 4), (pair, 1)) * d_lane + linear((block, 4), (half, 2), (low, 1)),)
-    x = Load(left, (a + linear((warp, 16 * 128), (half, 8 * 128), (eight, 128), (byte, 1)),))
-    y = Load(right, (b + linear((block, 8 * 128), (pair, 2 * 128), (low, 128), (byte, 1)),))
-    store = Store(sums, place, Load(sums, place) + x.cast(DType.I32) * y.cast(DType.I32))
-    units = {"register": 1, "swizzled": 1}
-    alignment = {"a": 1024, "b": 1024}
-    body = _wgmma_loops(variables, columns, store)
-    return Intrinsic(wgmma_name(columns), {}, body, dict.fromkeys(names, _ANY), units, alignment)
+    sums = Buffer("sums", WGMMA_SUMS[kind], (1 << 31,), "register")
+    left, right = (Buffer(name, kind, (1 << 31,), "swizzled") for name in ("left", "right"))
+    depth = 1024 // kind.bits
+
+    def target(rest: Expr) -> tuple[Expr, ...]:
+        return (d + linear((warp, 32), (eight, 4), (pair, 1)) * d_lane + rest,)
+
+    body = _wgmma_body((sums, left, right), target, a, b, columns, depth)
+    units, alignment = {"register": 1, "swizzled": 1}, {"a": 8 * depth, "b": 8 * depth}
+    return Intrinsic(wgmma_name(columns, kind), {}, body, dict.fromkeys(names, _ANY), units, alignment)
 
 
 @cache
 def tensorizer() -> Tensorizer:
     """Return the tensorizer for the instructions of tensor cores."""
-    return Tensorizer((_mma_intrinsic(), *map(_wgmma_intrinsic, WGMMA_COLUMNS)))
+    wgmma = (_wgmma_intrinsic(columns, kind) for kind in WGMMA_SUMS for columns in WGMMA_COLUMNS)
+    return Tensorizer((_mma_intrinsic(), *wgmma))
 
 
 def tensorized(nest: Stmt, around: tuple[str, ...], roles: Mapping[str, str]) -> Call:

@@ -22,9 +22,11 @@ SUITE = "gpu"
 _GEMMS = {"gemm4096": 4096, "gemm8192": 8192}
 _NETWORKS = {f"{name}_b{batch}": (name, batch) for name in ("resnet18", "mobilenet_v2") for batch in (1, 64)}
 
-CASES = (*_GEMMS, *_NETWORKS)
+_HALF_GEMMS = {"gemm4096_f16": 4096, "gemm8192_f16": 8192}
 
-#: What a multiprocessor does in a cycle of Hopper's rated clock: operations on int8 in its tensor cores.
+CASES = (*_GEMMS, *_HALF_GEMMS, *_NETWORKS)
+
+#: What a multiprocessor does in a cycle of Hopper's rated clock: operations on int8 in its tensor cores; half on fp16.
 _OPERATIONS_PER_CYCLE = 8192
 _CLOCK_HZ = 1.83e9
 
@@ -65,7 +67,12 @@ def measure(case: str, context: Context) -> Iterator[Record]:
     machine = context.results.get("gpu")
     if not isinstance(machine, _Machine):
         machine = context.results["gpu"] = _machine()
-    yield from _gemm(case, machine) if case in _GEMMS else _network(case, machine)
+    if case in _GEMMS:
+        yield from _gemm(case, machine)
+    elif case in _HALF_GEMMS:
+        yield from _half_gemm(case, machine)
+    else:
+        yield from _network(case, machine)
 
 
 def _machine() -> _Machine:
@@ -110,15 +117,23 @@ def _gemm(case: str, machine: _Machine) -> Iterator[Record]:
     milliseconds = _product_time(model.program.segments[0], machine)
     operations, least = 2 * size**3, 3 * size**2
     ideal = max(operations / machine.operations, least / machine.bytes) * 1e3
-    peer, version = _cublas_time(size)
+    peer, version = _cublas_time(size, "int8")
     record = Record(
         SUITE, case, "-", "milliseconds", milliseconds, "ms", "lower", ideal, version, peer, "tensor cores",
         on=machine.title, wrong=wrong, operations=operations, least_bytes=least, checked=rows.size * size,
     )  # fmt: skip
-    yield record
-    rate = replace(record, metric="speed", value=operations / milliseconds / 1e9, unit="TOPS", better="higher")
-    yield replace(rate, ideal=machine.operations / 1e12, peer_value=peer and operations / peer / 1e9)
+    yield from _with_speed(record, machine.operations)
     machine.device.unload(model.program.segments[0])
+
+
+def _with_speed(record: Record, peak: float) -> Iterator[Record]:
+    """Yield a time and what it is in operations a second."""
+    assert record.value is not None and record.operations is not None
+    yield record
+    unit = "TOPS" if record.case in _GEMMS else "TFLOP/s"
+    speed = replace(record, metric="speed", value=record.operations / record.value / 1e9, unit=unit, better="higher")
+    peer = record.peer_value and record.operations / record.peer_value / 1e9
+    yield replace(speed, ideal=peak / 1e12, peer_value=peer)
 
 
 def _rows(graph: Graph, x: NDArray[np.int8]) -> NDArray[Any]:
@@ -157,26 +172,84 @@ def _median(device: GpuDevice, loaded: Any, launches: list[int], repeats: int) -
     return sorted(gpu.milliseconds(loaded.stream, replay, 1) for _ in range(_SAMPLES))[_SAMPLES // 2] / repeats
 
 
-def _cublas_time(size: int) -> tuple[float | None, str | None]:
+def _cublas_time(size: int, dtype: str) -> tuple[float | None, str | None]:
     """Time cuBLAS through PyTorch, where that is installed."""
     try:
         torch: Any = importlib.import_module("torch")
     except ImportError:
         return None, None
-    a, b = (torch.randint(-128, 128, (size, size), dtype=torch.int8, device="cuda") for _ in range(2))
+    if dtype == "int8":
+        a, b = (torch.randint(-128, 128, (size, size), dtype=torch.int8, device="cuda") for _ in range(2))
+        multiply, name = torch._int_mm, "_int_mm"
+    else:
+        a, b = (torch.randn((size, size), dtype=torch.float16, device="cuda") for _ in range(2))
+        multiply, name = torch.matmul, "matmul"
     transposed = b.t()  # columns innermost is what cuBLAS is fastest with
     for _ in range(5):
-        torch._int_mm(a, transposed)
+        multiply(a, transposed)
     times = []
     for _ in range(_SAMPLES):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         for _ in range(20):
-            torch._int_mm(a, transposed)
+            multiply(a, transposed)
         end.record()
         end.synchronize()
         times.append(start.elapsed_time(end) / 20)
-    return float(sorted(times)[_SAMPLES // 2]), f"cuBLAS, torch {torch.__version__} _int_mm"
+    return float(sorted(times)[_SAMPLES // 2]), f"cuBLAS, torch {torch.__version__} {name}"
+
+
+def _half_gemm(case: str, machine: _Machine) -> Iterator[Record]:
+    """Record a product of square fp16 matrices, summed in fp32, beside cuBLAS's."""
+    from tilewright.compiler.targets.gpu.gemm_half import HalfGemm, half_gemm
+    from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping
+
+    size, device, gpu = _HALF_GEMMS[case], machine.device, machine.device.gpu
+    if gpu.capability[0] != 9:
+        yield Record(
+            SUITE, case, "-", "milliseconds", None, "ms", "lower", reason=f"{gpu.name} has no wgmma", on=machine.title
+        )
+        return
+    rng = np.random.default_rng(time.time_ns())
+    problem, grouping = HalfGemm(size, size, size), Grouping(2, 2, 128, 4)
+    kernel = half_gemm("kernel", problem, grouping)
+    x, weight = (rng.standard_normal((size, size), np.float32).astype(np.float16) for _ in range(2))
+    memory = {name: gpu.allocate(2 * size * size) for name in ("x", "w", "y")}
+    gpu.upload(memory["x"], x)
+    gpu.upload(memory["w"], problem.pack(weight, grouping))
+    gpu.fill(memory["y"], 2 * size * size, 0xFF)  # not a number: what is not written shows
+    (function,) = device.functions([kernel])
+    arguments = [*memory.values(), *device.tensor_maps(kernel, memory)]
+    stream = gpu.stream()
+
+    def start() -> None:
+        for _ in range(20):
+            gpu.launch(function, kernel, arguments, stream)
+
+    graph = gpu.capture(stream, start)
+
+    def replay() -> None:
+        gpu.check(gpu.api.cuGraphLaunch(graph, stream))
+
+    replay()
+    milliseconds = sorted(gpu.milliseconds(stream, replay, 1) for _ in range(_SAMPLES))[_SAMPLES // 2] / 20
+    result = np.empty((size, size), np.float16)
+    gpu.download(memory["y"], result)
+    for address in memory.values():
+        gpu.free(address)
+    rows = rng.choice(size, _CHECKED_ROWS, replace=False)
+    expected = x[rows].astype(np.float64) @ weight.astype(np.float64)
+    allowed = 2.0**-9 * np.maximum(np.abs(expected), size**0.5)
+    wrong = int(np.count_nonzero(~(np.abs(result[rows] - expected) <= allowed))) + int(np.isnan(result).sum())
+    operations, least = 2 * size**3, 6 * size**2
+    peak = machine.operations / 2
+    ideal = max(operations / peak, least / machine.bytes) * 1e3
+    peer, version = _cublas_time(size, "float16")
+    record = Record(
+        SUITE, case, "-", "milliseconds", milliseconds, "ms", "lower", ideal, version, peer, "tensor cores",
+        on=machine.title, wrong=wrong, operations=operations, least_bytes=least, checked=rows.size * size,
+    )  # fmt: skip
+    yield from _with_speed(record, peak)
 
 
 # ---- networks ------------------------------------------------------------------------------------------------

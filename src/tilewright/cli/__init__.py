@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tilewright.cli.group import TilewrightGroup
 
-_COMMANDS = ("demo", "run", "compile", "quantize", "isa", "config", "sweep", "synth", "bench", "debug", "diff", "doctor")
+_COMMANDS = (
+    "demo", "run", "compile", "quantize", "isa", "config", "sweep",
+    "synth", "bench", "debug", "diff", "doctor",
+)  # fmt: skip
 
 _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 

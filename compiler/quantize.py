@@ -24,6 +24,7 @@ from tilewright.compiler.graph.onnx_model import to_model
 from tilewright.compiler.graph.types import Array, Shape
 from tilewright.compiler.passes.base import Pass, run_passes
 from tilewright.compiler.passes.batchnorm_to_conv import BatchNormToConv
+from tilewright.compiler.passes.bound_masks import BoundMasks
 from tilewright.compiler.passes.fold_batchnorm import FoldBatchNorm
 from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.compiler.passes.fold_product_scale import FoldProductScale
@@ -114,6 +115,7 @@ def clean_up_passes() -> tuple[Pass, ...]:
         FuseLayerNorm(),
         FuseGelu(),
         SimplifyConstants(),
+        BoundMasks(),
         JoinBias(),
         SplitProjections(),
         FoldProductScale(),

@@ -15,6 +15,7 @@ from tilewright.compiler.passes.flatten_into_conv import FlattenIntoConv
 from tilewright.compiler.passes.fold_batchnorm import FoldBatchNorm
 from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.compiler.passes.fuse_clamp import FuseClamp
+from tilewright.compiler.passes.fuse_mask import FuseMask
 from tilewright.compiler.passes.fuse_pad import FusePad
 from tilewright.compiler.passes.fuse_residual import FuseResidual
 from tilewright.compiler.passes.fuse_table import FuseTable
@@ -96,6 +97,7 @@ def fusing_passes() -> tuple[Pass, ...]:
         UnifyMovement(),
         FusePad(),
         FuseClamp(),
+        FuseMask(),
         FuseResidual(),
         FuseClamp(),
         FuseTable(),

@@ -6,7 +6,7 @@ from onnx import ModelProto, TensorProto
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 _MOVES = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
-_MORE = ("Gelu", "ReduceMean")
+_MORE = ("Gelu", "ReduceMean", "ReduceSum")
 
 
 def quantized_types() -> list[str]:

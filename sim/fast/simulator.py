@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tilewright.isa.errors import DeviceError
+from tilewright.isa.errors import DeviceError, ProgramError
 from tilewright.isa.instructions import Engine, InstructionSet
 from tilewright.sim.api import DramTiming, InstructionTrace, LaunchResult
 from tilewright.sim.decoded_program import DecodedProgram, Integers
@@ -83,9 +83,11 @@ class FastSimulator:
             If the program comes to a standstill or takes more than `max_cycles`.
         """
         program, table = self._prepare(dram, offset, count)
+        if self._functional and not dram.flags.writeable:
+            raise ProgramError("the memory must be writeable")
         times = self._time(program, table, offset)
         if self._functional:
-            self._functional.launch(dram, offset, count)
+            self._functional.execute(program, dram, 0, count)
         return LaunchResult(times.counters["cycles"], times.counters, InstructionTrace(times.start, times.end))
 
     def _prepare(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> tuple[DecodedProgram, Integers]:

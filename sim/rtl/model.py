@@ -22,7 +22,7 @@ from tilewright.sim.rtl.cache import Cache, user_cache
 from tilewright.sim.rtl.design_text import design_text
 from tilewright.sim.rtl.library import MemorySettings, Model, Violation
 from tilewright.sim.rtl.program_view import ProgramView
-from tilewright.sim.rtl.state import read_state
+from tilewright.sim.rtl.state import read_queues, read_state, read_tokens
 
 #: Cycles between looks at Python's signals, so that Ctrl-C works.
 SLICE_CYCLES = 100_000
@@ -53,7 +53,8 @@ class Stalls:
 class RtlSimulator:
     """Runs programs on the Verilated accelerator; compiled once per design and toolchain, then cached.
 
-    The scratchpads keep their contents between launches; everything else is reset at each.
+    The scratchpads keep their contents between launches; everything else is reset at each. After `max_cycles` all is
+    as it stands then: scratchpads, queues and tokens can be looked at.
 
     Parameters
     ----------
@@ -157,7 +158,20 @@ class RtlSimulator:
 
         Bits of `prm` that no instruction looks at are not kept: compare with `state.kept_parameters`.
         """
-        return read_state(self.isa.config, lambda path: self._model.memory(f"{self._top}.{path}"))
+        return read_state(self.isa.config, self._read)
+
+    @property
+    def queues(self) -> Mapping[Engine, int]:
+        """How many instructions stand in each engine's queue; the device clears them when it ends, or stops."""
+        return read_queues(self._read)
+
+    @property
+    def tokens(self) -> Mapping[tuple[Engine, Engine], int]:
+        """The tokens given and not taken, by giver and taker."""
+        return read_tokens(self._read)
+
+    def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
+        return self._model.memory(f"{self._top}.{path}")
 
     def close(self) -> None:
         """Free the model; the simulator cannot be used afterwards."""

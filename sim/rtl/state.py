@@ -1,4 +1,4 @@
-"""The scratchpads of the RTL, put together from its memory banks in the architecture's form."""
+"""The state of the RTL in the architecture's form: scratchpads from its memory banks, queues, tokens."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import numpy.typing as npt
 
 from tilewright.isa.config import Config
 from tilewright.isa.errors import DeviceError
+from tilewright.isa.instructions import Engine
 
 Bytes = npt.NDArray[np.uint8]
 
 #: Gives a memory of the design by its path, as `[words, bytes]`, little-endian; None where there is none.
 ReadMemory = Callable[[str], Bytes | None]
 
-#: For Verilator: keep the memories' names and make them readable.
+#: For Verilator: keep the names of memories, of the queues' levels and of token counters, and make them readable.
 CONFIGURATION = """`verilator_config
 public_flat_rd -module "*.MemoryBank*" -var "memory"
 public_flat_rd -module "*.InterleavedBank*" -var "half*"
 public_flat_rd -module "*.TableLane*" -var "memory*"
+public_flat_rd -module "*.dispatch.*_queue" -var "level"
+public_flat_rd -module "*.tokens" -var "*_to_*"
 """
 
 _SHIFT_MASK = 63
@@ -45,6 +48,16 @@ def read_state(config: Config, read: ReadMemory) -> Mapping[str, npt.NDArray[Any
         "prm": _read_parameters(config, read),
         "tbl": _read_tables(config, read).view(np.int8),
     }
+
+
+def read_queues(read: ReadMemory) -> dict[Engine, int]:
+    """Return how many instructions stand in each engine's queue."""
+    return {engine: _number(read, f"dispatch.{engine}_queue.level") for engine in Engine}
+
+
+def read_tokens(read: ReadMemory) -> dict[tuple[Engine, Engine], int]:
+    """Return the tokens given and not taken, by giver and taker."""
+    return {(giver, taker): _number(read, f"tokens.{giver}_to_{taker}") for giver in Engine for taker in giver.others}
 
 
 def kept_parameters(config: Config, prm: Bytes) -> Bytes:
@@ -75,6 +88,13 @@ def _banks(read: ReadMemory, path: str) -> list[Bytes]:
     if not banks:
         raise DeviceError(f"this design has no memory `{path.format(0)}`, so its state cannot be read")
     return banks
+
+
+def _number(read: ReadMemory, path: str) -> int:
+    value = read(path)
+    if value is None:
+        raise DeviceError(f"this design has no register `{path}`, so its state cannot be read")
+    return int.from_bytes(value.tobytes(), "little")
 
 
 def _side_by_side(read: ReadMemory, path: str) -> Bytes:

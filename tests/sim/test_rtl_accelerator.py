@@ -152,3 +152,31 @@ def test_illegal_instruction_stops(rtl: RtlSimulator, rng: np.random.Generator) 
     dram[DATA_BYTES + ISA.instruction_bytes] = 63
     with pytest.raises(DeviceError, match=r"illegal instruction: opcode 63 #1"):
         rtl.launch(dram, DATA_BYTES, 2)
+
+
+def test_state_can_be_looked_at_after_so_many_cycles(rng: np.random.Generator) -> None:
+    """At a cycle's end: queues, tokens and what has been written, by the times of the instructions."""
+    dram = memory(ISA, MULTIPLY, rng)
+    whole = RtlSimulator(ISA)
+    trace = whole.launch(dram.copy(), DATA_BYTES, len(MULTIPLY)).trace
+    assert trace is not None
+    assert set(whole.queues.values()) == {0} and set(whole.tokens.values()) == {0}
+    begin, end = int(trace.start[3]), int(trace.end[3])  # of GEMM
+    stopped = RtlSimulator(ISA, max_cycles=begin - 1)
+    with pytest.raises(DeviceError, match="GEMM #3 has not started|GEMM #3 waits"):
+        stopped.launch(dram.copy(), DATA_BYTES, len(MULTIPLY))
+    assert stopped.queues[Engine.COMPUTE] == 1
+    assert not stopped.state["act"][64:72].any(), "nothing has been computed"
+    stopped = RtlSimulator(ISA, max_cycles=end + 1)
+    with pytest.raises(DeviceError, match="has not ended"):
+        stopped.launch(dram.copy(), DATA_BYTES, len(MULTIPLY))
+    assert np.array_equal(stopped.state["act"][64:72], whole.state["act"][64:72])
+    assert stopped.state["act"][64:72].any()
+
+
+def test_tokens_that_nobody_takes_can_be_seen(rng: np.random.Generator) -> None:
+    gives = ("LOAD_ACT", {**COPY[0][1], "signal": 3})
+    rtl = RtlSimulator(ISA)
+    rtl.launch(memory(ISA, [gives, gives], rng), DATA_BYTES, 2)
+    given = {(Engine.LOAD, Engine.COMPUTE): 2, (Engine.LOAD, Engine.STORE): 2}
+    assert rtl.tokens == {pair: given.get(pair, 0) for pair in rtl.tokens} and len(rtl.tokens) == 6

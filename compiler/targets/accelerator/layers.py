@@ -205,7 +205,8 @@ def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator
         co_count = min(sub_out, problem.co_count - block * sub_out)
         tail = replace(whole.tail, parameters=whole.tail.parameters + block * sub_out * config.prm_entry_bytes)
         yield replace(
-            whole, problem=replace(problem, out_blocks=1, co_count=co_count), source_block=start, target_block=block,
+            whole, problem=replace(problem, out_blocks=1, co_count=co_count, step=0),
+            source_block=start, target_block=block,
             weights=whole.weights + block * entries * config.wgt_entry_bytes, tail=tail,
         )  # fmt: skip
 

@@ -198,16 +198,20 @@ class _Splitter:
         if node.op in ("qmatmul", *ROWWISE):
             return Form(name, True)
         if node.op in (*ELEMENTWISE, "qconcat", "qgather", "qpad"):
-            return Form(name, self._is_matrix(activations(self.graph, node)))
+            return Form(name, self._is_matrix(node))
         return Form(name, False)
 
-    def _is_matrix(self, names: list[str]) -> bool:
-        """Whether tensors of which each may be an image or a matrix are matrices: as the first on the device is."""
+    def _is_matrix(self, node: Node) -> bool:
+        """Whether what may be an image or a matrix is a matrix: as the node's first operand on the device is."""
+        names = activations(self.graph, node)
+        is_image = len(self.graph.shape(names[0])) == 4
+        if is_image and (node.op == "qpad" or (node.op not in ELEMENTWISE and self.config.gemm.batch > 1)):
+            return False  # height and width are cut, which are rows of a matrix
         for name in names:
             for is_matrix in (True, False):
                 if Form(name, is_matrix) in self.on_device:
                     return is_matrix
-        return len(self.graph.shape(names[0])) != 4
+        return not is_image
 
     def _stack_alias(self, node: Node) -> tuple[Form, Form] | None:
         """The form of a movement's result that has the bytes of a matrix, or stack of matrices, and that form."""

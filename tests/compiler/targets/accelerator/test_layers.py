@@ -37,10 +37,11 @@ def test_convolution(config: Config, case: int, rng: np.random.Generator) -> Non
 
 
 @configurations
-@pytest.mark.parametrize("groups", ["depthwise", "two", "uneven"])
+@pytest.mark.parametrize("groups", ["depthwise", "two", "uneven", "pairs"])
 def test_grouped_convolution(config: Config, groups: str, rng: np.random.Generator) -> None:
     builder = GraphBuilder(rng)
-    inputs, outputs, count = {"depthwise": (40, 40, 40), "two": (48, 20, 2), "uneven": (30, 60, 10)}[groups]
+    shapes = {"depthwise": (40, 40, 40), "two": (48, 20, 2), "uneven": (30, 60, 10), "pairs": (88, 44, 44)}
+    inputs, outputs, count = shapes[groups]
     x = builder.input(2, inputs, 11, 9)
     window = Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
     check(builder.graph(builder.conv(x, outputs, window, count)), config, rng)

@@ -44,7 +44,7 @@ def drawn(isa: InstructionSet, seed: int, kind: str) -> Iterable[RandomProgram]:
 
 
 @pytest.mark.parametrize("timing", [TIMING_DRAMS[0], TIMING_DRAMS[2]], ids=["near", "far"])
-@pytest.mark.parametrize("name", ["tiny", "rectangular"])
+@pytest.mark.parametrize("name", ["tiny", "rectangular", "rows"])
 def test_a_sample_is_equal(name: str, timing: DramTiming, seed: int) -> None:
     isa = instruction_set(TIMING_CONFIGS[name])
     assert_equal(isa, timing, drawn(isa, seed, "sample"))

@@ -36,6 +36,7 @@ from tilewright.compiler.passes.quantizable import (
     is_transformer,
     quantized_types,
     symmetric_values,
+    unquantized_nodes,
 )
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, real_constant
 from tilewright.compiler.passes.remove_identities import RemoveIdentities
@@ -190,6 +191,7 @@ def quantize_model(
                 weight_type=QuantType.QInt8,
                 calibrate_method=_METHODS.get(options.method, CalibrationMethod.MinMax),
                 op_types_to_quantize=quantized_types(),
+                nodes_to_exclude=unquantized_nodes(marked),
                 extra_options={
                     "TensorQuantOverrides": _overrides(marked, fitted, options),
                     "QDQOpTypePerChannelSupportToAxis": {"LayerNormalization": 0},

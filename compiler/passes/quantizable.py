@@ -55,3 +55,19 @@ def is_transformer(model: ModelProto) -> bool:
     """Tell whether a model normalizes rows or multiplies two activations."""
     kinds = {node.op_type for node in model.graph.node}
     return bool(kinds & {"LayerNormalization", "RMSNormalization"}) or bool(symmetric_values(model))
+
+
+def unquantized_nodes(model: ModelProto) -> list[str]:
+    """Name the nodes that compute from integer inputs alone, such as masks: they stay as they are.
+
+    What is gathered by an integer, such as an embedding, does not count among them.
+    """
+    floats = {info.name for info in model.graph.input if info.type.tensor_type.elem_type == TensorProto.FLOAT}
+    given = {info.name for info in model.graph.input} - floats
+    known = given | {tensor.name for tensor in model.graph.initializer} | {""}
+    names = []
+    for node in model.graph.node:
+        if node.op_type != "Gather" and all(name in known for name in node.input):
+            known |= set(node.output)
+            names.append(node.name)
+    return names

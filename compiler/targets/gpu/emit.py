@@ -33,6 +33,7 @@ from tilewright.isa.ir import (
     For,
     If,
     Load,
+    Lookup,
     Select,
     Stmt,
     Store,
@@ -390,6 +391,8 @@ def _index(e: _Emitter, expr: Expr) -> Value | int:
         case Select(condition, if_true, if_false):
             yes, no = _as_value(_index(e, if_true)), _as_value(_index(e, if_false))
             result = e.builder.select(_expr(e, condition), yes, no)
+        case Lookup():
+            result = scalars.cast(e.builder, _looked_up(e, expr), expr.dtype, DType.I32)
         case Cast(_, inner):
             result = scalars.cast(e.builder, _expr(e, inner), inner.dtype, DType.I32)
         case _:
@@ -437,7 +440,9 @@ _WITH_NEUTRAL = (BinaryOp.ADD, BinaryOp.SUB, BinaryOp.MUL, BinaryOp.DIV, BinaryO
 
 
 def _is_index(expr: Expr) -> bool:
-    return expr.dtype == DType.I64 and not any(isinstance(part, Load | Cast) for part in walk_expressions(expr))
+    return expr.dtype == DType.I64 and not any(
+        isinstance(part, Load | Cast | Lookup) for part in walk_expressions(expr)
+    )
 
 
 def _expr(e: _Emitter, expr: Expr) -> Value:
@@ -468,5 +473,21 @@ def _new(e: _Emitter, expr: Expr) -> Value:
             return scalars.cast(e.builder, _expr(e, inner), inner.dtype, dtype)
         case Load(buffer, indices):
             return scalars.load(e.builder, _pointer(e, buffer, indices), buffer.dtype)
+        case Lookup():
+            return _looked_up(e, expr)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
+
+
+def _looked_up(e: _Emitter, expr: Lookup) -> Value:
+    """Read an entry of a constant table, which stands in the module once."""
+    module, table = e.builder.module, expr.table
+    kind = scalars.memory_type(table.dtype)
+    found = module.globals.get(table.name)
+    if found is None:
+        found = ll.GlobalVariable(module, ll.ArrayType(kind, len(table.values)), table.name, addrspace=_GLOBAL)
+        found.global_constant, found.linkage = True, "internal"
+        found.initializer = ll.Constant(found.value_type, list(table.values))
+    index = _expr(e, expr.index)
+    place = e.builder.gep(found, [index], inbounds=True, source_etype=kind)
+    return scalars.load(e.builder, _opaque(place, _GLOBAL), table.dtype)

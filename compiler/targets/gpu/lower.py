@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.partition import is_integer_node
-from tilewright.compiler.targets.gpu import pointwise, windows
+from tilewright.compiler.targets.gpu import pointwise, rows, windows
 from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
 from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_direct import direct_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
 from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
-from tilewright.compiler.targets.gpu.layout import NARROW, Image, Pads, View
+from tilewright.compiler.targets.gpu.layout import ALIGNMENT, NARROW, Image, Pads, View
 from tilewright.compiler.targets.gpu.memory_plan import Storage, plan_memory
 from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model
@@ -400,6 +400,117 @@ def _pointwise(state: _Lowering, node: Node) -> None:
     state.emit(node, kernel, arguments)
 
 
+def _operand(placed: _Placed) -> rows.Operand:
+    return rows.Operand(placed.view, placed.size)
+
+
+def _new_rows(state: _Lowering, name: str) -> rows.Operand:
+    """Give a result memory in which its last dimension lies side by side."""
+    shape = state.graph.shape(name)
+    if len(shape) != 4:
+        state.new_image(name)
+        return _operand(state.places[name])
+    pitch = -(-shape[-1] // ALIGNMENT) * ALIGNMENT
+    strides = (*(prod(shape[axis + 1 : -1]) * pitch for axis in range(3)), 1)
+    size = prod(shape[:-1]) * pitch
+    state.storages[f"t:{name}"] = Storage(f"t:{name}", size)
+    state.places[name] = _Placed(f"t:{name}", size, View(shape, strides))
+    return _operand(state.places[name])
+
+
+def _view_residual(state: _Lowering, node: Node) -> tuple[dict[str, str], rows.Operand | None]:
+    name = qops.operand(node, "residual")
+    if not name:
+        return {}, None
+    return {"residual": state.places[name].storage}, _operand(state.places[name])
+
+
+def _row_operator(state: _Lowering, node: Node) -> None:
+    placed = state.places[node.inputs[0]]
+    arguments, residual = _view_residual(state, node)
+    y = _new_rows(state, node.output)
+    scaling = state.scaling(node)
+    channels = scaling.bias.size
+    operator = rows.RowOperator(_operand(placed), y, state.finish(node, scaling), channels, residual)
+    arguments |= {"x": placed.storage, "y": state.places[node.output].storage}
+    arguments |= state.parameters(node, scaling, channels)
+    if node.op == "qsoftmax":
+        state.emit(node, operator.softmax(state._name("softmax"), node["scale"]), arguments)
+        return
+    negate = np.broadcast_to(state._array(node, "negate").astype(np.int32), (placed.view.shape[-1],))
+    arguments["negate"] = state.constant(f"{node.output}:negate", negate)
+    mean = node["mean_scale"], node["mean_shift"]
+    kernel = operator.normalization(state._name("normalize"), mean, node["count_log"], node["epsilon"])
+    state.emit(node, kernel, arguments)
+
+
+def _batch_product(state: _Lowering, node: Node) -> None:
+    x, b = state.places[node.inputs[0]], state.places[node.inputs[1]]
+    arguments, residual = _view_residual(state, node)
+    target = _new_rows(state, node.output)
+    scaling = state.scaling(node)
+    zeros = node["zero_in"], node["zero_y"]
+    finish = state.finish(node, scaling)
+    kernel = rows.batch_product(state._name("batchmatmul"), _operand(x), _operand(b), zeros, finish, target, residual)
+    arguments |= {"x": x.storage, "y": b.storage, "y_out": state.places[node.output].storage}
+    macs = prod(target.view.shape) * x.view.shape[-1]
+    state.emit(node, kernel, arguments | state.parameters(node, scaling, 1), macs)
+
+
+def _product(state: _Lowering, node: Node) -> None:
+    x, b = state.places[node.inputs[0]], state.places[node.inputs[1]]
+    target = _new_rows(state, node.output)
+    scaling = state.scaling(node)
+    zeros = node["zero_a"], node["zero_b"]
+    kernel = rows.product(state._name("product"), _operand(x), _operand(b), zeros, state.finish(node, scaling), target)
+    arguments = {"x": x.storage, "b": b.storage, "y": state.places[node.output].storage}
+    state.emit(node, kernel, arguments | state.parameters(node, scaling, 1))
+
+
+def _gather_places(state: _Lowering, node: Node) -> None:
+    placed = state.places[node.inputs[0]]
+    target = _new_rows(state, node.output)
+    axis = node["axis"] % len(target.view.shape)
+    extent = placed.view.shape[axis]
+    indices = tuple(int(i) % extent for i in node["indices"])
+    kernel = rows.gather_places(state._name("gather"), _operand(placed), axis, indices, target)
+    state.emit(node, kernel, {"x": placed.storage, "y": state.places[node.output].storage})
+
+
+def _interleave(state: _Lowering, node: Node) -> None:
+    y = state.new_image(node.output)
+    target = state.places[node.output]
+    high, wide = node["factors"]
+    n, c, h, w = y.view.strides
+    for number, name in enumerate(node.inputs):
+        placed = state.places[name]
+        start = y.view.offset + number // wide * h + number % wide * w
+        part = View(placed.view.shape, (n, c, h * high, w * wide), start)
+        kernel = pointwise.move(state._name("interleave"), placed.view, placed.size, part, y.size)
+        state.emit(node, kernel, {"x": placed.storage, "y": target.storage})
+
+
+def _split_heads(state: _Lowering, node: Node) -> None:
+    placed, heads = state.places[node.inputs[0]], node["heads"]
+    *outer, count, channels = placed.view.shape
+    *steps, row, step = placed.view.strides
+    depth = channels // heads
+    view = View((*outer, heads, count, depth), (*steps, depth * step, row, step), placed.view.offset)
+    state.places[node.output] = _Placed(placed.storage, placed.size, view)
+
+
+def _merge_heads(state: _Lowering, node: Node) -> None:
+    placed = state.places[node.inputs[0]]
+    *outer, heads, count, depth = placed.view.shape
+    axes = tuple(range(len(outer)))
+    source = placed.view.transposed((*axes, len(outer) + 1, len(outer), len(outer) + 2))
+    y = _new_rows(state, node.output)
+    *steps, row, step = y.view.strides
+    part = View((*outer, count, heads, depth), (*steps, row, depth * step, step), y.view.offset)
+    kernel = pointwise.move(state._name("merge"), source, placed.size, part, y.size)
+    state.emit(node, kernel, {"x": placed.storage, "y": state.places[node.output].storage})
+
+
 def _pad(state: _Lowering, node: Node) -> None:
     placed = state.places[node.inputs[0]]
     y = state.new_image(node.output)
@@ -462,6 +573,14 @@ _LOWERINGS: Mapping[str, Callable[[_Lowering, Node], None]] = {
     "qrequantize": _pointwise,
     "qclamp": _pointwise,
     "qtable": _pointwise,
+    "qsoftmax": _row_operator,
+    "qnormalize": _row_operator,
+    "qbatchmatmul": _batch_product,
+    "qmul": _product,
+    "qgather": _gather_places,
+    "qinterleave": _interleave,
+    "split_heads": _split_heads,
+    "merge_heads": _merge_heads,
     "qpad": _pad,
     "qconcat": _concat,
     "reshape": _reshape,

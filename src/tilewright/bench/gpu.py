@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 SUITE = "gpu"
 _GEMMS = {"gemm4096": 4096, "gemm8192": 8192}
-_NETWORKS = {f"{name}_b{batch}": (name, batch) for name in ("resnet18", "mobilenet_v2") for batch in (1, 64)}
+NETWORKS = {f"{name}_b{batch}": (name, batch) for name in ("resnet18", "mobilenet_v2") for batch in (1, 64)}
 
 _HALF_GEMMS = {"gemm4096_f16": 4096, "gemm8192_f16": 8192}
 
-CASES = (*_GEMMS, *_HALF_GEMMS, *_NETWORKS)
+CASES = (*_GEMMS, *_HALF_GEMMS, *NETWORKS)
 
 #: What a multiprocessor does in a cycle of Hopper's rated clock: operations on int8 in its tensor cores; half on fp16.
 _OPERATIONS_PER_CYCLE = 8192
@@ -259,12 +259,12 @@ def _network(case: str, machine: _Machine) -> Iterator[Record]:
     """Record a network; every value in it is compared for one image, its outputs for some of a batch."""
     from tilewright import gpu
 
-    name, batch = _NETWORKS[case]
-    model = gpu.compile_for_gpu(_graph(name, batch))
+    name, batch = NETWORKS[case]
+    model = gpu.compile_for_gpu(network_graph(name, batch))
     rng = np.random.default_rng(time.time_ns())
     x = rng.integers(-128, 128, model.graph.shape("x")).astype(np.int8)
     outputs = model.run({"x": x}, machine.device).outputs
-    wrong, checked = _compared(_graph(name, 1), x, outputs, machine)
+    wrong, checked = _compared(network_graph(name, 1), x, outputs, machine)
     milliseconds = gpu.time_graphs(model.program, machine.device, _SAMPLES, 100 if batch == 1 else 20)
     launches = model.program.launches
     operations = sum(2 * launch.macs for launch in launches)
@@ -285,7 +285,8 @@ def _network(case: str, machine: _Machine) -> Iterator[Record]:
         machine.device.unload(segment)
 
 
-def _graph(name: str, batch: int) -> Graph:
+def network_graph(name: str, batch: int) -> Graph:
+    """Return a network from its structure, with seeded random weights."""
     from tilewright.compiler.targets.accelerator.networks import mobilenet_v2_graph, resnet18_graph
 
     make = {"resnet18": resnet18_graph, "mobilenet_v2": mobilenet_v2_graph}[name]

@@ -12,11 +12,15 @@ from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.gemm import Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting, direct_gemm
+from tilewright.compiler.targets.gpu.gemm_half import HalfGemm, half_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
+from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.layout import Image
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
+from tilewright.compiler.tir.visit import walk_statements
+from tilewright.isa.ir import Call
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,11 @@ def _gemm() -> Gemm:
     x = Image.of((8, 64, 14, 14), (1, 1, 1, 1))
     finish = Finish(Epilogue(3, Residual(0, 30000, 0, 20000, 16, 0), -100, 127))
     return Gemm(x, x, (3, 3), (1, 1), (1, 1), (1, 1), finish, x)
+
+
+def _matrix() -> Gemm:
+    x = Image.of((512, 512))
+    return Gemm(x, x, (1, 1), (1, 1), (1, 1), (0, 0), Finish(Epilogue()))
 
 
 _KERNELS = {
@@ -58,6 +67,29 @@ def test_gemm_is_assembled(name: str, architecture: str, ptxas: str) -> None:
 def test_network_is_assembled(name: str, ptxas: str, rng: np.random.Generator) -> None:
     kernels = [launch.kernel for launch in lower(NETWORKS[name](rng)).launches]
     assert _spills(assemble(to_ptx(kernels, "sm_90a"), "sm_90a", ptxas)) == 0
+
+
+_HOPPER = {
+    "engine": lambda: warpgroup_gemm("engine", _matrix(), Grouping(2, 2, 128, 4)),
+    "threads": lambda: warpgroup_gemm("threads", _gemm(), Grouping(2, 1, 64, 4)),
+    "half": lambda: half_gemm("half", HalfGemm(256, 256, 256), Grouping(2, 1, 256, 3)),
+}
+
+
+@pytest.mark.parametrize("name", _HOPPER)
+def test_wgmma_is_assembled(name: str, ptxas: str) -> None:
+    kernel: Kernel = _HOPPER[name]()
+    ptx = to_ptx([kernel], "sm_90a")
+    log = assemble(ptx, "sm_90a", ptxas)
+    assert "wgmma.mma_async" in ptx
+    assert _spills(log) == 0
+    assert "serializ" not in log, "the assembler waits after every product"
+
+
+def test_optimizer_keeps_barriers_out_of_branches(ptxas: str) -> None:
+    kernel = _HOPPER["engine"]()
+    barriers = sum(isinstance(s, Call) and s.name == "barrier" for s in walk_statements(kernel.function))
+    assert to_ptx([kernel], "sm_90a").count("bar.sync") == barriers == 2
 
 
 def test_assembler_refuses_with_its_words(ptxas: str) -> None:

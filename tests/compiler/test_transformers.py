@@ -10,10 +10,11 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, helper
 
-from tests.compiler.transformer_models import TransformerModel, bert, vision
+from tests.compiler.transformer_models import TransformerModel, bert, sentences, vision
 from tilewright.compiler.frontend.fixed_inputs import fix_inputs
 from tilewright.compiler.passes.pipeline import load_integer_graph
 from tilewright.compiler.pipeline import compile_model
+from tilewright.compiler.qops import operand
 from tilewright.compiler.quantize import clean_up
 from tilewright.compiler.reference import evaluate
 from tilewright.compiler.row_ranges import best_range
@@ -59,6 +60,26 @@ def test_a_whole_transformer_runs_in_one_launch(name: str) -> None:
     outputs = run(program, samples[0], FunctionalSimulator(instruction_set(CONFIG))).outputs
     for key, expected in evaluate(graph, samples[0]).items():
         np.testing.assert_array_equal(outputs[key], expected)
+
+
+def test_masked_sentences_run_in_one_launch() -> None:
+    model, rng = sentences(np.random.default_rng(0), 24, 64, 2), np.random.default_rng(1)
+    samples = []
+    for length in rng.integers(3, 24, 24):
+        mask = (np.arange(24) < length).astype(np.int64)[None]
+        samples.append({"ids": rng.integers(0, 50, (1, 24)) * mask, "mask": mask})
+    quantized = quantize(model, samples, samples=16)
+    assert all(agreement.cosine > 0.99 for agreement in quantized.agreements)
+    graph = load_integer_graph(quantized.model)
+    program = compile_model(graph, CONFIG)
+    layers = Counter(layer.op for layer in program.layers)
+    assert layers["qbatchmatmul"] == 2 and layers["qsoftmax"] == 1 and len(program.launches) == 1
+    products = [node for node in graph.nodes if node.op == "qbatchmatmul"]
+    assert graph.shape(operand(products[0], "residual")) == (1, 1, 1, 24)  # the mask
+    for sample in samples[:2]:
+        outputs = run(program, sample, FunctionalSimulator(instruction_set(CONFIG))).outputs
+        for key, expected in evaluate(graph, sample).items():
+            np.testing.assert_array_equal(outputs[key], expected)
 
 
 @pytest.mark.parametrize("name", ["bert", "vision"])

@@ -62,13 +62,14 @@ class TransformerModel:
         gated = self.node("Mul", [x, self.node("Add", [error, self.constant(1)])])
         return self.node("Mul", [gated, self.constant(0.5)])
 
-    def attention(self, x: str, rows: int, channels: int, heads: int, *, is_fused: bool = False) -> str:
+    def attention(self, x: str, rows: int, channels: int, heads: int, *, is_fused: bool = False, mask: str = "") -> str:
         """Add self-attention; its three projections by three products or by one."""
         depth = channels // heads
         q, k, v = self._fused(x, rows, channels, heads) if is_fused else self._apart(x, rows, channels, heads)
         turned = self.node("Transpose", [k], perm=[0, 1, 3, 2])
         scores = self.node("MatMul", [q, turned])
         scores = self.node("Div", [scores, self.constant(np.sqrt(depth))])
+        scores = self.node("Add", [scores, mask]) if mask else scores
         mixed = self.node("MatMul", [self.node("Softmax", [scores], axis=-1), v])
         merged = self.node("Transpose", [mixed], perm=[0, 2, 1, 3])
         flat = self.node("Reshape", [merged, self.integers(1, rows, channels)])
@@ -98,6 +99,25 @@ class TransformerModel:
             [numpy_helper.from_array(array, key) for key, array in self.constants.items()],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
+
+
+def sentences(rng: np.random.Generator, rows: int, channels: int, heads: int, words: int = 50) -> ModelProto:
+    """Give a model of sentences: embedding, a layer of attention with a mask, and the masked mean of the rows."""
+    m = TransformerModel(rng)
+    table = m.constant(rng.normal(size=(words, channels)))
+    x = m.norm(m.node("Gather", [table, "ids"]), channels)
+    wide = m.node("Cast", [m.node("Unsqueeze", ["mask", m.integers(1, 2)])], to=TensorProto.FLOAT)
+    mask = m.node("Mul", [m.node("Sub", [m.constant(1), wide]), m.constant(-3.4e38)])
+    y = m.attention(x, rows, channels, heads, mask=mask)
+    x = m.norm(m.node("Add", [y, x]), channels)
+    kept = m.node("Cast", [m.node("Unsqueeze", ["mask", m.integers(2)])], to=TensorProto.FLOAT)
+    total = m.node("ReduceSum", [m.node("Mul", [x, kept]), m.integers(1)], keepdims=0)
+    mean = m.node("Div", [total, m.node("ReduceSum", [kept, m.integers(1)], keepdims=0)])
+    model = m.model(mean, "sentences", (1, rows), (1, channels))
+    del model.graph.input[:]
+    for name in ("ids", "mask"):
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, (1, rows)))
+    return model
 
 
 def bert(rng: np.random.Generator, rows: int, channels: int, heads: int, layers: int = 1) -> ModelProto:

@@ -123,7 +123,9 @@ def route_component(
         _SIZES[device.name], "--package", PINS_PACKAGE, "--speed", str(speed), "--seed", str(seed),
         "--freq", f"{target_mhz:g}", "--lpf-allow-unconstrained", "--timing-allow-fail",
     )  # fmt: skip
-    key = content_key((rtlil, *synthesis_script(_TOP, device.family, Path()), *arguments, tool_version(), _version()))
+    key = content_key(
+        (rtlil, *synthesis_script(rtlil, _TOP, device.family, Path()), *arguments, tool_version(), _version())
+    )
     folder = store.get(key, lambda work: _run(rtlil, device, arguments, work))
     report = json.loads((folder / "report.json").read_text())
     return read_report(report, seed, folder / "design.bit")
@@ -155,8 +157,18 @@ def _version() -> str:
 
 
 def _run(rtlil: str, device: Device, arguments: Sequence[str], folder: Path) -> None:
-    script = synthesis_script(_TOP, device.family, folder)
-    run_yosys(rtlil, (*script, "flatten", "opt_clean", f"write_json {folder / 'design.json'}"), folder)
+    script = synthesis_script(rtlil, _TOP, device.family, folder)
+    run_yosys(
+        rtlil,
+        (
+            *script,
+            "setattr -mod -unset keep_hierarchy *",
+            "flatten",
+            "opt_clean",
+            f"write_json {folder / 'design.json'}",
+        ),
+        folder,
+    )
     _call(
         "nextpnr-ecp5", *arguments, "--json", folder / "design.json", "--textcfg", folder / "design.config",
         "--report", folder / "report.json",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from tilewright.isa.instructions import InstructionSet
 STAGE = "synth-estimate"
 TOP = "accelerator"
 
-#: How each family is synthesized. The hierarchy stays: modules that are alike are synthesized once, and everything can
-#: be told apart; across modules nothing is optimized, so that the figures err on the high side.
+#: How each family is synthesized. Some of the hierarchy stays (`_kept`): modules that are alike are synthesized once,
+#: and the parts can be told apart; across those nothing is optimized, so that the figures err on the high side.
 _SCRIPTS: Mapping[str, str] = {
     "xc7": "synth_xilinx -family xc7 -noiopad -noclkbuf",
     "xcup": "synth_xilinx -family xcup -noiopad -noclkbuf",
@@ -117,22 +118,34 @@ def synthesize(isa: InstructionSet, family: Family, store: Store) -> Synthesis:
 
 def synthesize_rtlil(rtlil: str, top: str, family: Family, store: Store) -> Synthesis:
     """Synthesize a design in Yosys's own language; see `synthesize`."""
-    key = content_key((rtlil, *_commands(top, family, Path()), tool_version()))
-    folder = store.get(key, lambda work: run_yosys(rtlil, _commands(top, family, work), work))
+    key = content_key((rtlil, *_commands(rtlil, top, family, Path()), tool_version()))
+    folder = store.get(key, lambda work: run_yosys(rtlil, _commands(rtlil, top, family, work), work))
     return _read(json.loads((folder / _STATISTICS).read_text()), top, family, folder / _NETLIST)
 
 
-def synthesis_script(top: str, family: Family, folder: Path) -> tuple[str, ...]:
-    """Return the commands that map the design in `folder` to a family's primitives, its hierarchy kept."""
+def synthesis_script(rtlil: str, top: str, family: Family, folder: Path) -> tuple[str, ...]:
+    """Return the commands that map the design in `folder` to a family's primitives, its parts kept."""
+    kept = _kept(re.findall(r"^module \\(\S+)$", rtlil, re.M), top)
     return (
         f"read_rtlil {folder / _DESIGN}",
         f"hierarchy -top {top}",
+        *((f"setattr -mod -set keep_hierarchy 1 {' '.join(kept)}",) if kept else ()),
         "proc",
+        "flatten",
         "select -assert-none t:$dlatch t:$adlatch t:$dlatchsr",
         *(f"booth {top}.{name}*/t:$mul" for name in family.soft_multipliers),
         "rename -hide w:*",  # names such as `data[0]` beside `data` clash when ABC's results are taken over
         f"{_SCRIPTS[family.name]} -top {top}",
     )
+
+
+def _kept(modules: Iterable[str], top: str) -> list[str]:
+    """Choose the modules that stay: the parts, the compute engine's parts, and lanes; each takes seconds to map."""
+    core = next((name for name in modules if re.fullmatch(rf"{top}(\.design)?\.compute", name)), f"{top}.compute")
+    root = core.rpartition(".")[0]
+    part = re.compile(rf"{re.escape(root)}(\.compute)?\.[a-z]\w*")
+    lane = re.compile(rf"{re.escape(top)}\.(?!MemoryBank|RoundingShift)[A-Z]\w*")
+    return [name for name in modules if part.fullmatch(name) or lane.fullmatch(name)]
 
 
 def run_yosys(rtlil: str, commands: Sequence[str], folder: Path) -> None:
@@ -158,9 +171,9 @@ def run_yosys(rtlil: str, commands: Sequence[str], folder: Path) -> None:
     design.unlink()
 
 
-def _commands(top: str, family: Family, folder: Path) -> tuple[str, ...]:
+def _commands(rtlil: str, top: str, family: Family, folder: Path) -> tuple[str, ...]:
     return (
-        *synthesis_script(top, family, folder),
+        *synthesis_script(rtlil, top, family, folder),
         f"tee -q -o {folder / _STATISTICS} stat -json -top {top}",
         f"write_verilog -noattr {folder / _NETLIST}",
     )

@@ -153,18 +153,18 @@ def _inside(tap: int, fold: Fold, size: int, axis: int) -> tuple[slice, slice]:
 
 
 def unpack(data: Bytes, layout: TensorLayout, config: Config) -> NDArray[np.int8]:
-    """Return the int8 tensor whose bytes in memory are `data`; the inverse of `pack`."""
+    """Return the int8 tensor whose bytes in memory are `data`, a copy of its own; the inverse of `pack`."""
     batch, atom, ratio = config.gemm.batch, config.atom, config.ratio
     values = np.ascontiguousarray(data).view(np.int8)
     if layout.is_matrix:
         split = values.reshape(layout.groups, layout.blocks, layout.width, ratio, batch, atom)
         whole = split.transpose(0, 2, 4, 1, 3, 5).reshape(layout.groups, layout.width * batch, -1)
         rows = prod(layout.shape[:-1]) // layout.groups
-        return np.ascontiguousarray(whole[:, :rows, : layout.shape[-1]]).reshape(layout.shape)
+        return np.array(whole[:, :rows, : layout.shape[-1]]).reshape(layout.shape)
     by_planes: Array = values.reshape(layout.groups, layout.blocks, layout.height, layout.width, ratio, batch, atom)
     n, c = layout.groups * batch, layout.blocks * config.lanes
     images = by_planes.transpose(0, 5, 1, 4, 6, 2, 3).reshape(n, c, layout.height, layout.width)
-    return np.ascontiguousarray(images[: layout.shape[0], : layout.shape[1]]).reshape(layout.shape)
+    return np.array(images[: layout.shape[0], : layout.shape[1]]).reshape(layout.shape)
 
 
 def _bytes(array: Array) -> Bytes:

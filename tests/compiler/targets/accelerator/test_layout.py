@@ -86,3 +86,14 @@ def test_parameters(config: Config, rng: np.random.Generator) -> None:
     data = pack_parameters(bias, multiplier, shift, 37, config)
     for given, found in zip((bias, multiplier, shift), unpack_parameters(data, 37), strict=True):
         np.testing.assert_array_equal(found, given)
+
+
+@configurations
+@pytest.mark.parametrize("shape", [(1, 4), (1, 64, 3, 2)], ids=str)
+def test_what_is_unpacked_keeps_its_values(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    array = rng.integers(-128, 128, shape, np.int8)
+    layout = matrix_layout(shape, config) if len(shape) == 2 else image_layout(shape, config)
+    memory = pack(array, layout, config).copy()
+    given = unpack(memory, layout, config)
+    memory[:] = 0
+    np.testing.assert_array_equal(given, array)

@@ -112,7 +112,8 @@ class Accelerator(wiring.Component):
         connect(m, self.compute.act_a, self.scratchpad.a)
         connect(m, self.compute.act_b, self.scratchpad.b)
         connect(m, self.compute.act_d, self.scratchpad.d)
-        connect(m, self.load.act, self.scratchpad.load)
+        for loaded, half in zip(self.load.act, self.scratchpad.load, strict=True):
+            connect(m, loaded, half)
         connect(m, self.store.rows, self.scratchpad.store)
         connect(m, self.load.wgt, self.compute.wgt_write)
         connect(m, self.load.prm, self.compute.prm_write)

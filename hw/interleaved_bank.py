@@ -1,36 +1,34 @@
 # amaranth: UnusedElaboratable=no
-"""The memory of the activation scratchpad: two halves, which are written independently."""
+"""The memory of the activation scratchpad: halves that are written independently."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Signal
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from tilewright.hw.memory_bank import BankReadSignature, BankWriteSignature
 from tilewright.hw.repeated import Repeated
-
-#: Even words are in the first half, odd ones in the second.
-HALVES = 2
+from tilewright.hw.signatures import ACT_HALVES
 
 
 class InterleavedBank(Repeated):
-    """A block RAM with registered outputs in two halves of half the words, by the lowest bit of the address.
+    """Two block RAMs with registered outputs, the first for even words, the second for odd ones.
 
-    Two words are written in the same cycle where one is even and the other odd. Every read port reaches all words.
+    Each has a write port of its own; every read port reaches both.
 
     Parameters
     ----------
     width : int
         Bits of a word.
     depth : int
-        Words; a power of two, at least four.
+        Words; a power of two.
     read_ports : int
 
     Members
     -------
-    write : In(BankWriteSignature).array(2)
-        Of two writes to one half in one cycle only the first is done.
+    write : In(BankWriteSignature).array(ACT_HALVES)
+        Of half the words each.
     read : In(BankReadSignature).array(read_ports)
     """
 
@@ -40,11 +38,11 @@ class InterleavedBank(Repeated):
         self._read_ports = read_ports
         super().__init__(
             {
-                "write": In(BankWriteSignature(depth, width)).array(HALVES),
+                "write": In(BankWriteSignature(depth // ACT_HALVES, width)).array(ACT_HALVES),
                 "read": In(BankReadSignature(depth, width)).array(read_ports),
             }
         )
-        self.halves = [Memory(shape=width, depth=depth // HALVES, init=[]) for _ in range(HALVES)]
+        self.halves = [Memory(shape=width, depth=depth // ACT_HALVES, init=[]) for _ in range(ACT_HALVES)]
 
     @property
     def kind(self):
@@ -52,21 +50,13 @@ class InterleavedBank(Repeated):
 
     def elaborate_one(self, platform):
         m = Module()
-        for i, half in enumerate(self.halves):
+        for i, (half, write) in enumerate(zip(self.halves, self.write, strict=True)):
             m.submodules[f"half{i}"] = half
-            self._write(m, i, half.write_port())
+            inner = half.write_port()
+            m.d.comb += [inner.addr.eq(write.addr), inner.data.eq(write.data), inner.en.eq(write.en)]
         for port in self.read:
             self._read(m, port)
         return m
-
-    def _write(self, m, index, inner):
-        first, second = self.write
-        is_first = first.en & (first.addr[0] == index)
-        m.d.comb += [
-            inner.addr.eq(Mux(is_first, first.addr[1:], second.addr[1:])),
-            inner.data.eq(Mux(is_first, first.data, second.data)),
-            inner.en.eq(is_first | (second.en & (second.addr[0] == index))),
-        ]
 
     def _read(self, m, port):
         """Choose between the halves' outputs before the output register."""
@@ -79,4 +69,4 @@ class InterleavedBank(Repeated):
         m.d.comb += port.data.eq(output)
         m.d.sync += [fetched.eq(port.en), chosen.eq(port.addr[0])]
         with m.If(fetched):
-            m.d.sync += output.eq(Mux(chosen, inner[1].data, inner[0].data))
+            m.d.sync += output.eq(Array(half.data for half in inner)[chosen])

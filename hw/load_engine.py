@@ -12,7 +12,7 @@ from tilewright.hw.boxes import decode_boxes, load_spaces
 from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
 from tilewright.hw.burst_queue import BurstQueue
 from tilewright.hw.layouts import engine_word_bits, extract_field
-from tilewright.hw.load_writer import LoadWriter, write_ports
+from tilewright.hw.load_writer import LoadWriter, entry_ports, write_ports
 from tilewright.hw.run_walker import RunWalker, request_bits
 from tilewright.hw.signatures import TokenSignature
 from tilewright.hw.timing import DMA_BOX_QUEUE, DMA_IN_FLIGHT
@@ -72,7 +72,9 @@ class LoadEngine(wiring.Component):
         connect(m, bursts.burst, queue.input)
         connect(m, queue.output, flipped(self.burst))
         connect(m, flipped(self.beat), writer.beat)
-        for name in write_ports(config):
+        for inner, outer in zip(writer.act, self.act, strict=True):
+            connect(m, inner, flipped(outer))
+        for name in entry_ports(config):
             connect(m, getattr(writer, name), flipped(getattr(self, name)))
 
         word = self.instruction.payload

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tilewright.hw.boxes import EntryBoxLayout, Space, load_spaces
 from tilewright.hw.entry_walker import EntryWalker
 from tilewright.hw.signatures import (
+    ACT_HALVES,
     act_load_signature,
     prm_write_signature,
     tbl_write_signature,
@@ -19,12 +20,13 @@ from tilewright.isa.instructions import Opcode
 
 
 def write_ports(config: Config) -> dict[str, wiring.Member]:
-    """Return the load engine's ports to the scratchpads, `act` first and in the order of `load_spaces`."""
-    ports = {
-        "act": Out(act_load_signature(config)),
-        "wgt": Out(wgt_write_signature(config)),
-        "prm": Out(prm_write_signature(config)),
-    }
+    """Return the load engine's ports to the scratchpads: `act`, one for each half of it, and `entry_ports`."""
+    return {"act": Out(act_load_signature(config)).array(ACT_HALVES), **entry_ports(config)}
+
+
+def entry_ports(config: Config) -> dict[str, wiring.Member]:
+    """Return the ports to the other scratchpads, in the order of `load_spaces`."""
+    ports = {"wgt": Out(wgt_write_signature(config)), "prm": Out(prm_write_signature(config))}
     if config.epilogue.tables:
         ports["tbl"] = Out(tbl_write_signature(config))
     return ports
@@ -33,8 +35,8 @@ def write_ports(config: Config) -> dict[str, wiring.Member]:
 class LoadWriter(wiring.Component):
     """One beat or one row of padding a cycle, a row of several beats when its last one arrives.
 
-    The write stands at the port in the cycle after its (last) beat is taken, and `finish` is high in the cycle in
-    which an instruction's last write is accepted.
+    The write stands at the port in the cycle after its (last) beat is taken; a row waits there while those of the other
+    half go on. `finish` is high in the cycle in which the last of an instruction's writes is accepted.
 
     Members
     -------
@@ -69,14 +71,16 @@ class LoadWriter(wiring.Component):
         item = walker.item.payload
         chunk = Signal(range(max(s.chunks for s in self._spaces)))
         at_last_chunk, beat_ends, writes = Signal(), Signal(), Signal()
-        port_free, fire = Signal(), Signal()
+        free = Signal(ACT_HALVES)
+        port_free, fire, at_end = Signal(), Signal(), Signal()
 
         with m.Switch(item.space):
             for index, space in enumerate(self._spaces):
                 with m.Case(index):
                     self._classify(m, space, item, chunk, at_last_chunk, beat_ends, writes)
         m.d.comb += [
-            port_free.eq(~self.act.valid | self.act.ready),
+            *(free[half].eq(~port.valid | port.ready) for half, port in enumerate(self.act)),
+            port_free.eq(Mux(at_end, free.all(), free.bit_select(item.entry[0], 1))),
             fire.eq(walker.item.valid & (self.beat.valid | ~item.inside) & (port_free | ~writes)),
             self.beat.ready.eq(fire & item.inside & beat_ends),
             walker.item.ready.eq(fire & (at_last_chunk | ~item.inside)),
@@ -85,9 +89,13 @@ class LoadWriter(wiring.Component):
             m.d.sync += chunk.eq(chunk + 1)
             with m.If(at_last_chunk):
                 m.d.sync += chunk.eq(0)
-        self._drive_act(m, item, fire, writes, port_free)
+        self._drive_act(m, item, fire, writes, free)
         self._drive_entries(m, item, chunk, fire)
-        self._finish(m, item, fire & writes, walker.item.ready, port_free)
+        m.d.comb += self.finish.eq(at_end & free.all())
+        with m.If(port_free):
+            m.d.sync += at_end.eq(walker.item.ready & item.last)  # the last write is in the output registers
+        with m.If(fire & writes):
+            m.d.sync += self.signal.eq(item.signal)
         return m
 
     def _classify(self, m, space: Space, item, chunk, at_last_chunk, beat_ends, writes):
@@ -107,8 +115,8 @@ class LoadWriter(wiring.Component):
             return self.beat.payload
         return self.beat.payload.word_select(item.slot[: space.slots.bit_length() - 1], space.chunk_bits)
 
-    def _drive_act(self, m, item, fire, writes, port_free):
-        """Collect rows wider than a beat, and offer rows to the activation scratchpad."""
+    def _drive_act(self, m, item, fire, writes, free):
+        """Collect rows wider than a beat, and offer rows to the halves of the activation scratchpad."""
         space = self._spaces[0]
         arrived = self._chunk(space, item)
         is_act = fire & (item.space == 0)
@@ -118,14 +126,14 @@ class LoadWriter(wiring.Component):
             row = Cat(earlier, arrived)
             with m.If(is_act & item.inside):
                 m.d.sync += earlier.eq(row[space.chunk_bits :])
-        with m.If(port_free):
-            m.d.sync += self.act.valid.eq(is_act & writes & ~item.empty)
-        with m.If(is_act & writes):
-            m.d.sync += self.act.payload.row.eq(item.entry)
-            with m.If(item.inside):
-                m.d.sync += self.act.payload.data.as_value().eq(row)
-            with m.Else():
-                m.d.sync += self.act.payload.data.as_value().eq(item.pad_value.replicate(space.entry_bytes))
+        for half, port in enumerate(self.act):
+            goes_here = Signal(name=f"row{half}")
+            m.d.comb += goes_here.eq(is_act & writes & ~item.empty & (item.entry[0] == half))
+            with m.If(free[half]):
+                m.d.sync += port.valid.eq(goes_here)
+            with m.If(goes_here):
+                padding = item.pad_value.replicate(space.entry_bytes)
+                m.d.sync += [port.payload.row.eq(item.entry), port.payload.data.eq(Mux(item.inside, row, padding))]
 
     def _drive_entries(self, m, item, chunk, fire):
         """Offer chunks to the other memories, which always accept."""
@@ -137,12 +145,3 @@ class LoadWriter(wiring.Component):
                 port.chunk.eq(chunk),
                 port.data.eq(self._chunk(space, item)),
             ]
-
-    def _finish(self, m, item, written, entry_done, port_free):
-        """Remember whether the write in the output registers is an instruction's last."""
-        at_end = Signal()
-        m.d.comb += self.finish.eq(at_end & port_free)
-        with m.If(port_free):
-            m.d.sync += at_end.eq(entry_done & item.last)
-        with m.If(written):
-            m.d.sync += self.signal.eq(item.signal)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In
 from tilewright.hw.interleaved_bank import InterleavedBank
 from tilewright.hw.pipeline import ControlPipe
 from tilewright.hw.signatures import (
+    ACT_HALVES,
     ActReadSignature,
     ActStoreSignature,
     ActWriteSignature,
@@ -23,9 +24,9 @@ from tilewright.isa.config import Config
 class ActScratchpad(wiring.Component):
     """`act_rows` rows of `ratio` atoms, one bank an atom; two reads a cycle, and writes of an even and an odd row.
 
-    Compute goes first: read port `b` serves the store engine in the cycles in which compute does not use it, and the
-    load engine writes its row except in the cycle of a result whose row is of the same half, even or odd. A read sees
-    the writes of earlier cycles.
+    Compute goes first: read port `b` serves the store engine in the cycles in which compute does not use it, and rows
+    of the load engine are written except in the cycle of a result in the same half. A read sees the writes of earlier
+    cycles.
 
     Parameters
     ----------
@@ -37,7 +38,8 @@ class ActScratchpad(wiring.Component):
         Compute's reads.
     d : In(ActWriteSignature)
         Compute's results.
-    load : In(stream of rows)
+    load : In(stream of rows).array(ACT_HALVES)
+        Even rows, odd rows.
     store : In(ActStoreSignature)
     """
 
@@ -48,7 +50,7 @@ class ActScratchpad(wiring.Component):
                 "a": In(ActReadSignature(config)),
                 "b": In(ActReadSignature(config)),
                 "d": In(ActWriteSignature(config)),
-                "load": In(act_load_signature(config)),
+                "load": In(act_load_signature(config)).array(ACT_HALVES),
                 "store": In(ActStoreSignature(config)),
             }
         )
@@ -103,15 +105,12 @@ class ActScratchpad(wiring.Component):
         m.d.comb += port.data.eq(row)
 
     def _elaborate_write(self, m):
-        load = self.load.payload
-        m.d.comb += self.load.ready.eq(~self.d.valid | (self.d.row[0] != load.row[0]))
-        for i, bank in enumerate(self.banks):
-            result, loaded = bank.write
-            m.d.comb += [
-                result.addr.eq(self.d.row),
-                result.data.eq(self.d.data[i]),
-                result.en.eq(self.d.valid & self.d.en[i]),
-                loaded.addr.eq(load.row),
-                loaded.data.eq(load.data[i]),
-                loaded.en.eq(self.load.valid & self.load.ready),
-            ]
+        for half, load in enumerate(self.load):
+            goes_here = Signal(name=f"result{half}")
+            m.d.comb += [goes_here.eq(self.d.valid & (self.d.row[0] == half)), load.ready.eq(~goes_here)]
+            for i, bank in enumerate(self.banks):
+                m.d.comb += [
+                    bank.write[half].addr.eq(Mux(goes_here, self.d.row[1:], load.payload.row[1:])),
+                    bank.write[half].data.eq(Mux(goes_here, self.d.data[i], load.payload.data[i])),
+                    bank.write[half].en.eq(Mux(goes_here, self.d.en[i], load.valid)),
+                ]

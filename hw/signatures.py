@@ -10,6 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from tilewright.isa.config import Config
 
+#: The rows of the activation scratchpad, even and odd ones, are two halves, which are written independently.
+ACT_HALVES = 2
+
 
 def address_bits(depth: int) -> int:
     """Return the width of an address into `depth` entries; 0 for a single one."""
@@ -76,7 +79,7 @@ class ActLoadPayload(data.StructLayout):
 
 
 def act_load_signature(config: Config) -> stream.Signature:
-    """Return the stream of rows from the load engine; `ready` is low while compute writes."""
+    """Return the stream of rows of one half from the load engine; `ready` is low while compute writes to that half."""
     return stream.Signature(ActLoadPayload(config))
 
 

@@ -51,8 +51,8 @@ public:
     // Whether a result is written to the activation scratchpad in this cycle; cycles asked for never go back.
     bool writes_act(Cycle t) { return next_write(t) == t; }
 
-    // Whether such a result goes to the half of the rows (even or odd) that this row is of.
-    bool writes_half(Cycle t, int64_t row) { return writes_act(t) && ((result_row(t) ^ row) & 1) == 0; }
+    // Whether that is to an even or an odd row: 0 or 1; -1 where there is none.
+    int result_half(Cycle t) { return writes_act(t) ? int(result_row(t) & 1) : -1; }
 
     // The first cycle from t on in which a result of what has been issued so far is written there.
     Cycle next_write(Cycle t) {

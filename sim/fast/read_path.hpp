@@ -32,9 +32,8 @@ class ReadPath {
     int64_t buffered = 0;       // beats between bus and readers, at most two
     bool is_fetch[2] = {};      // whose they are
     int64_t chunk = 0;          // of the current entry
-    bool has_row = false;       // a row stands at the activation scratchpad's port
-    int64_t row = 0;            // which one
-    bool at_end = false;        // the write in the output registers is an instruction's last
+    bool has_row[2] = {};       // a row stands at the port of this half of the activation scratchpad
+    bool at_end = false;        // an instruction's last write is in the output registers
     Cycle resumed = 0;          // the state is that at the start of this cycle, if it is a later one
 
 public:
@@ -108,7 +107,11 @@ private:
 
     // Write a beat, a part of it or padding; return whether a beat is used up.
     bool write(Cycle t, bool has_beat) {
-        bool port_free = !has_row || !compute.writes_half(t, row);
+        bool is_waiting = has_row[0] || has_row[1];
+        int result_half = is_waiting ? compute.result_half(t) : -1;
+        bool free[2] = {!has_row[0] || result_half != 0, !has_row[1] || result_half != 1};
+        int half = walker.entry & 1;
+        bool port_free = at_end ? free[0] && free[1] : free[half];
         if (at_end && port_free) front.finish(t);
         bool fires = false, entry_done = false, uses_beat = false, writes = false;
         bool is_act = walker.space == 0;
@@ -121,11 +124,10 @@ private:
             entry_done &= fires;
             if (fires && walker.inside) chunk = at_last_chunk ? 0 : chunk + 1;
         }
-        if (port_free) {
-            has_row = fires && is_act && writes && !walker.is_empty;
-            row = walker.entry;
-            at_end = entry_done && walker.is_last;
-        }
+        bool has_new = fires && is_act && writes && !walker.is_empty;
+        for (int i = 0; i < 2; ++i)
+            if (free[i]) has_row[i] = has_new && i == half;
+        if (port_free) at_end = entry_done && walker.is_last;
         walker.tick(t, entry_done);
         return uses_beat;
     }
@@ -139,7 +141,7 @@ private:
         bool load_moves = walker.is_active && (!walker.inside || (buffered && !is_fetch[0]));
         if (load_moves && stream(t + 1))
             c.clock.at(READ_DATA, resumed);
-        else if ((buffered && is_fetch[0]) || has_row || at_end || load_moves || walker.is_moving())
+        else if ((buffered && is_fetch[0]) || has_row[0] || has_row[1] || at_end || load_moves || walker.is_moving())
             c.clock.at(READ_DATA, t + 1);
         else if (buffered < 2 && !readings.empty())
             c.clock.at(READ_DATA, std::max({t + 1, readings.front().ready, bus_free}));
@@ -151,7 +153,7 @@ private:
     bool stream(Cycle t) {
         if (c.p.is_stepwise || buffered != 1 || !walker.inside || at_end || readings.empty() || readings.front().is_fetch) return false;
         int64_t chunks = c.p.chunks[walker.space];
-        if (c.p.slots[walker.space] != 1 || (has_row && walker.space != 0)) return false;
+        if (c.p.slots[walker.space] != 1 || ((has_row[0] || has_row[1]) && walker.space != 0)) return false;
         int64_t parts = walker.rest_of_run() * chunks + chunks - chunk;  // of the run that are not written
         Cycle first = std::max({t, readings.front().ready, bus_free});
         int64_t beats = std::min(readings.front().beats - 1, parts - 1);
@@ -164,7 +166,8 @@ private:
         chunk += beats;
         walker.skip(chunk / chunks);
         chunk %= chunks;
-        has_row = walker.space == 0 && chunk == 0 && c.p.beat_interval == 1;
+        has_row[0] = has_row[1] = false;
+        has_row[(walker.entry - 1) & 1] = walker.space == 0 && chunk == 0 && c.p.beat_interval == 1;
         resumed = last + 1;
         return true;
     }

@@ -85,23 +85,30 @@ class LoadBench:
         ctx.set(self.engine.instruction.valid, bool(queue))
         ctx.set(self.engine.instruction.payload, queue[0] if queue else 0)
         ctx.set(self.engine.tokens.wait_grant, self.rng.random() >= self.stall)
-        ctx.set(self.engine.act.ready, self.rng.random() >= self.stall)
+        for half in self.engine.act:
+            ctx.set(half.ready, self.rng.random() >= self.stall)
 
     def _observe(self, ctx, queue, cycle):
         engine = self.engine
         if ctx.get(engine.start):
             queue.pop(0)
             self.starts.append(cycle)
-        if ctx.get(engine.act.valid) and ctx.get(engine.act.ready):
-            row, config = ctx.get(engine.act.payload.row), self.isa.config
-            data = ctx.get(engine.act.payload.data.as_value()).to_bytes(config.row_bytes, "little")
-            atoms = np.frombuffer(data, np.int8).reshape(config.ratio, config.atom_bytes)
-            self.arrays["act"][row * config.ratio : (row + 1) * config.ratio] = atoms
-            self.writes += 1
+        for parity, half in enumerate(engine.act):
+            self._observe_row(ctx, parity, half)
         for space in ("wgt", "prm", "tbl"):
             self._observe_entry(ctx, space, getattr(engine, space, None))
         if ctx.get(engine.tokens.signal_valid):
             self.finished.append((cycle, ctx.get(engine.tokens.signal_mask)))
+
+    def _observe_row(self, ctx, parity, half):
+        if not (ctx.get(half.valid) and ctx.get(half.ready)):
+            return
+        row, config = ctx.get(half.payload.row), self.isa.config
+        assert row % 2 == parity
+        data = ctx.get(half.payload.data.as_value()).to_bytes(config.row_bytes, "little")
+        atoms = np.frombuffer(data, np.int8).reshape(config.ratio, config.atom_bytes)
+        self.arrays["act"][row * config.ratio : (row + 1) * config.ratio] = atoms
+        self.writes += 1
 
     def _observe_entry(self, ctx, space, port):
         if port is None or not ctx.get(port.valid):

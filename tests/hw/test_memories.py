@@ -209,21 +209,29 @@ def test_activations_under_random_traffic(config: Config, python_random: random.
             store, store_row = r.random() < 0.7, r.randrange(rows)
             ctx.set(dut.store.request.valid, store)
             ctx.set(dut.store.request.payload, store_row)
-            write, load = r.random() < 0.5, r.random() < 0.7
+            write, row = r.random() < 0.5, r.randrange(rows)
             enables, data = r.randrange(1, 1 << config.ratio), r.getrandbits(8 * config.row_bytes)
-            row, load_row, load_data = r.randrange(rows), r.randrange(rows), r.getrandbits(8 * config.row_bytes)
+            loads = [
+                (r.random() < 0.7, 2 * r.randrange(rows // 2) + half, r.getrandbits(8 * config.row_bytes))
+                for half in range(2)
+            ]
             read_rows = {a // config.ratio for en, a, _ in asked.values() if en} | ({store_row} if store else set())
-            write, load = write and row not in read_rows, load and load_row not in read_rows
+            write = write and row not in read_rows
             ctx.set(dut.d.valid, write)
             ctx.set(dut.d.row, row)
             ctx.set(dut.d.en, enables)
             ctx.set(dut.d.data.as_value(), data)
-            ctx.set(dut.load.valid, load)
-            ctx.set(dut.load.payload.row, load_row)
-            ctx.set(dut.load.payload.data.as_value(), load_data)
-
-            clashes = write and row % 2 == load_row % 2
-            assert ctx.get(dut.load.ready) == (not clashes)
+            loaded = []
+            for half, (load, load_row, load_data) in enumerate(loads):
+                load = load and load_row not in read_rows
+                port, clashes = dut.load[half], write and row % 2 == half
+                ctx.set(port.valid, load)
+                ctx.set(port.payload.row, load_row)
+                ctx.set(port.payload.data.as_value(), load_data)
+                assert ctx.get(port.ready) == (not clashes)
+                counts["load_refused" if clashes else "load_beside_result" if write else "load"] += load
+                if load and not clashes:
+                    loaded.append((load_row, load_data))
             assert ctx.get(dut.store.request.ready) == (not asked["b"][0])
             assert ctx.get(dut.store.response_valid) == (cycle in answers)
             arriving = due.setdefault(cycle + latency, [])
@@ -232,10 +240,9 @@ def test_activations_under_random_traffic(config: Config, python_random: random.
                 arriving.append(("store", True, model.read(store_row * config.ratio, True)))
                 answers.add(cycle + latency)
             counts["store" if not asked["b"][0] else "store_refused"] += store
-            counts["load_refused" if clashes else "load_beside_result" if write else "load"] += load
             if write:
                 model.write(row, enables, data)
-            if load and not clashes:
+            for load_row, load_data in loaded:
                 model.write(load_row, (1 << config.ratio) - 1, load_data)
             await ctx.tick()
 

@@ -99,7 +99,7 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
         rows = min(problem.in_rows(height), problem.in_height)
         line = RUN_CYCLES + min(problem.in_columns(width), problem.in_width) * row_cycles
         inputs = blocks * rows * line + BOX_CYCLES * (chunks if tiling.is_input_resident else steps)
-        inputs = _shared(inputs, height * width * problem.co_count, reduction) * (not problem.keeps_input)
+        inputs *= not problem.keeps_input
         others = problem.out_blocks * height * width * row_cycles * problem.has_residual
         others += _instructions(problem, tiling, steps, not tiles) * fetch_cycles
         others += weights + steps * BOX_CYCLES if not tiles or not tiling.is_weight_resident else 0
@@ -127,11 +127,6 @@ def _instructions(problem: Problem, tiling: Tiling, steps: int, is_first: bool) 
     inputs = 0 if problem.keeps_input else chunks if tiling.is_input_resident else steps
     results = co_groups * (problem.is_stored + 2 * problem.has_residual)
     return steps + weights + parameters + inputs + results
-
-
-def _shared(cycles: int, results: int, reduction: int) -> int:
-    """Cycles of a load beside results, one every `reduction` cycles, which go before it into the scratchpad."""
-    return cycles + min(results, cycles // (reduction - 1) if reduction > 1 else results)
 
 
 def _pipeline(tiles: Sequence[_Tile], steps: int | None, in_slots: int) -> int:

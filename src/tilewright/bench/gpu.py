@@ -17,6 +17,7 @@ from tilewright.bench.suites import Context
 if TYPE_CHECKING:
     from tilewright.compiler.graph.graph import Graph
     from tilewright.compiler.targets.gpu.device import GpuDevice
+    from tilewright.gpu import GpuModel
 
 SUITE = "gpu"
 _GEMMS = {"gemm4096": 4096, "gemm8192": 8192}
@@ -256,7 +257,7 @@ def _half_gemm(case: str, machine: _Machine) -> Iterator[Record]:
 
 
 def _network(case: str, machine: _Machine) -> Iterator[Record]:
-    """Record a network; every value in it is compared for one image, its outputs for some of a batch."""
+    """Record a network."""
     from tilewright import gpu
 
     name, batch = NETWORKS[case]
@@ -264,7 +265,7 @@ def _network(case: str, machine: _Machine) -> Iterator[Record]:
     rng = np.random.default_rng(time.time_ns())
     x = rng.integers(-128, 128, model.graph.shape("x")).astype(np.int8)
     outputs = model.run({"x": x}, machine.device).outputs
-    wrong, checked = _compared(network_graph(name, 1), x, outputs, machine)
+    wrong, checked = _compared(model, network_graph(name, 1), x, outputs, machine)
     milliseconds = gpu.time_graphs(model.program, machine.device, _SAMPLES, 100 if batch == 1 else 20)
     launches = model.program.launches
     operations = sum(2 * launch.macs for launch in launches)
@@ -294,23 +295,25 @@ def network_graph(name: str, batch: int) -> Graph:
 
 
 def _compared(
-    single: Graph, x: NDArray[np.int8], outputs: dict[str, NDArray[Any]], machine: _Machine
+    model: GpuModel, single: Graph, x: NDArray[np.int8], outputs: dict[str, NDArray[Any]], machine: _Machine
 ) -> tuple[int, int]:
-    """Count wrong values, and those compared, in the first and the last image of a batch.
+    """Count wrong values, and those compared: all values of the first and the last image of a batch.
 
-    The reference computes the two images by themselves. With one image, the values between the layers count too.
+    The reference computes the two images by themselves. Values between the layers are those of a second program, which
+    gives all of them as outputs.
     """
     from tilewright import gpu
     from tilewright.compiler.reference import evaluate_all
 
+    inner = tuple(node.output for node in model.graph.nodes if node.op != "reshape")
+    every = gpu.compile_for_gpu(replace(model.graph, outputs=inner))
+    between = every.run({"x": x}, machine.device).outputs
+    for segment in every.program.segments:
+        machine.device.unload(segment)
     wrong = checked = 0
     for image in sorted({0, len(x) - 1}):
         expected = evaluate_all(single, {"x": x[image : image + 1]})
-        found = {name: array[image : image + 1] for name, array in outputs.items()}
-        if len(x) == 1:
-            inner = tuple(node.output for node in single.nodes if node.op != "reshape")
-            every = gpu.compile_for_gpu(replace(single, outputs=inner))
-            found |= every.run({"x": x}, machine.device).outputs
-        wrong += sum(int(np.count_nonzero(expected[name] != array)) for name, array in found.items())
-        checked += sum(array.size for array in found.values())
+        for name, array in (*between.items(), *outputs.items()):
+            wrong += int(np.count_nonzero(expected[name] != array[image : image + 1]))
+            checked += array[image].size
     return wrong, checked

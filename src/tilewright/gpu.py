@@ -120,6 +120,10 @@ class GpuModel:
                 found += [_launch_info(launch) for launch in step.launches]
         return tuple(found)
 
+    @cached_property
+    def _device(self) -> GpuDevice:
+        return open_device()
+
     def check_inputs(self, inputs: Arrays) -> None:
         """Raise InputError unless `inputs` are exactly what the model asks for."""
         check_inputs(self.inputs.values(), inputs)
@@ -132,7 +136,7 @@ class GpuModel:
         inputs : mapping of str to array
             By name, of the model's shapes and types.
         device : GpuDevice, optional
-            What several runs share; by default a new one.
+            What several models share; by default one that the model keeps.
         is_timed : bool
             Replay the graphs some times more, to time them.
 
@@ -146,7 +150,7 @@ class GpuModel:
             When the driver reports an error.
         """
         self.check_inputs(inputs)
-        machine = device or open_device()
+        machine = device or self._device
         outputs = self.program.run(inputs, machine)
         milliseconds = time_graphs(self.program, machine) if is_timed else None
         memory = sum(segment.plan.size for segment in self.program.segments)

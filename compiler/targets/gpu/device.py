@@ -27,8 +27,8 @@ class LoadedSegment:
     Attributes
     ----------
     segment : Segment
-    memory : int
-        Address of the planned memory.
+    allocations : tuple of int
+        Addresses of the memory that it holds.
     addresses : dict of str to int
         Of all storages and constants.
     functions : tuple
@@ -39,7 +39,7 @@ class LoadedSegment:
     """
 
     segment: Segment
-    memory: int
+    allocations: tuple[int, ...]
     addresses: Mapping[str, int]
     functions: tuple[Any, ...]
     arguments: tuple[tuple[int, ...], ...]
@@ -94,8 +94,9 @@ class GpuDevice(Device):
     def unload(self, segment: Segment) -> None:
         """Give a segment's memory back."""
         loaded = self._loaded.pop(id(segment))
-        self.gpu.free(loaded.memory)
-        self.gpu.free(min(a for name, a in loaded.addresses.items() if name in segment.constants))
+        self.gpu.synchronize()
+        for address in loaded.allocations:
+            self.gpu.free(address)
 
     def launch(self, loaded: LoadedSegment, index: int) -> None:
         """Start one launch of a segment by itself."""
@@ -108,17 +109,22 @@ class GpuDevice(Device):
         memory = gpu.allocate(plan.size)
         for offset, size, byte in plan.fills:
             gpu.fill(memory + offset, size, byte)
-        addresses = {name: memory + offset for name, offset in plan.offsets.items()}
-        addresses |= self._upload(segment)
-        arguments = tuple(self._arguments(launch, addresses) for launch in segment.launches)
+        constants, places = self._upload(segment)
+        addresses = {name: memory + offset for name, offset in plan.offsets.items()} | places
+        maps = [self._maps(launch, addresses) for launch in segment.launches]
+        arguments = tuple(
+            (*(addresses[launch.arguments[b.name]] for b in launch.kernel.function.buffers), *own)
+            for launch, own in zip(segment.launches, maps, strict=True)
+        )
+        allocations = (memory, constants, *(address for own in maps for address in own))
         gpu.synchronize()
-        loaded = LoadedSegment(segment, memory, addresses, functions, arguments, gpu.stream(), None)
+        loaded = LoadedSegment(segment, allocations, addresses, functions, arguments, gpu.stream(), None)
         graph = gpu.capture(loaded.stream, lambda: self._launch_all(loaded, segment.launches))
         return replace(loaded, graph=graph)
 
-    def _arguments(self, launch: Launch, addresses: Mapping[str, int]) -> tuple[int, ...]:
+    def _maps(self, launch: Launch, addresses: Mapping[str, int]) -> tuple[int, ...]:
         by_name = {b.name: addresses[launch.arguments[b.name]] for b in launch.kernel.function.buffers}
-        return tuple(by_name.values()) + self.tensor_maps(launch.kernel, by_name)
+        return self.tensor_maps(launch.kernel, by_name)
 
     def tensor_maps(self, kernel: Kernel, addresses: Mapping[str, int]) -> tuple[int, ...]:
         """Lay a kernel's tensor maps into memory, and give their addresses."""
@@ -132,8 +138,8 @@ class GpuDevice(Device):
         for index in range(len(launches)):
             self.launch(loaded, index)
 
-    def _upload(self, segment: Segment) -> dict[str, int]:
-        """Lay the constants side by side in memory of their own."""
+    def _upload(self, segment: Segment) -> tuple[int, dict[str, int]]:
+        """Lay the constants side by side in memory of their own; give its address and theirs."""
         places, end = {}, 0
         for name, array in segment.constants.items():
             places[name] = end
@@ -143,7 +149,7 @@ class GpuDevice(Device):
             image[places[name] : places[name] + array.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         base = self.gpu.allocate(end)
         self.gpu.upload(base, image)
-        return {name: base + place for name, place in places.items()}
+        return base, {name: base + place for name, place in places.items()}
 
     def functions(self, kernels: Sequence[Kernel]) -> tuple[Any, ...]:
         """Compile kernels, equal ones once and several at a time."""

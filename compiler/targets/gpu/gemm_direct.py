@@ -69,16 +69,18 @@ class _Builder:
         self.a = Buffer("a", DType.I8, (threads, ahead * high * 2 * PIECE), "register")
         self.b = Buffer("b", DType.I8, (threads, ahead * wide * PIECE), "register")
         self.sums = Buffer("sums", DType.I32, (splitting.warps * self.registers * WARP,), "shared")
-        self.block_row, self.tile = Var("block_row_tile"), Var("column_tile")
+        self.block = Var("block")
+        tiles = self.channels // splitting.columns
+        self.block_row, self.tile = self.block // tiles, self.block % tiles
         assert gemm.chunks % (splitting.warps * ahead) == 0, "warps and rounds must divide the depth"
         self.rounds = gemm.chunks // (splitting.warps * ahead)
 
     def function(self) -> Function:
         high, _ = self.splitting.blocks
         body = inside([self.sums, self.acc, self.a, self.b], self._body())
-        tiles = loop(self.tile, self.channels // self.splitting.columns, body, kind="bound:block.x")
-        rows = loop(self.block_row, -(-self.gemm.rows // (16 * high)), tiles, kind="bound:block.y")
-        return Function(self.name, (), tuple(self.arguments.values()), rows)
+        blocks = -(-self.gemm.rows // (16 * high)) * (self.channels // self.splitting.columns)
+        grid = loop(self.block, blocks, body, kind="bound:block.x")
+        return Function(self.name, (), tuple(self.arguments.values()), grid)
 
     def _body(self) -> Stmt:
         place, turn = Var("place"), Var("turn")

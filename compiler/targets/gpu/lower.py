@@ -24,8 +24,12 @@ from tilewright.compiler.targets.gpu.layout import ALIGNMENT, NARROW, Image, Pad
 from tilewright.compiler.targets.gpu.memory_plan import Storage, plan_memory
 from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model
+from tilewright.isa.errors import CapacityError
 
 _NO_PADS: Pads = (0, 0, 0, 0)
+
+#: Places in a tensor are computed in 32 bits.
+_LARGEST = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ def lower(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
     graph : Graph
     choose : callable
         Gives the schedule of each convolution and matrix product.
+
+    Raises
+    ------
+    CapacityError
+        When a tensor takes 2 GB or more.
     """
     steps: list[Segment | Node] = []
     for is_device, nodes in _parts(graph):
@@ -108,6 +117,12 @@ class _Lowering:
         outputs = {name: self._leave(name) for name in sorted(leaving)}
         kept = frozenset(storage for storage, _ in (*inputs.values(), *outputs.values()))
         uses = [[name for name in launch.arguments.values() if name in self.storages] for launch in self.launches]
+        for storage in self.storages.values():
+            if storage.size >= _LARGEST:
+                raise CapacityError(
+                    f"tensor `{storage.name.partition(':')[2]}` takes {storage.size:,} bytes with its border: kernels "
+                    f"reach less than {_LARGEST:,}; use a smaller batch"
+                )
         plan = plan_memory(list(self.storages.values()), uses, kept)
         return Segment(tuple(self.launches), plan, self.constants, inputs, outputs)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.compiler.targets.gpu.small_networks import NETWORKS
 from tilewright.compiler.reference import evaluate
+from tilewright.compiler.targets.accelerator.networks import NetworkBuilder
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
 from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping
@@ -17,6 +18,7 @@ from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.program import InterpretedDevice
 from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model
 from tilewright.compiler.tir.verify import verify
+from tilewright.isa.errors import CapacityError
 
 
 def _check(name: str, rng: np.random.Generator, choose: Chooser) -> None:
@@ -56,3 +58,10 @@ def test_border_is_shared_by_like_borders_only(rng: np.random.Generator) -> None
     ends = sorted(segment.plan.fills)
     assert all(a + size <= b for (a, size, _), (b, _, _) in pairwise(ends))
     assert segment.plan.size >= max(segment.plan.offsets.values())
+
+
+def test_too_large_a_tensor_is_refused(rng: np.random.Generator) -> None:
+    net = NetworkBuilder("large", (1, 16, 8192, 8192), rng)
+    graph = net.graph(net.convolution(net.convolution("x", 32, 1), 16, 1))
+    with pytest.raises(CapacityError, match=r"tensor `.*` takes 2,147,\d+,\d+ bytes .* use a smaller batch"):
+        lower(graph)

@@ -79,12 +79,12 @@ def recognising_passes(multiplier_bits: int = 16) -> tuple[Pass, ...]:
         RecogniseMaxPool(),
         RecognisePad(multiplier_bits),
         RecogniseMoves(),
-        RecogniseShuffle(),
         RecogniseResize(multiplier_bits),
         RecogniseConcat(multiplier_bits),
         RecogniseRequantize(multiplier_bits),
         RecogniseTable(),
         UnifyMovement(),
+        RecogniseShuffle(),
         RecogniseHeads(),
     )
 

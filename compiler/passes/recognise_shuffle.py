@@ -13,6 +13,7 @@ from tilewright.compiler.passes.spread import gathered
 
 #: Larger tensors are not looked at place by place.
 _MOST_CHANNELS = 1 << 14
+_UNARY = ("qrequantize", "qclamp", "qtable")
 
 
 @dataclass(frozen=True)
@@ -29,40 +30,60 @@ class RecogniseShuffle:
         """Give the graph with every shuffle of channels as qgather."""
         editor = GraphEditor(graph)
         for node in graph.nodes:
-            found = _shuffle(graph, node) if node.op == "reshape" and graph.dtype(node.output) == "int8" else None
-            if found is not None:
-                source, indices, origin = found
-                editor.remove(node)
-                editor.redirect(node.output, gathered(editor, source, 1, indices, origin))
+            if node.op != "reshape" or graph.dtype(node.output) != "int8":
+                continue
+            chain = _chain(graph, node)
+            indices = _order(graph, chain) if chain is not None else None
+            if chain is not None and indices is not None:
+                _rewrite(editor, chain, indices)
         return editor.finish()
 
 
-def _shuffle(graph: Graph, last: Node) -> tuple[str, tuple[int, ...], tuple[str, ...]] | None:
-    """The source, the order of its channels, and the nodes."""
-    transpose = graph.producer(last.inputs[0])
+@dataclass(frozen=True)
+class _Chain:
+    """A reshape, a transpose, perhaps an operator that works element by element, and a reshape back."""
+
+    first: Node
+    transpose: Node
+    between: Node | None
+    last: Node
+
+
+def _chain(graph: Graph, last: Node) -> _Chain | None:
+    node = graph.producer(last.inputs[0])
+    between = node if node is not None and node.op in _UNARY else None
+    transpose = graph.producer(between.inputs[0]) if between is not None else node
     first = graph.producer(transpose.inputs[0]) if transpose is not None and transpose.op == "transpose" else None
     if transpose is None or first is None or first.op != "reshape":
         return None
-    shape, parted = graph.shape(first.inputs[0]), graph.shape(first.output)
-    if shape != graph.shape(last.output) or len(shape) < 3 or shape[1] > _MOST_CHANNELS:
+    return _Chain(first, transpose, between, last)
+
+
+def _rewrite(editor: GraphEditor, chain: _Chain, indices: tuple[int, ...]) -> None:
+    origin = tuple(dict.fromkeys((*chain.first.origin, *chain.transpose.origin, *chain.last.origin)))
+    y = gathered(editor, chain.first.inputs[0], 1, indices, origin)
+    if chain.between is not None:
+        output = (f"{chain.last.output}/unary", "int8", editor.graph.shape(chain.last.output))
+        inputs = (y, *chain.between.inputs[1:])
+        y = editor.emit(chain.between.op, inputs, output, chain.between.attributes, chain.between.origin)
+    editor.remove(chain.last)
+    editor.redirect(chain.last.output, y)
+
+
+def _order(graph: Graph, chain: _Chain) -> tuple[int, ...] | None:
+    """The order of the channels; None where anything else changes places."""
+    shape, parted = graph.shape(chain.first.inputs[0]), graph.shape(chain.first.output)
+    if shape != graph.shape(chain.last.output) or len(shape) < 3 or shape[1] > _MOST_CHANNELS:
         return None
-    plane = prod(shape[2:])
     groups = _channel_dimensions(parted, shape)
-    if groups is None:
-        return None
-    perm = tuple(transpose["perm"])
-    moved = [axis for axis in perm if axis in groups]
-    rest = [axis for axis in perm if axis not in groups and parted[axis] != 1]
-    if not plane or rest != sorted(rest) or perm.index(moved[0]) + len(moved) - 1 != perm.index(moved[-1]):
-        return None
-    if [axis for axis in perm if parted[axis] != 1 and axis < groups[0]] != [
-        axis for axis in perm[: perm.index(moved[0])] if parted[axis] != 1
-    ]:
+    perm = tuple(chain.transpose["perm"])
+    if groups is None or perm[: groups[0]] != tuple(range(groups[0])) or perm[groups[-1] + 1 :] != tuple(
+        range(groups[-1] + 1, len(perm))
+    ):  # fmt: skip
         return None
     order = np.arange(shape[1]).reshape([parted[axis] for axis in groups])
-    turned = order.transpose([groups.index(axis) for axis in moved])
-    origin = tuple(dict.fromkeys((*first.origin, *transpose.origin, *last.origin)))
-    return first.inputs[0], tuple(int(index) for index in turned.reshape(-1)), origin
+    turned = order.transpose([axis - groups[0] for axis in perm[groups[0] : groups[-1] + 1]])
+    return tuple(int(index) for index in turned.reshape(-1))
 
 
 def _channel_dimensions(parted: tuple[int, ...], shape: tuple[int, ...]) -> list[int] | None:

@@ -664,7 +664,7 @@ case("SpaceToDepth")(_channels_and_space("SpaceToDepth"))
 @case("Shuffle of channels")
 def shuffle(b: ModelBuilder) -> Quantized:
     groups, each = int(pick(b, 2, 4)), int(pick(b, 3, 8))
-    x = image(b, channels=groups * each)
+    x = _computed(b, image(b, channels=groups * each))
     n, _, h, w = x.shape
     parted = b.node("Reshape", [b.dequantize(x), b.constant(np.array([n, groups, each, h, w], np.int64))])
     turned = b.node("Transpose", [parted], perm=[0, 2, 1, 3, 4])

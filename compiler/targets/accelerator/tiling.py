@@ -19,6 +19,12 @@ from tilewright.compiler.targets.accelerator.problem import (
 from tilewright.isa.config import Config
 from tilewright.isa.errors import CapacityError
 
+#: Slots of a single tile's input and output.
+_SINGLE = (1, 2)
+
+#: Slots of input and output, and how many sizes of tiles are tried with them: the largest ones that fit.
+_SLOTS = ((2, 2, 6), (1, 2, 4), (1, 1, 2))
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -117,16 +123,8 @@ def _with_reduction(
     total = problem.co_count * problem.span * problem.taps(config)
     for weights in {total <= config.wgt_depth, False}:
         for is_input in _input_ways(problem):
-            for heights, widths in _spatial_cuts(problem, replace(base, is_input_resident=is_input), config):
-                tiles = problem.groups * len(heights) * len(widths)
-                is_single = tiles == 1 and is_input
-                yield from _slotted(
-                    problem,
-                    replace(
-                        base, heights=heights, widths=widths, is_input_resident=is_input, is_weight_resident=weights
-                    ),
-                    is_single, config,
-                )  # fmt: skip
+            fixed = replace(base, is_input_resident=is_input, is_weight_resident=weights)
+            yield from _slotted(problem, fixed, config)
 
 
 def _input_ways(problem: Problem) -> tuple[bool, ...]:
@@ -136,13 +134,17 @@ def _input_ways(problem: Problem) -> tuple[bool, ...]:
     return (True, False) if problem.step == 0 else (False,)
 
 
-def _slotted(problem: Problem, tiling: Tiling, is_single: bool, config: Config) -> Iterator[Tiling]:
-    """Yield the tiling with as many slots as fit."""
-    for in_slots, out_slots in ((1, 2),) if is_single else ((2, 2), (1, 2), (1, 1)):
-        candidate = replace(tiling, in_slots=in_slots, out_slots=out_slots)
-        if fits(problem, candidate, config):
-            yield candidate
-            return
+def _slotted(problem: Problem, tiling: Tiling, config: Config) -> Iterator[Tiling]:
+    """Yield the tiling with spatial tiles that fit several times, and with larger ones that fit only once."""
+    seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+    for in_slots, out_slots, most in _SLOTS:
+        slotted = replace(tiling, in_slots=in_slots, out_slots=out_slots)
+        for heights, widths in _spatial_cuts(problem, slotted, config, most):
+            is_single = problem.groups * len(heights) * len(widths) == 1 and tiling.is_input_resident
+            if (is_single and (in_slots, out_slots) != _SINGLE) or (heights, widths) in seen:
+                continue
+            seen.add((heights, widths))
+            yield replace(slotted, heights=heights, widths=widths)
 
 
 def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -165,9 +167,9 @@ def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tup
 
 
 def _spatial_cuts(
-    problem: Problem, tiling: Tiling, config: Config
+    problem: Problem, tiling: Tiling, config: Config, most: int
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield heights and widths of tiles: whole rows where they fit, else single rows cut into pieces."""
+    """Yield the largest heights and widths of tiles: whole rows where they fit, else single rows cut into pieces."""
     full = (problem.out_width,)
     seen = 0
     for height in _cuts(problem.out_height):
@@ -175,7 +177,7 @@ def _spatial_cuts(
         if fits(problem, replace(tiling, heights=heights, widths=full), config):
             yield heights, full
             seen += 1
-            if seen == 6:
+            if seen == most:
                 break
     if seen and problem.out_height > 1:
         return
@@ -185,7 +187,7 @@ def _spatial_cuts(
         if fits(problem, replace(tiling, heights=heights, widths=widths), config):
             yield heights, widths
             seen += 1
-            if seen == 8:
+            if seen == most:
                 return
 
 

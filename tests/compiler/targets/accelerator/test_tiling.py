@@ -98,3 +98,13 @@ def test_estimates_of_known_layers(
         (1, 1), (pad, pad),
     )  # fmt: skip
     assert problem.steps(config) / choose_tiling(problem, config).cost.cycles >= least
+
+
+def test_small_tiles_that_overlap_their_loads_are_found() -> None:
+    """Many sizes of tiles fit once, only smaller ones fit twice: those whose loads go on beside the computing."""
+    config = Config.load("16x16")
+    problem = Problem(1, 1, 12544, 1, 12544, 10, 0, 4, 4)
+    choice = choose_tiling(problem, config)
+    assert (choice.tiling.in_slots, choice.tiling.out_slots) == (2, 2)
+    assert reductions(problem, choice.tiling) == 1
+    assert choice.cost.cycles < 1.01 * problem.steps(config)

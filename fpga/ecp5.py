@@ -164,6 +164,7 @@ def _run(rtlil: str, device: Device, arguments: Sequence[str], folder: Path) -> 
             *script,
             "setattr -mod -unset keep_hierarchy *",
             "flatten",
+            "delete t:$scopeinfo",
             "opt_clean",
             f"write_json {folder / 'design.json'}",
         ),

@@ -9,6 +9,7 @@ from tilewright.fpga.devices import BUDGETED, Device, Family, Resources
 from tilewright.hw.packed_dot_product import field_bits
 from tilewright.isa.config import PRESETS, Config
 from tilewright.isa.errors import CapacityError
+from tilewright.isa.row_ops import SCALE_BITS, SCALED_BITS
 
 ESTIMATE_STAGE = "config-estimate"
 
@@ -106,7 +107,16 @@ def _multipliers(config: Config, family: Family) -> float:
         lane += 2 * _multiplier(family, 9, scale)
     if config.vector.multiply and "VectorLane" not in soft:
         lane += _multiplier(family, 9, min(25, config.gemm.acc_bits + 1))
-    return array + config.acc_lanes * lane
+    return array + config.acc_lanes * lane + _row_multipliers(config, family)
+
+
+def _row_multipliers(config: Config, family: Family) -> float:
+    """Return the DSP blocks of the row unit: a product and an interpolation a lane, a scale and two lines a row."""
+    if not config.vector.rows:
+        return 0
+    line = _multiplier(family, 11, 12)
+    lane = _multiplier(family, 17, SCALE_BITS + 1) + line
+    return config.acc_lanes * lane + config.gemm.batch * (_multiplier(family, SCALED_BITS, SCALE_BITS + 1) + 2 * line)
 
 
 def _memory(family: Family, depth: int, width: int) -> float:
@@ -139,11 +149,17 @@ def _table_rams(config: Config, family: Family) -> float:
 
 
 #: Lookup tables of six inputs, fitted to synthesis for xc7: of the whole, a bit of the bus, a lane, a multiplication in
-#: a lane, a lane's residual, a table of a lane, a multiplication in depthwise mode.
-_LUTS = {"base": 4300, "bus_bit": 9, "lane": 420, "product": 11, "residual": 135, "table": 83, "window": 14}
+#: a lane, a lane's residual, a table of a lane, a multiplication in depthwise mode, a lane and a batch row of rows.
+_LUTS = {
+    "base": 4300, "bus_bit": 9, "lane": 420, "product": 11, "residual": 135, "table": 83, "window": 14,
+    "row_lane": 440, "row": 650,
+}  # fmt: skip
 
 #: Flip-flops, likewise.
-_FLIP_FLOPS = {"base": 5600, "bus_bit": 9, "lane": 560, "product": 9, "residual": 140, "table": 70, "window": 10}
+_FLIP_FLOPS = {
+    "base": 5600, "bus_bit": 9, "lane": 560, "product": 9, "residual": 140, "table": 70, "window": 10,
+    "row_lane": 290, "row": 700,
+}  # fmt: skip
 
 #: Lookup tables of a lane's multipliers in one component, where they are no DSP blocks.
 _SOFT_MULTIPLIER_LUTS = 300
@@ -156,7 +172,9 @@ def _logic(config: Config, amounts: Mapping[str, float]) -> float:
     lane = amounts["lane"] + config.gemm.block_in * amounts["product"]
     lane += amounts["residual"] * config.epilogue.residual + amounts["table"] * config.epilogue.tables
     lane += amounts["window"] * config.gemm.block_in * config.depthwise.enabled
-    return amounts["base"] + amounts["bus_bit"] * config.bus.data_bits + config.acc_lanes * lane
+    lane += amounts["row_lane"] * config.vector.rows
+    rows = amounts["row"] * config.gemm.batch * config.vector.rows
+    return amounts["base"] + amounts["bus_bit"] * config.bus.data_bits + config.acc_lanes * lane + rows
 
 
 def _luts(config: Config, family: Family) -> float:

@@ -1,12 +1,12 @@
 /* Generated from the Tilewright instruction table; do not edit.
- * Configuration 16x16, hash 54823ce8af7ad840. */
+ * Configuration 16x16, hash edd6aa65681a08a4. */
 #ifndef TILEWRIGHT_ISA_H
 #define TILEWRIGHT_ISA_H
 
 #include <stdint.h>
 #include <string.h>
 
-#define TW_CONFIG_HASH UINT64_C(0x54823ce8af7ad840)
+#define TW_CONFIG_HASH UINT64_C(0xedd6aa65681a08a4)
 #define TW_MAGIC UINT32_C(0x544C5752)
 #define TW_INSTRUCTION_BYTES 64
 
@@ -82,11 +82,18 @@
 #define TW_OPCODE_GEMM 8u
 #define TW_OPCODE_VECTOR 9u
 #define TW_OPCODE_DEPTHWISE 10u
+#define TW_OPCODE_ROW 11u
 #define TW_OPCODE_STORE_ACT 16u
 #define TW_VECTOR_SUM 0u
 #define TW_VECTOR_MAX 1u
 #define TW_VECTOR_MIN 2u
 #define TW_VECTOR_MUL 3u
+#define TW_ROW_MAX 0u
+#define TW_ROW_SUM 1u
+#define TW_ROW_EXP_SUM 2u
+#define TW_ROW_SQUARE_SUM 3u
+#define TW_ROW_EXP 4u
+#define TW_ROW_NORMALISE 5u
 
 /* Put the low `bits` bits of `value` at bit `offset` of a cleared instruction word. */
 static inline void tw_pack(uint8_t *word, unsigned offset, unsigned bits, uint64_t value)
@@ -526,6 +533,94 @@ static inline void tw_encode_depthwise(uint8_t *word, const struct tw_depthwise 
     tw_pack(word, 324, 16, (uint64_t)fields->residual_multiplier_b);
     tw_pack(word, 340, 6, (uint64_t)fields->residual_shift);
     tw_pack(word, 346, 8, (uint64_t)fields->residual_zero_out);
+}
+
+/* ROW: reduce rows, or compute from each row's own result, then the epilogue. */
+struct tw_row {
+    int64_t wait; /* take a token from these engines before starting (bit 0: load, bit 1: store) */
+    int64_t signal; /* give a token to these engines when complete (bit 0: load, bit 1: store) */
+    int64_t fence; /* start only when all earlier compute instructions have written their results */
+    int64_t extent_out0; /* iterations of an output loop */
+    int64_t extent_out1; /* iterations of an output loop */
+    int64_t extent_out2; /* iterations of an output loop */
+    int64_t extent_red0; /* iterations of a reduction loop */
+    int64_t extent_red1; /* iterations of a reduction loop */
+    int64_t extent_red2; /* iterations of a reduction loop */
+    int64_t a_base; /* operand a: first entry */
+    int64_t a_out0; /* operand a: stride of loop out0 */
+    int64_t a_out1; /* operand a: stride of loop out1 */
+    int64_t a_out2; /* operand a: stride of loop out2 */
+    int64_t a_red0; /* operand a: stride of loop red0 */
+    int64_t a_red1; /* operand a: stride of loop red1 */
+    int64_t a_red2; /* operand a: stride of loop red2 */
+    int64_t op; /* row operation */
+    int64_t tail; /* channels in a reduction's last step; 0: all */
+    int64_t scale; /* factor or logarithm, by the operation */
+    int64_t offset; /* addend or shift, by the operation */
+    int64_t b_base; /* operand b, an entry for each batch row, in acc: first entry */
+    int64_t b_out0; /* operand b, an entry for each batch row, in acc: stride of loop out0 */
+    int64_t b_out1; /* operand b, an entry for each batch row, in acc: stride of loop out1 */
+    int64_t b_out2; /* operand b, an entry for each batch row, in acc: stride of loop out2 */
+    int64_t p_base; /* epilogue parameters: first entry */
+    int64_t p_out0; /* epilogue parameters: stride of loop out0 */
+    int64_t p_out1; /* epilogue parameters: stride of loop out1 */
+    int64_t p_out2; /* epilogue parameters: stride of loop out2 */
+    int64_t d_base; /* destination (act or acc): first entry */
+    int64_t d_out0; /* destination (act or acc): stride of loop out0 */
+    int64_t d_out1; /* destination (act or acc): stride of loop out1 */
+    int64_t d_out2; /* destination (act or acc): stride of loop out2 */
+    int64_t to_acc; /* destination is acc (raw sums) instead of act */
+    int64_t bias_enable; /* add the parameter entry's bias to the sum */
+    int64_t table_enable; /* map the result through a lookup table */
+    int64_t table; /* which lookup table */
+    int64_t zero_out; /* zero point after requantization */
+    int64_t clamp_low; /* smallest result */
+    int64_t clamp_high; /* largest result */
+};
+
+static inline void tw_encode_row(uint8_t *word, const struct tw_row *fields)
+{
+    memset(word, 0, TW_INSTRUCTION_BYTES);
+    tw_pack(word, 0, 6, TW_OPCODE_ROW);
+    tw_pack(word, 6, 2, (uint64_t)fields->wait);
+    tw_pack(word, 8, 2, (uint64_t)fields->signal);
+    tw_pack(word, 10, 1, (uint64_t)fields->fence);
+    tw_pack(word, 11, 14, (uint64_t)fields->extent_out0);
+    tw_pack(word, 25, 14, (uint64_t)fields->extent_out1);
+    tw_pack(word, 39, 14, (uint64_t)fields->extent_out2);
+    tw_pack(word, 53, 14, (uint64_t)fields->extent_red0);
+    tw_pack(word, 67, 14, (uint64_t)fields->extent_red1);
+    tw_pack(word, 81, 14, (uint64_t)fields->extent_red2);
+    tw_pack(word, 95, 13, (uint64_t)fields->a_base);
+    tw_pack(word, 108, 13, (uint64_t)fields->a_out0);
+    tw_pack(word, 121, 13, (uint64_t)fields->a_out1);
+    tw_pack(word, 134, 13, (uint64_t)fields->a_out2);
+    tw_pack(word, 147, 13, (uint64_t)fields->a_red0);
+    tw_pack(word, 160, 13, (uint64_t)fields->a_red1);
+    tw_pack(word, 173, 13, (uint64_t)fields->a_red2);
+    tw_pack(word, 186, 4, (uint64_t)fields->op);
+    tw_pack(word, 190, 4, (uint64_t)fields->tail);
+    tw_pack(word, 194, 20, (uint64_t)fields->scale);
+    tw_pack(word, 214, 32, (uint64_t)fields->offset);
+    tw_pack(word, 246, 13, (uint64_t)fields->b_base);
+    tw_pack(word, 259, 13, (uint64_t)fields->b_out0);
+    tw_pack(word, 272, 13, (uint64_t)fields->b_out1);
+    tw_pack(word, 285, 13, (uint64_t)fields->b_out2);
+    tw_pack(word, 298, 7, (uint64_t)fields->p_base);
+    tw_pack(word, 305, 7, (uint64_t)fields->p_out0);
+    tw_pack(word, 312, 7, (uint64_t)fields->p_out1);
+    tw_pack(word, 319, 7, (uint64_t)fields->p_out2);
+    tw_pack(word, 326, 13, (uint64_t)fields->d_base);
+    tw_pack(word, 339, 13, (uint64_t)fields->d_out0);
+    tw_pack(word, 352, 13, (uint64_t)fields->d_out1);
+    tw_pack(word, 365, 13, (uint64_t)fields->d_out2);
+    tw_pack(word, 378, 1, (uint64_t)fields->to_acc);
+    tw_pack(word, 379, 1, (uint64_t)fields->bias_enable);
+    tw_pack(word, 380, 1, (uint64_t)fields->table_enable);
+    tw_pack(word, 381, 1, (uint64_t)fields->table);
+    tw_pack(word, 382, 8, (uint64_t)fields->zero_out);
+    tw_pack(word, 390, 8, (uint64_t)fields->clamp_low);
+    tw_pack(word, 398, 8, (uint64_t)fields->clamp_high);
 }
 
 /* STORE_ACT: store a strided box of rows from the activation scratchpad. */

@@ -62,7 +62,7 @@ class Gemm:
     block_out: int = _parameter(16, 4, 64, "output channels per step", power_of_two=True)
     acc_bits: int = _parameter(32, 20, 32, "accumulator width in bits; sums wrap")
     cascade: int = _parameter(
-        1, 1, 64, "products that are added one after another, as DSP blocks do, before the adder tree", power_of_two=True
+        1, 1, 64, "products added one after another, as DSP blocks do, before the adder tree", power_of_two=True
     )
     packed: bool = _switch(False, "whether each multiplier computes two int8 products (needs 25 x 18 bits)")
 
@@ -401,16 +401,16 @@ def _section_from(section: str, values: object) -> Any:
     return _SECTIONS[section](**_check_keys(section, values))
 
 
-def _square(size: int, name: str, memory: Memory, queue: Queue = Queue()) -> Config:
-    gemm, bus = Gemm(block_in=size, block_out=size), Bus(data_bits=max(64, 8 * size))
-    return Config(name=name, gemm=gemm, memory=memory, bus=bus, queue=queue)
+def _square(size: int, name: str, memory: Memory, queue: Queue = Queue(), *, rows: bool = True) -> Config:
+    gemm, bus, vector = Gemm(block_in=size, block_out=size), Bus(data_bits=max(64, 8 * size)), Vector(rows=rows)
+    return Config(name=name, gemm=gemm, memory=memory, bus=bus, queue=queue, vector=vector)
 
 
 #: Named configurations; boards' presets are added by the FPGA part.
 PRESETS: Mapping[str, Config] = {
     c.name: c
     for c in (
-        _square(4, "tiny", Memory(act_kib=4, wgt_kib=4, acc_kib=2, prm_entries=16), Queue(4, 4, 4)),
+        _square(4, "tiny", Memory(act_kib=4, wgt_kib=4, acc_kib=2, prm_entries=16), Queue(4, 4, 4), rows=False),
         _square(8, "8x8", Memory(act_kib=64, wgt_kib=64, acc_kib=16)),
         _square(16, "16x16", Memory(act_kib=128, wgt_kib=128, acc_kib=32)),
         _square(32, "32x32", Memory(act_kib=256, wgt_kib=512, acc_kib=64)),

@@ -13,8 +13,9 @@ from amaranth.sim import Simulator
 
 from tilewright.compiler.tir.interpreter import interpret
 from tilewright.hw.compute_engine import ComputeEngine
-from tilewright.hw.interleaved_bank import HALVES, InterleavedBank
+from tilewright.hw.interleaved_bank import InterleavedBank
 from tilewright.hw.scratchpad import ActScratchpad
+from tilewright.hw.signatures import ACT_HALVES
 from tilewright.hw.vector_alu import VECTOR_DATAPATH
 from tilewright.isa.config import Config
 from tilewright.isa.generator import Limits, random_instruction
@@ -187,7 +188,7 @@ def _int(data: np.ndarray) -> int:
 
 
 def _act_word(bank: InterleavedBank, row: int) -> Value:
-    return bank.halves[row % HALVES].data[row // HALVES]
+    return bank.halves[row % ACT_HALVES].data[row // ACT_HALVES]
 
 
 def _fill(ctx, config: Config, engine: ComputeEngine, act: ActScratchpad, before: Memories) -> None:

@@ -20,7 +20,8 @@ from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.layout import Image
-from tilewright.compiler.targets.gpu.lower import gemm_kernel, lower
+from tilewright.compiler.targets.gpu.lower import lower
+from tilewright.compiler.targets.gpu.lowering import gemm_kernel
 from tilewright.compiler.targets.gpu.ptx import to_ptx
 from tilewright.compiler.targets.gpu.schedules import Schedule, by_model, candidates, estimate, key
 

@@ -43,7 +43,7 @@ class Board:
 
 def _config(name: str, size: int, act_kib: int, wgt_kib: int, acc_kib: int, bus_bits: int, is_packed: bool) -> Config:
     gemm = Gemm(block_in=size, block_out=size, packed=is_packed, cascade=2 if is_packed else 1)
-    memory = Memory(act_kib=act_kib, wgt_kib=wgt_kib, acc_kib=acc_kib, prm_entries=64)
+    memory = Memory(act_kib=act_kib, wgt_kib=wgt_kib, acc_kib=acc_kib, prm_entries=128)
     bus, depthwise = Bus(data_bits=bus_bits, burst_beats=16), Depthwise(enabled=not gemm.packed)
     epilogue = Epilogue(block_tables=is_packed)
     return Config(name=name, gemm=gemm, memory=memory, bus=bus, epilogue=epilogue, depthwise=depthwise)
@@ -73,7 +73,7 @@ BOARDS: Mapping[str, Board] = {
             amaranth_board="amaranth_boards.arty_a7:ArtyA7_100Platform",
         ),
         _board("ultra96-v2", "Avnet Ultra96-V2", "xczu3eg", "ps8", 200, (16, 128, 256, 64), 128),
-        _board("zcu104", "AMD ZCU104", "xczu7ev", "ps8", 200, (32, 128, 256, 64), 128),
+        _board("zcu104", "AMD ZCU104", "xczu7ev", "ps8", 200, (32, 64, 256, 64), 128),
         _board("kv260", "AMD Kria KV260", "xck26", "ps8", 200, (16, 64, 128, 32), 128),
         _board(
             "de10-nano", "Terasic DE10-Nano", "5cseba6", "hps", 100, (16, 64, 128, 32),

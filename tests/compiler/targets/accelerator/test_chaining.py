@@ -116,7 +116,7 @@ def test_some_channels_at_a_time(config: Config, rng: np.random.Generator) -> No
     x = builder.conv(builder.input(1, lanes, 10, 10), wide, square(1))
     program = check(builder.graph(builder.conv(x, wide, square(3), wide)), config, rng)
     check_order(program)
-    if config.act_rows >= 1024 and config.lanes >= 16:  # elsewhere it takes longer in parts
+    if config.act_rows > 1024:  # elsewhere it takes longer in parts
         assert stores(program) == {1}
         assert all("parts" in layer.tiling for layer in program.layers)
 

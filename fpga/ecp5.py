@@ -170,21 +170,20 @@ def _run(rtlil: str, device: Device, arguments: Sequence[str], folder: Path) -> 
         ),
         folder,
     )
-    _call(
-        "nextpnr-ecp5", *arguments, "--json", folder / "design.json", "--textcfg", folder / "design.config",
-        "--report", folder / "report.json",
-    )  # fmt: skip
-    _call("ecppack", "--compress", folder / "design.config", folder / "design.bit")
+    files = ("--json", "design.json", "--textcfg", "design.config", "--report", "report.json")
+    _call(folder, "nextpnr-ecp5", *arguments, *files)
+    _call(folder, "ecppack", "--compress", "design.config", "design.bit")
     for name in ("design.json", "design.config"):
         (folder / name).unlink()
 
 
-def _call(tool: str, *arguments: str | Path) -> None:
+def _call(folder: Path, tool: str, *arguments: str) -> None:
+    """Run a tool in a folder: as WebAssembly it sees the files there, and not all others."""
     program = shutil.which(f"yowasp-{tool}", path=str(Path(sys.executable).parent)) or shutil.which(tool)
     if program is None:
         raise ToolchainError(f"{tool} is missing: {_ADVICE}")
     result = subprocess.run(
-        [program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+        [program, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
     )
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if "ERROR" in line]

@@ -11,7 +11,7 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
 from tilewright.compiler.passes.quantization import Unsuitable, real_constant, required_source, weights_of
-from tilewright.compiler.passes.scaling import folded_bias, scaling_constants
+from tilewright.compiler.passes.scaling import folded_bias, scaling_constants, within_32_bits
 from tilewright.compiler.passes.wide_weights import narrowed
 from tilewright.compiler.passes.windows import as_image, window_of
 
@@ -51,6 +51,7 @@ class RecogniseConv:
         weights = weights_of(graph, conv.inputs[1], axis=0, may_be_wide=True)
         window = window_of(graph, conv, weights.array.shape[2:])
         bias = _summed_bias(graph, conv, addend)
+        weights = within_32_bits(weights, 0, x.quantization, bias)
         folded = folded_bias(weights, 0, x.quantization, bias)
         factors = x.quantization.scale * weights.scales / result.quantization.scale
         scaling = scaling_constants(editor, result.name, folded, factors, self.multiplier_bits)

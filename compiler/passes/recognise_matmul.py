@@ -17,7 +17,7 @@ from tilewright.compiler.passes.quantization import (
     required_source,
     weights_of,
 )
-from tilewright.compiler.passes.scaling import folded_bias, scaling_constants
+from tilewright.compiler.passes.scaling import folded_bias, scaling_constants, within_32_bits
 from tilewright.compiler.passes.wide_weights import narrowed
 
 _PRODUCTS = ("onnx.MatMul", "onnx.Gemm")
@@ -60,7 +60,9 @@ class RecogniseMatMul:
         shape = graph.shape(result.name)
         if shape != (*graph.shape(x.name)[:-1], columns) or graph.shape(x.name)[-1] != depth:
             raise Unsuitable("its operands broadcast")
-        folded = folded_bias(weights, 1, x.quantization, _bias(graph, product, addend, columns))
+        bias = _bias(graph, product, addend, columns)
+        weights = within_32_bits(weights, 1, x.quantization, bias)
+        folded = folded_bias(weights, 1, x.quantization, bias)
         factors = x.quantization.scale * weights.scales / result.quantization.scale
         scaling = scaling_constants(editor, result.name, folded, factors, self.multiplier_bits)
         x_name, weights = narrowed(editor, x.name, weights, 0, 1, len(shape) - 1)

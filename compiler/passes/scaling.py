@@ -63,6 +63,32 @@ def folded_bias(weights: Weights, axis: int, x: Scale, bias: Array | None) -> Ar
     return np.asarray(folded)
 
 
+def within_32_bits(weights: Weights, axis: int, x: Scale, bias: Array | None) -> Weights:
+    """Coarser weights for channels whose sums may exceed 32 bits; those of other channels stay.
+
+    Such a channel's bias is so large beside its products that either those are far less than a step of the result, or
+    the result is saturated: weights that are small where the quantizer found a channel of zeros.
+
+    Parameters
+    ----------
+    weights, axis, x, bias
+        As for `folded_bias`.
+    """
+    array = weights.array.astype(np.int64)
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    bound = (128 + abs(x.zero)) * np.abs(array).sum(axis=others).astype(np.float64)
+    if bias is not None:
+        bound = bound + np.abs(np.broadcast_to(bias, bound.shape) / (x.scale * weights.scales))
+    bits = np.where(bound > _INT32.max, np.ceil(np.log2(np.maximum(bound, 1))) - 30, 0)
+    if not bits.any():
+        return weights
+    divisor = np.exp2(bits)
+    shape = [1] * array.ndim
+    shape[axis] = -1
+    coarse = np.rint(array / divisor.reshape(shape)).astype(weights.array.dtype)
+    return Weights(coarse, weights.scales * divisor)
+
+
 def residual_stage(a: Scale, b: Scale, out: Scale, bits: int) -> Residual:
     """The residual stage that adds `a` and `b` at the scale of `out`.
 

@@ -172,6 +172,18 @@ def _conv(b: ModelBuilder, rank: int) -> Quantized:
     return b.quantize(activation(b, b.node("Conv", operands, **attributes)), kind(b))
 
 
+@case("Conv with channels of nothing")
+def conv_of_nothing(b: ModelBuilder) -> Quantized:
+    """Channels whose weights are next to nothing beside their bias, as batch normalization leaves them."""
+    x = image(b, least=3)
+    outputs = 8
+    w = b.weight((outputs, x.shape[1], 3, 3), 0)
+    scale = w.scale * np.where(b.rng.random(outputs) < 0.5, np.float32(1e-7), np.float32(1))
+    w = Quantized(w.name, w.shape, w.dtype, scale.astype(np.float32), w.zero, 0, w.array)
+    bias = b.constant(b.rng.normal(size=outputs).astype(np.float32) * 5)
+    return b.quantize(activation(b, b.node("Conv", [b.dequantize(x), b.dequantize(w), bias])), kind(b))
+
+
 @case("QLinearConv")
 def qlinear_conv(b: ModelBuilder) -> Quantized:
     x, w, attributes = _conv_parts(b, 2)

@@ -14,14 +14,12 @@ from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.products import (
     Product,
-    Transposition,
     choose_product_tiling,
     correction_weights,
-    identity_rows,
     product_steps,
-    transposition_steps,
 )
 from tilewright.compiler.targets.accelerator.rows import RowLayer, RowStage, row_steps, row_tiling
+from tilewright.compiler.targets.accelerator.transposition import Transposition, identity_rows, transposition_steps
 
 if TYPE_CHECKING:
     from tilewright.compiler.targets.accelerator.layers import LayerContext

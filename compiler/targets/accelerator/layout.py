@@ -90,7 +90,7 @@ class TensorLayout:
 
 
 def image_layout(shape: tuple[int, ...], config: Config) -> TensorLayout:
-    """Return the layout of an image tensor `[N,C,H,W]`, or of one with fewer or more dimensions of pixels, at least one.
+    """Return the layout of an image tensor `[N,C,H,W]`, or of one with another number of dimensions of pixels.
 
     All dimensions of pixels but the last count as rows.
     """

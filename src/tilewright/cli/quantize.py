@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 )
 @click.option("--per-tensor", is_flag=True, help="One scale for all weights of a layer, not one for each channel.")
 @click.option(
-    "--method", type=click.Choice(["auto", "rows", "minmax", "entropy", "percentile"]), default="auto", show_default=True,
-    help="How ranges of activations are found.",
+    "--method", type=click.Choice(["auto", "rows", "minmax", "entropy", "percentile"]), default="auto",
+    show_default=True, help="How ranges of activations are found.",
 )  # fmt: skip
 @click.option("--labels", metavar="NAME", help="Array of right classes in the NPZ file: count accuracy.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Extent of a named dimension; may be repeated.")
@@ -111,7 +111,7 @@ def _data(quantized: Quantized, output: str, seconds: dict[str, float]) -> dict[
 
 
 def _filling(text: str) -> tuple[str, float]:
-    name, equals, value = text.partition("=")
+    name, _, value = text.partition("=")
     try:
         return name, float(value)
     except ValueError:
@@ -119,7 +119,7 @@ def _filling(text: str) -> tuple[str, float]:
 
 
 def _extent(text: str) -> tuple[str, int]:
-    name, equals, value = text.partition("=")
+    name, _, value = text.partition("=")
     if not equals or not value.isdigit():
         raise InputError(f"a dimension is written NAME=N, such as batch=1, not `{text}`")
     return name, int(value)

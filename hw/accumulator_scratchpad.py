@@ -55,9 +55,7 @@ class AccumulatorScratchpad(wiring.Component):
                 "write": In(AccWriteSignature(config)),
             }
         )
-        self.banks = [
-            MemoryBank(config.gemm.acc_bits, config.acc_depth, read_ports=2) for _ in range(config.acc_lanes)
-        ]
+        self.banks = [MemoryBank(config.gemm.acc_bits, config.acc_depth, read_ports=2) for _ in range(config.acc_lanes)]
 
     def elaborate(self, platform):
         m = Module()

@@ -81,9 +81,7 @@ class RowFinish(Repeated):
         rounded, half = (spread + (1 << (drop - 1))) >> drop, 1 << (HALF_BITS - 1)
         short = Mux(rounded >= half, half - 1, Mux(rounded < -half, -half, rounded))[:HALF_BITS]
         result = Signal(signed(32), reset_less=True)
-        m.d.sync += result.eq(
-            Mux(self.is_square_sum, Cat(short, self.late_b), Mux(self.is_exp_sum, moved, scaled))
-        )
+        m.d.sync += result.eq(Mux(self.is_square_sum, Cat(short, self.late_b), Mux(self.is_exp_sum, moved, scaled)))
         m.d.comb += self.result.eq(result)
         return m
 

@@ -46,9 +46,7 @@ class TokenCounters(wiring.Component):
         refused = []
         for engine in Engine:
             port = getattr(self, engine)
-            missing = [
-                port.wait_mask[i] & (counters[giver, engine] == 0) for i, giver in enumerate(engine.others)
-            ]
+            missing = [port.wait_mask[i] & (counters[giver, engine] == 0) for i, giver in enumerate(engine.others)]
             overflowing = [counters[engine, taker] >= full for taker in engine.others]
             m.d.comb += port.wait_grant.eq(~Cat(*missing, *overflowing).any())
             refused.append(port.wait_request & ~port.wait_grant)

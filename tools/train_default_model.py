@@ -60,9 +60,7 @@ def load_data() -> Digits:
     images, labels = load_digits(return_X_y=True)
     small = torch.from_numpy((images / 16).astype(np.float32)).reshape(-1, 1, 8, 8)
     large = functional.interpolate(small, size=INPUT_SHAPE[2:], mode="bilinear", align_corners=False)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=TEST_IMAGES, random_state=SEED, stratify=labels
-    )
+    train, test = train_test_split(np.arange(len(labels)), test_size=TEST_IMAGES, random_state=SEED, stratify=labels)
     targets = torch.from_numpy(labels.astype(np.int64))
     return Digits(large[train], targets[train], large[test], targets[test])
 

@@ -232,17 +232,17 @@ def _fold_integer(expr: Binary, ranges: Ranges) -> Expr:
     if isinstance(left, Const) and expr.op in (BinaryOp.ADD, BinaryOp.MUL, BinaryOp.AND, BinaryOp.OR, BinaryOp.XOR):
         left, right = right, left
     match expr.op, right:
-        case (BinaryOp.ADD | BinaryOp.SUB | BinaryOp.OR | BinaryOp.XOR | BinaryOp.SHL | BinaryOp.SHR), Const(0):
+        case ((BinaryOp.ADD | BinaryOp.SUB | BinaryOp.OR | BinaryOp.XOR | BinaryOp.SHL | BinaryOp.SHR), Const(0)):
             return left
-        case (BinaryOp.MUL | BinaryOp.DIV), Const(1):
+        case ((BinaryOp.MUL | BinaryOp.DIV), Const(1)):
             return left
-        case (BinaryOp.MUL | BinaryOp.AND), Const(0):
+        case ((BinaryOp.MUL | BinaryOp.AND), Const(0)):
             return Const(0, expr.dtype)
         case BinaryOp.MOD, Const(1):
             return Const(0, expr.dtype)
         case BinaryOp.AND, Const(value) if value == (1 if expr.dtype == DType.BOOL else -1):
             return left
-        case (BinaryOp.MIN | BinaryOp.MAX), _ if left == right:
+        case ((BinaryOp.MIN | BinaryOp.MAX), _) if left == right:
             return left
         case BinaryOp.ADD, Const(value) if isinstance(left, Binary) and isinstance(left.right, Const):
             return _reassociated(left, int(value), expr)

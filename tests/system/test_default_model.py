@@ -79,9 +79,7 @@ def test_topology_is_resnet8(model: onnx.ModelProto, constants: dict[str, np.nda
     assert Counter(found) == CONVOLUTIONS
 
 
-def test_weights_are_symmetric_int8_per_channel(
-    model: onnx.ModelProto, constants: dict[str, np.ndarray]
-) -> None:
+def test_weights_are_symmetric_int8_per_channel(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> None:
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm"):
             continue

@@ -108,9 +108,7 @@ def test_installed_wheel_imports_without_the_repository(built: Path, tmp_path: P
     subprocess.run([*pip, "--target", str(target), str(path)], check=True)
     names = ", ".join(f"tilewright.{floor}" for floor in FLOORS)
     code = f"import sys; sys.path.insert(0, {str(target)!r}); import {names}; print(tilewright.hw.__file__)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(result.stdout.strip()).is_relative_to(target)
 
 

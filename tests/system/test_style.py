@@ -12,9 +12,7 @@ import pytest
 
 @pytest.mark.parametrize("tool", [("ruff", "check", "."), ("mypy",)], ids=["ruff", "mypy"])
 def test_checker_finds_nothing(repository: Path, tool: tuple[str, ...]) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", *tool], cwd=repository, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-m", *tool], cwd=repository, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

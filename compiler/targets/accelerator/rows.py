@@ -72,9 +72,7 @@ def row_tiling(layer: RowLayer, config: Config) -> tuple[int, ...]:
     most = min(config.act_rows // (4 * layout.blocks), config.acc_depth // 2)
     entries = 1 if layer.has_shared_parameters else layout.blocks * (config.lanes // config.gemm.block_out)
     if most < 1 or entries > config.prm_depth:
-        raise CapacityError(
-            f"layer {layer.name}: a row of {layout.blocks} channel blocks does not fit the scratchpads"
-        )
+        raise CapacityError(f"layer {layer.name}: a row of {layout.blocks} channel blocks does not fit the scratchpads")
     wanted = max(ceil_div(layout.width, max(1, ceil_div(PIECES, layout.groups))), 1)
     return evenly(layout.width, min(most, wanted))
 

@@ -119,7 +119,7 @@ def _filling(text: str) -> tuple[str, float]:
 
 
 def _extent(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
     if not equals or not value.isdigit():
         raise InputError(f"a dimension is written NAME=N, such as batch=1, not `{text}`")
     return name, int(value)

@@ -722,6 +722,8 @@ def matmul_of_activations(b: ModelBuilder) -> Quantized:
     return b.quantize(b.node("MatMul", [b.dequantize(a), b.dequantize(c)]), kind(b))
 
 
+# Seven quantized operators in a chain, each of which is held to one step by its own case: steps of the scores are
+# multiplied by the exponential and add up in the last product.
 @case("Attention", configs=("8x8 rows", "large rows"), tolerance=8, host=("reshape", "transpose"))
 def attention(b: ModelBuilder) -> Quantized:
     heads, depth, tokens = pick(b, 1, 2, 3), 16, pick(b, 5, 16, 21)

@@ -128,11 +128,11 @@ def route_component(
     )
     folder = store.get(key, lambda work: _run(rtlil, device, arguments, work))
     report = json.loads((folder / "report.json").read_text())
-    return read_report(report, seed, folder / "design.bit")
+    return read_report(report, _version(), seed, folder / "design.bit")
 
 
-def read_report(report: Mapping[str, Any], seed: int, bitstream: Path) -> Routed:
-    """Read nextpnr's report."""
+def read_report(report: Mapping[str, Any], version: str, seed: int, bitstream: Path) -> Routed:
+    """Read the report of a version of nextpnr."""
     fmax = min(clock["achieved"] for clock in report["fmax"].values())
     paths = [path for path in report["critical_paths"] if path["from"].split()[-1] == path["to"].split()[-1]]
     longest = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]))
@@ -140,7 +140,7 @@ def read_report(report: Mapping[str, Any], seed: int, bitstream: Path) -> Routed
         PathStep(step["type"], module_of(step["to"]["cell"]), float(step["delay"])) for step in longest["path"]
     )
     used = {kind: (int(n["used"]), int(n["available"])) for kind, n in report["utilization"].items() if n["used"]}
-    return Routed("nextpnr-ecp5", _version(), "routed", seed, float(fmax), steps, used, bitstream)
+    return Routed("nextpnr-ecp5", version, "routed", seed, float(fmax), steps, used, bitstream)
 
 
 def module_of(cell: str) -> str:

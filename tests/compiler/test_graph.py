@@ -151,7 +151,7 @@ def test_golden_stages(golden: Golden) -> None:
 
 
 def test_golden_movement(golden: Golden) -> None:
-    """Transposes and reshapes around a product, and a Softmax that stays on the host."""
+    """Transposes and reshapes around a product, and a Softmax."""
     builder = ModelBuilder(np.random.default_rng(4))
     x, w = builder.activation((1, 3, 2, 2)), builder.weight((12, 4))
     y = builder.node("Transpose", [builder.dequantize(x)], perm=[0, 2, 3, 1])

@@ -16,12 +16,11 @@ from tilewright.compiler.passes.base import run_passes
 from tilewright.compiler.passes.pipeline import fusing_passes, load_integer_graph
 from tilewright.compiler.reference import evaluate
 
-SOFTMAX = ["onnx.DequantizeLinear", "onnx.Softmax", "onnx.QuantizeLinear"]
 MODELS = {  # operators on the device and on the host after fusion, multiply-accumulates aside
-    "resnet8_int8": ({"qconv2d": 9, "qglobalavgpool": 1, "qmatmul": 1}, SOFTMAX),
-    "dscnn_kws_int8": ({"qconv2d": 9, "qglobalavgpool": 1, "qmatmul": 1}, SOFTMAX),
+    "resnet8_int8": ({"qconv2d": 9, "qglobalavgpool": 1, "qmatmul": 1, "qsoftmax": 1}, []),
+    "dscnn_kws_int8": ({"qconv2d": 9, "qglobalavgpool": 1, "qmatmul": 1, "qsoftmax": 1}, []),
     "autoencoder_ad_int8": ({"qmatmul": 10}, []),
-    "mobilenet_v2_int8": ({"qconv2d": 53, "qglobalavgpool": 1}, ["to_int8", *SOFTMAX, "to_uint8"]),
+    "mobilenet_v2_int8": ({"qconv2d": 53, "qglobalavgpool": 1, "qsoftmax": 1}, ["to_int8", "to_uint8"]),
 }
 
 

@@ -100,8 +100,8 @@ def test_reports_are_read(tmp_path: Path) -> None:
         ],
         "utilization": {"TRELLIS_COMB": {"used": 10, "available": 20}, "DCUA": {"used": 0, "available": 2}},
     }
-    routed = read_report(report, 7, tmp_path)
-    assert (routed.fmax_mhz, routed.seed, routed.stage) == (98.5, 7, "routed")
+    routed = read_report(report, "0.10", 7, tmp_path)
+    assert (routed.fmax_mhz, routed.version, routed.seed, routed.stage) == (98.5, "0.10", 7, "routed")
     assert routed.delay_by_module == {"a.b": 0.75, "a.c": 2.0}
     assert routed.as_data()["used"] == {"TRELLIS_COMB": {"used": 10, "available": 20}}
 

@@ -94,23 +94,26 @@ def _tiles(problem: Problem, tiling: Tiling, config: Config, steps: int) -> list
     can_prefetch = problem.keeps_input and 2 * chunk_entries(problem, tiling, config) <= config.wgt_depth
     overhead = steps * sub_out * GAP_CYCLES + co_groups * (chunks - 1 + is_split) * FENCE_CYCLES
     reduction = problem.span * problem.taps(config) + is_split
-    tiles: list[_Tile] = []
-    for height, width in product(tiling.heights, tiling.widths):
+
+    def tile(height: int, width: int, is_first: bool) -> _Tile:
         rows = min(problem.in_rows(height), problem.in_height)
         line = RUN_CYCLES + min(problem.in_columns(width), problem.in_width) * row_cycles
         inputs = blocks * rows * line + BOX_CYCLES * (chunks if tiling.is_input_resident else steps)
         inputs *= not problem.keeps_input
         others = problem.out_blocks * height * width * row_cycles * problem.has_residual
-        others += _instructions(problem, tiling, steps, not tiles) * fetch_cycles
-        others += weights + steps * BOX_CYCLES if not tiles or not tiling.is_weight_resident else 0
-        others += parameters + co_groups * BOX_CYCLES if not tiles or not tiling.is_parameter_resident else 0
+        others += _instructions(problem, tiling, steps, is_first) * fetch_cycles
+        others += weights + steps * BOX_CYCLES if is_first or not tiling.is_weight_resident else 0
+        others += parameters + co_groups * BOX_CYCLES if is_first or not tiling.is_parameter_resident else 0
         first = first_blocks * rows * line * (not problem.keeps_input)
         compute = height * width * problem.co_count * reduction + overhead
         is_prefetched = can_prefetch and others >= compute  # the bus never rests, from one layer to the next
-        if not is_prefetched and (not tiles or not tiling.is_weight_resident):
+        if not is_prefetched and (is_first or not tiling.is_weight_resident):
             first += (weights + parameters) // steps
-        tiles.append(_Tile(compute, inputs, others, first))
-    return tiles
+        return _Tile(compute, inputs, others, first)
+
+    sizes = list(product(tiling.heights, tiling.widths))
+    alike = {size: tile(*size, False) for size in set(sizes[1:])}  # there are few sizes and many tiles
+    return [tile(*sizes[0], True), *(alike[size] for size in sizes[1:])]
 
 
 @lru_cache(maxsize=16)

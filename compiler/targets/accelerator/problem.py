@@ -151,22 +151,28 @@ class Tiling:
         return max(self.widths)
 
 
-def in_slot_rows(problem: Problem, tiling: Tiling) -> int:
-    """Rows of `act` that one tile of input takes."""
+def in_slot_blocks(problem: Problem, tiling: Tiling) -> int:
+    """Channel blocks of one tile of input in `act`."""
     if problem.keeps_input:
         return 0
     if tiling.is_input_resident:
-        blocks = problem.span
-    else:
-        blocks = problem.in_blocks(tiling.out_blocks, tiling.blocks)
-    return blocks * problem.in_rows(tiling.height) * problem.in_columns(tiling.width)
+        return problem.span
+    return problem.in_blocks(tiling.out_blocks, tiling.blocks)
+
+
+def in_slot_rows(problem: Problem, tiling: Tiling) -> int:
+    """Rows of `act` that one tile of input takes."""
+    return in_slot_blocks(problem, tiling) * problem.in_rows(tiling.height) * problem.in_columns(tiling.width)
+
+
+def out_slot_blocks(problem: Problem, tiling: Tiling) -> int:
+    """Channel blocks of one tile of output in `act`."""
+    return 0 if problem.keeps_output else tiling.out_blocks
 
 
 def out_slot_rows(problem: Problem, tiling: Tiling) -> int:
     """Rows of `act` that one tile of output takes."""
-    if problem.keeps_output:
-        return 0
-    return tiling.out_blocks * tiling.height * tiling.width
+    return out_slot_blocks(problem, tiling) * tiling.height * tiling.width
 
 
 def chunk_entries(problem: Problem, tiling: Tiling, config: Config) -> int:

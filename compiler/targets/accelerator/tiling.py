@@ -12,7 +12,9 @@ from tilewright.compiler.targets.accelerator.problem import (
     Problem,
     Tiling,
     chunk_entries,
+    in_slot_blocks,
     in_slot_rows,
+    out_slot_blocks,
     out_slot_rows,
     reductions,
 )
@@ -81,18 +83,55 @@ def _smallest(problem: Problem, config: Config) -> Tiling:
     )
 
 
+@dataclass(frozen=True)
+class _Room:
+    """What tiles of any size may take, the rest of the tiling being given.
+
+    Attributes
+    ----------
+    problem : Problem
+    is_possible : bool
+        Whether weights and parameters fit.
+    in_blocks, out_blocks : int
+        Channel blocks of input and output that lie in `act` at a time, over all slots.
+    act_rows : int
+        Rows of `act` that there are for them.
+    sums, acc_entries : int
+        Partial sums of an output position, and the entries that there are for them.
+    """
+
+    problem: Problem
+    is_possible: bool
+    in_blocks: int
+    out_blocks: int
+    act_rows: int
+    sums: int
+    acc_entries: int
+
+    @classmethod
+    def of(cls, problem: Problem, tiling: Tiling, config: Config) -> _Room:
+        entries = tiling.out_blocks * (config.lanes // config.gemm.block_out)
+        return cls(
+            problem,
+            _weights_needed(problem, tiling, config) <= config.wgt_depth and entries <= config.prm_depth,
+            tiling.in_slots * in_slot_blocks(problem, tiling),
+            tiling.out_slots * out_slot_blocks(problem, tiling),
+            config.act_rows - problem.reserved_rows,
+            entries if reductions(problem, tiling) > 1 else 0,
+            config.acc_depth,
+        )
+
+    def holds(self, height: int, width: int) -> bool:
+        """Tell whether tiles of so many output rows and columns fit."""
+        if not self.is_possible or self.sums * height * width > self.acc_entries:
+            return False
+        inputs = self.in_blocks * self.problem.in_rows(height) * self.problem.in_columns(width)
+        return inputs + self.out_blocks * height * width <= self.act_rows
+
+
 def fits(problem: Problem, tiling: Tiling, config: Config) -> bool:
     """Tell whether a tiling's buffers fit into the scratchpads."""
-    rows = tiling.in_slots * in_slot_rows(problem, tiling) + tiling.out_slots * out_slot_rows(problem, tiling)
-    sub_out = config.lanes // config.gemm.block_out
-    positions = tiling.height * tiling.width
-    sums = tiling.out_blocks * sub_out * positions if reductions(problem, tiling) > 1 else 0
-    return (
-        rows + problem.reserved_rows <= config.act_rows
-        and sums <= config.acc_depth
-        and _weights_needed(problem, tiling, config) <= config.wgt_depth
-        and tiling.out_blocks * sub_out <= config.prm_depth
-    )
+    return _Room.of(problem, tiling, config).holds(tiling.height, tiling.width)
 
 
 def _weights_needed(problem: Problem, tiling: Tiling, config: Config) -> int:
@@ -170,28 +209,26 @@ def _spatial_cuts(
     problem: Problem, tiling: Tiling, config: Config, most: int
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Yield the largest heights and widths of tiles: whole rows where they fit, else single rows cut into pieces."""
-    full = (problem.out_width,)
+    room = _Room.of(problem, tiling, config)
     seen = 0
     for height in _cuts(problem.out_height):
-        heights = evenly(problem.out_height, height)
-        if fits(problem, replace(tiling, heights=heights, widths=full), config):
-            yield heights, full
+        if room.holds(height, problem.out_width):
+            yield evenly(problem.out_height, height), (problem.out_width,)
             seen += 1
             if seen == most:
                 break
     if seen and problem.out_height > 1:
         return
     for width in _cuts(problem.out_width)[1:]:
-        heights = (1,) * problem.out_height
-        widths = evenly(problem.out_width, width)
-        if fits(problem, replace(tiling, heights=heights, widths=widths), config):
-            yield heights, widths
+        if room.holds(1, width):
+            yield (1,) * problem.out_height, evenly(problem.out_width, width)
             seen += 1
             if seen == most:
                 return
 
 
-def _cuts(total: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def _cuts(total: int) -> tuple[int, ...]:
     """Piece sizes that cut `total` into 1, 2, 3, ... nearly equal pieces, without repetition; largest first."""
     sizes = []
     count = 1
@@ -199,10 +236,11 @@ def _cuts(total: int) -> list[int]:
         size = ceil_div(total, count)
         sizes.append(size)
         if size == 1:
-            return sizes
+            return tuple(sizes)
         count = max(count + 1, ceil_div(total, size - 1) if size > 2 else total)
 
 
+@lru_cache(maxsize=65536)
 def evenly(total: int, size: int) -> tuple[int, ...]:
     """Cut `total` into the fewest pieces of at most `size`, as equal as possible."""
     count = ceil_div(total, size)

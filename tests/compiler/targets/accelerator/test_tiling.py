@@ -76,7 +76,7 @@ def test_nothing_fits() -> None:
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 16, 100])
 def test_cuts_are_all_that_differ(total: int) -> None:
     sizes = _cuts(total)
-    assert sizes == sorted({ceil_div(total, count) for count in range(1, total + 1)}, reverse=True)
+    assert list(sizes) == sorted({ceil_div(total, count) for count in range(1, total + 1)}, reverse=True)
     for size in sizes:
         assert sum(evenly(total, size)) == total
         assert max(evenly(total, size)) <= size

@@ -9,23 +9,24 @@ from amaranth.lib.wiring import In, Out
 from tilewright.hw.memory_bank import MemoryBank
 from tilewright.hw.signatures import address_bits, prm_write_signature
 from tilewright.isa.config import Config
+from tilewright.isa.parameter_record import BIAS, MULTIPLIER, NEGATE, RECORD_BYTES, SHIFT
 
-RECORD_BITS = 64
-SHIFT_BITS = 6
+RECORD_BITS = 8 * RECORD_BYTES
 
 
-class ParameterRecord(data.StructLayout):
+class ParameterRecord(data.FlexibleLayout):
     """A channel's parameters as they lie in memory."""
 
     def __init__(self):
-        super().__init__({"bias": signed(32), "multiplier": unsigned(24), "shift": unsigned(8)})
+        parts = {"bias": BIAS, "multiplier": MULTIPLIER, "shift": SHIFT, "negates": NEGATE}
+        super().__init__(RECORD_BITS, {name: data.Field(unsigned(p.bits), p.low) for name, p in parts.items()})
 
 
 class ScaleLayout(data.StructLayout):
     """A channel's fixed-point scale as the hardware keeps it: `multiplier` and `shift`."""
 
     def __init__(self, config: Config):
-        super().__init__({"multiplier": unsigned(config.epilogue.multiplier_bits), "shift": unsigned(SHIFT_BITS)})
+        super().__init__({"multiplier": unsigned(config.epilogue.multiplier_bits), "shift": unsigned(SHIFT.bits)})
 
 
 def bias_shape(config: Config) -> ShapeLike:
@@ -83,7 +84,7 @@ class ParameterMemory(wiring.Component):
             record = data.View(ParameterRecord(), self.write.data.word_select(place, RECORD_BITS))
             kept = data.View(self._scale, scale.write.data)
             m.d.comb += [
-                bias.write.data.eq(Cat(record.bias[: self._bias_bits], record.shift[-1])),
+                bias.write.data.eq(Cat(record.bias[: self._bias_bits], record.negates)),
                 kept.multiplier.eq(record.multiplier),
                 kept.shift.eq(record.shift),
             ]

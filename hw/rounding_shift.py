@@ -6,12 +6,13 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.repeated import Repeated
+from tilewright.isa.parameter_record import SHIFT
 
 #: Bits that the fine shift works on. What a coarse shift leaves beyond them saturates after any fine shift: less than
 #: 256 in magnitude, a bit that rounds, and seven that are shifted out.
 FINE_BITS = 17
 FINE_SHIFT_BITS = 3
-SHIFT_BITS = 6
+SHIFT_BITS = SHIFT.bits
 
 #: The longest coarse shift, in bytes.
 _LONGEST = 7

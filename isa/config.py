@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 
 from tilewright.isa.errors import ConfigError
+from tilewright.isa.parameter_record import RECORD_BYTES
 
 #: Changes whenever encodings or meanings change, so that old programs are refused.
 ISA_VERSION = 1
@@ -245,7 +246,7 @@ class Config:
     @property
     def prm_entry_bytes(self) -> int:
         """Bytes in one parameter entry."""
-        return 8 * self.gemm.block_out
+        return RECORD_BYTES * self.gemm.block_out
 
     @property
     def acc_lanes(self) -> int:

@@ -13,6 +13,7 @@ from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.fields import Field, FieldKind
 from tilewright.isa.ir import Buffer, Function, Stmt, Var
+from tilewright.isa.parameter_record import SHIFT
 from tilewright.isa.row_ops import OFFSET_BITS, ROW_OPS, SCALE_BITS, RowOp
 from tilewright.isa.row_semantics import row
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
@@ -58,8 +59,8 @@ class Constraint:
     doc : str
         In words, for errors and the reference page.
     holds : Callable
-        Tells whether complete operands do: numbers, or arrays with the operands of many instructions at once, so that
-        it is arithmetic and comparison only.
+        Tells whether complete operands do: numbers, arrays with the operands of many instructions at once, or signals
+        of the hardware's decoder, so that it is arithmetic, comparison and bitwise logic only.
     """
 
     doc: str
@@ -278,7 +279,7 @@ def _epilogue_fields(config: Config, *, has_second: bool = True) -> tuple[Field,
         data("zero_b", 8 * has_zeros, "zero point of operand b", signed=True),
         data("residual_multiplier_a", scale, "scale of the requantized sum"),
         data("residual_multiplier_b", scale, "scale of operand b"),
-        data("residual_shift", 6 * has_residual, "right shift of the residual sum"),
+        data("residual_shift", SHIFT.bits * has_residual, "right shift of the residual sum"),
         data("residual_zero_out", 8 * has_residual, "zero point after the residual", signed=True),
     )
 
@@ -353,7 +354,8 @@ def _depthwise(config: Config) -> Instruction:
     most = config.depthwise.columns
 
     def fits(values: Mapping[str, Any]) -> Any:
-        return (values["extent_out2"] - 1) * (1 + values["double_x"]) + values["extent_red2"] <= most
+        before_last = values["extent_out2"] - 1
+        return before_last + before_last * values["double_x"] + values["extent_red2"] <= most
 
     return Instruction(
         Opcode.DEPTHWISE,

@@ -6,7 +6,8 @@ fields' names. Operands are affine: a base and a stride for each loop. Scratchpa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from tilewright.isa.config import Config
 from tilewright.isa.ir import (
@@ -29,6 +30,7 @@ from tilewright.isa.ir import (
     loops,
     total,
 )
+from tilewright.isa.parameter_record import BIAS, MULTIPLIER, NEGATE, RECORD_BYTES, SHIFT, Part
 from tilewright.isa.row_ops import rounding_shift
 from tilewright.isa.vector_ops import VectorOp
 
@@ -92,25 +94,29 @@ def saturate(value: Expr, low: int, high: int) -> Expr:
     return value.maximum(low).minimum(high)
 
 
-def _little_endian(buffer: Buffer, row: Expr, offset: Expr, count: int) -> Expr:
-    """Unsigned value of `count` bytes, 64 bits wide."""
-    return total([Load(buffer, (row, offset + i)).cast(DType.I64) << 8 * i for i in range(count)])
+def kept_multiplier(config: Config) -> Part:
+    """Return the bits of a multiplier that a configuration keeps."""
+    return replace(MULTIPLIER, bits=config.epilogue.multiplier_bits)
+
+
+def parameter(load: Callable[[int], Load], part: Part) -> Expr:
+    """Return a part of a parameter record, without its sign, 64 bits wide; `load` gives a byte of the record."""
+    first, skipped = divmod(part.low, 8)
+    value = total([load(first + i).cast(DType.I64) << 8 * i for i in range(-(-part.bits // 8))])
+    return (value >> skipped if skipped else value) & part.mask
+
+
+def _parameter(config: Config, mem: Mapping[str, Buffer], channel: Expr, part: Part) -> Expr:
+    entry = wrapped(affine("p", OUT_LOOPS), config.prm_depth)
+    return parameter(lambda byte: Load(mem["prm"], (entry, channel * RECORD_BYTES + byte)), part)
 
 
 def _requantized(config: Config, mem: Mapping[str, Buffer], x: Expr, channel: Expr) -> Expr:
     """Steps 3 of the epilogue: fixed-point scale, zero point, saturation."""
-    entry = wrapped(affine("p", OUT_LOOPS), config.prm_depth)
-    multiplier = _little_endian(mem["prm"], entry, channel * 8 + 4, 3) & ((1 << config.epilogue.multiplier_bits) - 1)
-    shift = Load(mem["prm"], (entry, channel * 8 + 7)).cast(DType.I64) & 63
+    multiplier = _parameter(config, mem, channel, kept_multiplier(config))
+    shift = _parameter(config, mem, channel, SHIFT)
     scaled = rounding_shift(x.cast(DType.I64) * multiplier, shift)
     return saturate(scaled + field("zero_out"), -128, 127)
-
-
-def _is_negated(config: Config, mem: Mapping[str, Buffer], channel: Expr) -> Expr:
-    """Return whether the sum is subtracted from the bias: the highest bit of the shift's byte."""
-    entry = wrapped(affine("p", OUT_LOOPS), config.prm_depth)
-    negate = Load(mem["prm"], (entry, channel * 8 + 7)).cast(DType.I64) >> 7
-    return (negate & field("bias_enable")).differs(0)
 
 
 def _residual(y: Expr, b: Expr) -> Expr:
@@ -127,14 +133,16 @@ def _epilogue(config: Config, mem: Mapping[str, Buffer], x: Buffer, has_second: 
     b, channel = Var("lane_b"), Var("lane_c")
     lane = b * config.gemm.block_out + channel
     width = config.gemm.block_out
-    bias = _little_endian(mem["prm"], wrapped(affine("p", OUT_LOOPS), config.prm_depth), channel * 8, 4).cast(DType.I32)
+    bias = _parameter(config, mem, channel, BIAS).cast(DType.I32)
     addend = Load(mem["acc"], (wrapped(affine("b", OUT_LOOPS), config.acc_depth), lane))
     zero = Const(0, DType.I32)
     total_sum: Expr = Load(x, (lane,))
     if has_second:
         total_sum = total_sum + Select(field("accumulate").differs(0), addend, zero)
     if config.vector.rows:
-        total_sum = Select(_is_negated(config, mem, channel), zero - total_sum, total_sum)
+        is_negated = _parameter(config, mem, channel, NEGATE).differs(0)
+        signed_sum = Select(is_negated, zero - total_sum, total_sum)
+        total_sum = Select(field("bias_enable").differs(0), signed_sum, total_sum)
     summed = wrap_acc(config, total_sum + Select(field("bias_enable").differs(0), bias, zero))
     y = _requantized(config, mem, Load(x, (lane,)), channel)
     if config.epilogue.residual and has_second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import count, takewhile
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy.typing as npt
 from tilewright.isa.config import Config
 from tilewright.isa.errors import DeviceError
 from tilewright.isa.instructions import Engine
+from tilewright.isa.parameter_record import BIAS, MULTIPLIER, NEGATE, SHIFT, Part
 
 Bytes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
 
 #: Gives a memory of the design by its path, as `[words, bytes]`, little-endian; None where there is none.
 ReadMemory = Callable[[str], Bytes | None]
@@ -26,9 +29,6 @@ public_flat_rd -module "*.TableLane*" -var "memory*"
 public_flat_rd -module "*.dispatch.*_queue" -var "level"
 public_flat_rd -module "*.tokens" -var "*_to_*"
 """
-
-_SHIFT_MASK = 63
-_NEGATES = 128
 
 
 def read_state(config: Config, read: ReadMemory) -> Mapping[str, npt.NDArray[Any]]:
@@ -62,18 +62,17 @@ def read_tokens(read: ReadMemory) -> dict[tuple[Engine, Engine], int]:
 
 def kept_parameters(config: Config, prm: Bytes) -> Bytes:
     """Return parameters as the hardware keeps them: bits that no instruction looks at are not stored."""
-    words = prm.reshape(config.prm_depth, config.gemm.block_out, 8)
-    bias = words[..., :4].copy().view("<u4")[..., 0]
-    multiplier = words[..., 4:].copy().view("<u4")[..., 0] & (1 << config.epilogue.multiplier_bits) - 1
-    kept = _SHIFT_MASK | (_NEGATES if config.vector.rows else 0)
-    return _records(_extended(bias, config.gemm.acc_bits), multiplier, words[..., 7] & kept)
+    words = prm.reshape(config.prm_depth, -1).view("<u8")
+    bias, multiplier, shift, negate = (_part(words, part) for part in (BIAS, MULTIPLIER, SHIFT, NEGATE))
+    kept = replace(MULTIPLIER, bits=config.epilogue.multiplier_bits).mask
+    return _records(config, bias, multiplier & np.uint64(kept), shift, negate * np.uint64(config.vector.rows))
 
 
 def _read_parameters(config: Config, read: ReadMemory) -> Bytes:
-    scales, bits = _numbers(read, "compute.parameters.scale{}.memory"), config.epilogue.multiplier_bits
-    words = _numbers(read, "compute.parameters.bias{}.memory")
-    biases, negates = _extended(words, config.gemm.acc_bits), words >> np.uint64(config.gemm.acc_bits)
-    return _records(biases, scales & (1 << bits) - 1, scales >> bits | negates * _NEGATES)
+    scales, scale = _numbers(read, "compute.parameters.scale{}.memory"), Part(0, config.epilogue.multiplier_bits)
+    words, sums = _numbers(read, "compute.parameters.bias{}.memory"), Part(0, config.gemm.acc_bits)
+    shifts, negates = replace(SHIFT, low=scale.bits), replace(NEGATE, low=sums.bits)
+    return _records(config, _part(words, sums), _part(scales, scale), _part(scales, shifts), _part(words, negates))
 
 
 def _read_tables(config: Config, read: ReadMemory) -> Bytes:
@@ -120,7 +119,14 @@ def _extended(values: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.int32
     return (values.astype(np.uint32) << np.uint32(32 - bits)).view(np.int32) >> (32 - bits)
 
 
-def _records(bias: npt.NDArray[Any], multiplier: npt.NDArray[Any], shift: npt.NDArray[Any]) -> Bytes:
-    scale = multiplier.astype(np.uint32) | shift.astype(np.uint32) << np.uint32(24)
-    words = np.stack([bias.astype(np.int32).view(np.uint32), scale], axis=-1).astype("<u4")
-    return words.reshape(len(words), -1).view(np.uint8)
+def _part(words: Words, part: Part) -> Words:
+    return words >> np.uint64(part.low) & np.uint64(part.mask)
+
+
+def _records(config: Config, bias: Words, multiplier: Words, shift: Words, negate: Words) -> Bytes:
+    extended = _extended(bias, config.gemm.acc_bits).view(np.uint32).astype(np.uint64)
+    values = {BIAS: extended, MULTIPLIER: multiplier, SHIFT: shift, NEGATE: negate}
+    words = np.zeros(bias.shape, "<u8")
+    for part, numbers in values.items():
+        words |= numbers << np.uint64(part.low)
+    return words.view(np.uint8)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.isa.config import Config
+from tilewright.isa.parameter_record import BIAS, MULTIPLIER, NEGATE, SHIFT
 
 Array = NDArray[Any]
 Bytes = NDArray[np.uint8]
@@ -272,16 +273,17 @@ def pack_parameters(
     channels
         Number of channels; entries are filled up to whole rows of `lanes`.
     """
-    padded = ceil_div(channels, config.lanes) * config.lanes
-    records = np.zeros((padded, 2), np.uint32)
-    records[:channels, 0] = np.broadcast_to(bias.astype(np.int32), (channels,)).view(np.uint32)
-    records[:channels, 1] = multiplier.astype(np.uint32) | (shift.astype(np.uint32) << 24)
+    values = {BIAS: bias.astype(np.int32).view(np.uint32), MULTIPLIER: multiplier, SHIFT: shift}
     if negate is not None:
-        records[:channels, 1] |= negate.astype(np.uint32) << 31
-    return records.astype("<u4").reshape(-1).view(np.uint8)
+        values[NEGATE] = negate
+    records = np.zeros(ceil_div(channels, config.lanes) * config.lanes, "<u8")
+    for part, numbers in values.items():
+        records[:channels] |= numbers.astype(np.uint64) << np.uint64(part.low)
+    return records.view(np.uint8)
 
 
 def unpack_parameters(data: Bytes, channels: int) -> tuple[Array, Array, Array]:
     """Return bias, multiplier and shift of each channel; the inverse of `pack_parameters`."""
-    records = data.view("<u4").reshape(-1, 2)[:channels]
-    return records[:, 0].astype(np.uint32).view(np.int32), records[:, 1] & 0xFFFFFF, records[:, 1] >> 24
+    words = data.view("<u8")[:channels]
+    bias, multiplier, shift = (words >> np.uint64(p.low) & np.uint64(p.mask) for p in (BIAS, MULTIPLIER, SHIFT))
+    return bias.astype(np.uint32).view(np.int32), multiplier, shift

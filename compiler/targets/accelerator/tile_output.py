@@ -21,9 +21,9 @@ from tilewright.isa.ir import (
     Store,
     Var,
     loops,
-    total,
 )
-from tilewright.isa.semantics import rounding_shift, saturate, wrap_acc
+from tilewright.isa.parameter_record import BIAS, NEGATE, RECORD_BYTES, SHIFT, Part
+from tilewright.isa.semantics import kept_multiplier, parameter, rounding_shift, saturate, wrap_acc
 
 Pair = tuple[int, int]
 
@@ -105,11 +105,6 @@ def split_blocks(name: str, count: int, parts: int) -> Pair:
     return count // parts, parts
 
 
-def little_endian(buffer: Buffer, indices: tuple[Expr, ...], offset: int, count: int) -> Expr:
-    """Return the unsigned 64-bit value of `count` bytes along the last axis."""
-    return total([Load(buffer, (*indices, Const(offset + i))).cast(DType.I64) << 8 * i for i in range(count)])
-
-
 class Output:
     """The loops over a tile's outputs, and what they do with the sums of one output position."""
 
@@ -127,7 +122,8 @@ class Output:
         self.lane = (self.lane_b, self.lane_c)
         self.nest = [(self.block, blocks), (self.part, parts), (self.row, rows), (self.column, columns)]
         self.sums = Buffer("sums", DType.I32, (config.gemm.batch, width))
-        self.parameters = Buffer("p", DType.U8, (1 if finish.shared_parameters else out_blocks, width, 8), "prm")
+        entries = 1 if finish.shared_parameters else out_blocks
+        self.parameters = Buffer("p", DType.U8, (entries, width, RECORD_BYTES), "prm")
 
     def function(self, name: str, read: tuple[Buffer, ...], start: Expr, reduction: Stmt) -> Function:
         """Put the parts together: start, reduce, finish, for every output position."""
@@ -151,9 +147,8 @@ class Output:
             extra.append(self.parameters)
         if self.finish.bias:
             if self.config.vector.rows:  # parameter entries may ask for the negative sum
-                negate = (Load(self.parameters, (*self._entry, Const(7))).cast(DType.I64) >> 7) & 1
-                x = Select(negate.differs(0), Const(0, DType.I32) - x, x)
-            x = x + little_endian(self.parameters, self._entry, 0, 4).cast(DType.I32)
+                x = Select(self._parameter(NEGATE).differs(0), Const(0, DType.I32) - x, x)
+            x = x + self._parameter(BIAS).cast(DType.I32)
         summed = Store(self.sums, self.lane, wrap_acc(self.config, x))
         epilogue = self.finish.epilogue
         if epilogue is None:
@@ -184,10 +179,11 @@ class Output:
     def _entry(self) -> tuple[Expr, ...]:
         return (Const(0) if self.finish.shared_parameters else self.index, self.lane_c)
 
+    def _parameter(self, part: Part) -> Expr:
+        return parameter(lambda byte: Load(self.parameters, (*self._entry, Const(byte))), part)
+
     def _requantized(self, epilogue: Epilogue) -> Expr:
-        mask = (1 << self.config.epilogue.multiplier_bits) - 1
-        multiplier = little_endian(self.parameters, self._entry, 4, 3) & mask
-        shift = Load(self.parameters, (*self._entry, Const(7))).cast(DType.I64) & 63
+        multiplier, shift = self._parameter(kept_multiplier(self.config)), self._parameter(SHIFT)
         scaled = rounding_shift(Load(self.sums, self.lane).cast(DType.I64) * multiplier, shift)
         return saturate(scaled + epilogue.zero_out, -128, 127)
 

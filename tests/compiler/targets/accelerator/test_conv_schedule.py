@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tests.compiler.targets.accelerator.tile_driver import CONFIGS, Memories, random_memories, run_calls
 from tilewright.compiler.targets.accelerator.intrinsics import tensorizer
-from tilewright.compiler.targets.accelerator.tile_output import little_endian
 from tilewright.compiler.tir.interpreter import interpret, new_array
 from tilewright.compiler.tir.printer import stmt_text
 from tilewright.compiler.tir.schedule import Schedule, ScheduleError
@@ -20,7 +19,8 @@ from tilewright.compiler.tir.tensorize import InstructionCall, TooManyLoops
 from tilewright.compiler.tir.verify import verify
 from tilewright.isa.instructions import instruction_set
 from tilewright.isa.ir import Allocate, Block, Buffer, Const, DType, Function, Load, Store, Var, loops
-from tilewright.isa.semantics import rounding_shift, saturate
+from tilewright.isa.parameter_record import BIAS, SHIFT
+from tilewright.isa.semantics import kept_multiplier, parameter, rounding_shift, saturate
 
 LANES, BLOCKS, SIZE, KERNEL = 4, 2, 4, 3
 INPUT = SIZE + KERNEL - 1
@@ -38,13 +38,13 @@ def conv2d() -> Function:
     co, oh, ow, ci, kh, kw = (Var(n) for n in ("co", "oh", "ow", "ci", "kh", "kw"))
     c0, c1, c2, k = (Var(n) for n in ("c0", "c1", "c2", "k"))
     product = Load(x, (ci, oh + kh, ow + kw, k)).cast(DType.I32) * Load(w, (co, ci, kh, kw, c1, k)).cast(DType.I32)
-    multiplier = little_endian(p, (co, c2), 4, 3) & ((1 << CONFIG.epilogue.multiplier_bits) - 1)
-    shift = Load(p, (co, c2, Const(7))).cast(DType.I64) & 63
+    bias, multiplier, shift = (
+        parameter(lambda byte: Load(p, (co, c2, Const(byte))), part) for part in (BIAS, kept_multiplier(CONFIG), SHIFT)
+    )
     scaled = saturate(rounding_shift(Load(sums, (c2,)).cast(DType.I64) * multiplier, shift) + -3, -128, 127)
-    bias = little_endian(p, (co, c2), 0, 4).cast(DType.I32)
     finish = Block(
         (
-            Store(sums, (c2,), Load(sums, (c2,)) + bias),
+            Store(sums, (c2,), Load(sums, (c2,)) + bias.cast(DType.I32)),
             Store(y, (co, oh, ow, c2), saturate(scaled, -3, 127).cast(DType.I8)),
         )
     )

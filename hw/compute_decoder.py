@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,17 +15,15 @@ from tilewright.hw.layouts import (
     extract_field,
     field_offset,
 )
-from tilewright.isa.instructions import Engine, Instruction, InstructionSet, Opcode
-from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
+from tilewright.isa.fields import FieldKind
+from tilewright.isa.instructions import OPCODE_BITS, Engine, Instruction, InstructionSet, Opcode
+from tilewright.isa.semantics import OUT_LOOPS
 
 #: Weights' strides that DEPTHWISE lacks, which has one entry a channel block.
 _FIXED_WEIGHTS = tuple(f"w_{loop}" for loop in OUT_LOOPS[1:])
 
 #: The only reduction loop that DEPTHWISE lacks.
 _KERNELS = "extent_red0"
-
-#: Flags that ROW lacks.
-_ONE_OPERAND = ("accumulate", "residual")
 
 
 class ComputeDecoder(wiring.Component):
@@ -60,9 +58,8 @@ class ComputeDecoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         instructions = self._isa.of_engine(Engine.COMPUTE)
-        vector = self._isa.by_name["VECTOR"]
         word = self.instruction.payload
-        opcode = word[: vector.fields[0].bits]
+        opcode = word[:OPCODE_BITS]
         is_vector, is_depthwise, is_row = opcode == int(Opcode.VECTOR), Signal(), Signal()
 
         decoded = Signal(self._layout)
@@ -70,8 +67,8 @@ class ComputeDecoder(wiring.Component):
         merged = {name: _merged_field(word, opcode, instructions, name) for name in fields}
         for name in self._layout.members:
             if name in fields:
-                lacks = is_depthwise if name in _FIXED_WEIGHTS else is_row if name in _ONE_OPERAND else None
-                m.d.comb += decoded[name].eq(merged[name] if lacks is None else Mux(lacks, 0, merged[name]))
+                lacks = is_depthwise if name in _FIXED_WEIGHTS else _lacks_flag(opcode, instructions, name)
+                m.d.comb += decoded[name].eq(Mux(lacks, 0, merged[name]))
         extents = {f"extent_{loop}": merged[f"extent_{loop}"] for loop in LOOPS}
         zero = [(e == 0) & ~(is_depthwise if name == _KERNELS else 0) for name, e in extents.items()]
         one = [(e == 1) | (is_depthwise if name.startswith("extent_red") else 0) for name, e in extents.items()]
@@ -79,16 +76,16 @@ class ComputeDecoder(wiring.Component):
             decoded.vector.eq(is_vector),
             decoded.empty.eq(Cat(zero).any()),
             decoded.single.eq(Cat(one)),
-            decoded.legal.eq(~is_vector | self._is_known(extract_field(word, vector, "op"))),
+            decoded.legal.eq(1),
         ]
+        with m.Switch(opcode):
+            for instruction in instructions:
+                with m.Case(int(instruction.opcode)):
+                    m.d.comb += decoded.legal.eq(_is_legal(word, instruction))
         if self._isa.config.depthwise.enabled:
             m.d.comb += [is_depthwise.eq(opcode == int(Opcode.DEPTHWISE)), decoded.depthwise.eq(is_depthwise)]
-            with m.If(is_depthwise):
-                m.d.comb += decoded.legal.eq(self._fits(word))
         if self._isa.config.vector.rows:
             m.d.comb += [is_row.eq(opcode == int(Opcode.ROW)), decoded.row.eq(is_row)]
-            with m.If(is_row):
-                m.d.comb += decoded.legal.eq(self._is_row_legal(word))
 
         command = Signal(self._layout, reset_less=True)
         with m.If(self.take):
@@ -98,29 +95,22 @@ class ComputeDecoder(wiring.Component):
         m.d.comb += [self.command.eq(command), self.instruction.ready.eq(self.take)]
         return m
 
-    def _is_known(self, code: Value) -> Value:
-        return Cat(code == op.code for op in self._isa.vector_ops).any()
 
-    def _is_row_legal(self, word: Value) -> Value:
-        """Tell whether the row operation exists, and its result goes where, and its extents are what, they must."""
-        row = self._isa.by_name["ROW"]
-        op, to_acc, bias = (extract_field(word, row, name) for name in ("op", "to_acc", "bias_enable"))
-        has_one_step = Cat(extract_field(word, row, f"extent_{loop}") <= 1 for loop in RED_LOOPS).all()
-        reduces = Cat(op == o.code for o in self._isa.row_ops if o.reduce).any()
-        maps = Cat(op == o.code for o in self._isa.row_ops if not o.reduce).any()
-        return (reduces & to_acc & ~bias) | (maps & has_one_step)
+def _is_legal(word: Value, instruction: Instruction) -> Value:
+    """Tell whether operands are what the instruction's fields and constraints allow."""
+    values = {name: extract_field(word, instruction, name) for name in instruction.operands}
+    known = (Cat(values[f.name] == code for code in f.choices.values()).any() for f in instruction.fields if f.choices)
+    small = (values[f.name] <= f.maximum for f in instruction.fields if f.maximum is not None)
+    checks = [*known, *small, *(constraint.holds(values) for constraint in instruction.constraints)]
+    return Cat(checks).all() if checks else Const(1)
 
-    def _fits(self, word: Value) -> Value:
-        """Tell whether a depthwise kernel fits into the window, and an input row into the line buffer."""
-        config, depthwise = self._isa.config, self._isa.by_name["DEPTHWISE"]
-        names = ("extent_out2", "extent_red1", "extent_red2", "double_x")
-        outputs, kernel_rows, kernel_columns, double_x = (extract_field(word, depthwise, name) for name in names)
-        before_last = Mux(double_x, 2 * outputs - 2, outputs - 1)
-        return (
-            (kernel_rows <= config.window_rows)
-            & (kernel_columns <= config.window_columns)
-            & (before_last + kernel_columns <= config.depthwise.columns)
-        )
+
+def _lacks_flag(opcode: Value, instructions: Sequence[Instruction], name: str) -> Value:
+    """Tell whether this is a flag, and one that the instruction lacks: its bits hold something else then."""
+    holders = [i for i in instructions if name in i.operands and i.operands[name].bits]
+    if not holders or len(holders) == len(instructions) or holders[0].operands[name].kind is not FieldKind.FLAG:
+        return Const(0)
+    return ~Cat(opcode == int(i.opcode) for i in holders).any()
 
 
 def _merged_field(word: Value, opcode: Value, instructions: Sequence[Instruction], name: str) -> Value:

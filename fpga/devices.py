@@ -52,8 +52,6 @@ class Family:
     name : str
     lut_name, dsp_name, ram_name : str
         What the vendor calls them.
-    ram_bits : int
-        Data bits of a block RAM.
     ram_shapes : tuple of (depth, width)
         Shapes of a block RAM with a write port and a read port, deepest last.
     multipliers : tuple of (bits, bits, part)
@@ -66,7 +64,6 @@ class Family:
     lut_name: str
     dsp_name: str
     ram_name: str
-    ram_bits: int
     ram_shapes: tuple[tuple[int, int], ...]
     multipliers: tuple[tuple[int, int, float], ...]
     soft_multipliers: tuple[str, ...] = ()
@@ -78,16 +75,16 @@ _XILINX_SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (1638
 FAMILIES: Mapping[str, Family] = {
     f.name: f
     for f in (
-        Family("xc7", "LUT6", "DSP48E1", "RAMB36", 36864, _XILINX_SHAPES, ((18, 25, 1),)),
-        Family("xcup", "LUT6", "DSP48E2", "RAMB36", 36864, _XILINX_SHAPES, ((18, 27, 1),)),
+        Family("xc7", "LUT6", "DSP48E1", "RAMB36", _XILINX_SHAPES, ((18, 25, 1),)),
+        Family("xcup", "LUT6", "DSP48E2", "RAMB36", _XILINX_SHAPES, ((18, 27, 1),)),
         Family(
-            "cyclonev", "ALUT", "DSP block", "M10K", 10240,
+            "cyclonev", "ALUT", "DSP block", "M10K",
             ((256, 40), (512, 20), (1024, 10), (2048, 5), (4096, 2), (8192, 1)),
             ((9, 9, 1 / 3), (18, 18, 1 / 2), (27, 27, 1)),
             ("ResidualAdder", "VectorLane"),
         ),
-        Family("ecp5", "LUT4", "MULT18X18D", "DP16KD", 18432, _SHAPES_18K, ((18, 18, 1),)),
-        Family("gw2a", "LUT4", "MULT18X18", "BSRAM", 18432, _SHAPES_18K, ((9, 9, 1 / 2), (18, 18, 1))),
+        Family("ecp5", "LUT4", "MULT18X18D", "DP16KD", _SHAPES_18K, ((18, 18, 1),)),
+        Family("gw2a", "LUT4", "MULT18X18", "BSRAM", _SHAPES_18K, ((9, 9, 1 / 2), (18, 18, 1))),
     )
 }  # fmt: skip
 

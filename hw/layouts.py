@@ -9,22 +9,11 @@ from amaranth.lib import data
 
 from tilewright.hw.signatures import address_bits
 from tilewright.isa.config import Config
-from tilewright.isa.fields import Field
 from tilewright.isa.instructions import Engine, Instruction, InstructionSet
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 
 #: The loops of a compute instruction, outermost first.
 LOOPS = OUT_LOOPS + RED_LOOPS
-
-
-def field_shape(field: Field) -> Shape:
-    """Return the Amaranth shape of an ISA field."""
-    return signed(field.bits) if field.signed else unsigned(field.bits)
-
-
-def instruction_layout(instruction: Instruction) -> data.StructLayout:
-    """Return the layout of an instruction word, opcode lowest; fields of no width are left out."""
-    return data.StructLayout({f.name: field_shape(f) for f in instruction.fields if f.bits})
 
 
 def field_offset(instruction: Instruction, name: str) -> int:

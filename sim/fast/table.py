@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tilewright.hw.timing import WINDOW_CYCLES, depthwise_row_cycles, row_delay_cycles
+from tilewright.hw.timing import WINDOW_CYCLES, depthwise_cycles, depthwise_row_cycles, row_delay_cycles
 from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.footprint import uses_operand_b
@@ -135,10 +135,10 @@ def _depthwise(program: DecodedProgram, instruction: Instruction, values: Values
     rows, columns = (heights - 1) * step_y + kernel_rows, (widths - 1) * step_x + kernel_columns
     row_cycles = np.array([depthwise_row_cycles(config, int(count)) for count in columns], np.int64)
     is_empty = (blocks * heights * widths * kernel_rows * kernel_columns) == 0
-    length = (blocks * rows - 1) * row_cycles + columns + WINDOW_CYCLES
+    cycles = [depthwise_cycles(config, *map(int, shape)) for shape in zip(blocks, rows, columns, strict=True)]
     return {
         "steps": np.where(is_empty, 0, blocks * rows * columns),
-        "length": np.where(is_empty, 1, length),
+        "length": np.where(is_empty, 1, np.array(cycles, np.int64)),
         "first_result": (kernel_rows - 1) * row_cycles + kernel_columns - 1 + WINDOW_CYCLES,
         **_loops((blocks, heights, widths), (rows * row_cycles, step_y * row_cycles, step_x)),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.accelerator.convolution import Convolution, convolution_steps
 from tilewright.compiler.targets.accelerator.dram import ConstantPool
-from tilewright.compiler.targets.accelerator.layout import Bytes, ChannelMap, ceil_div, pack_parameters
+from tilewright.compiler.targets.accelerator.layout import Bytes, ChannelMap, pack_parameters
 from tilewright.compiler.targets.accelerator.nests import TileTensorizer
 from tilewright.compiler.targets.accelerator.operations import Step
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
@@ -125,8 +125,3 @@ def _parts(whole: Convolution, blocks: ChannelMap, config: Config) -> Iterator[C
             weights=whole.weights + first * entries, tail=replace(whole.tail, parameters=parameters),
         )  # fmt: skip
         first = end
-
-
-def full_blocks(channels: tuple[int, ...], config: Config) -> tuple[int, ...]:
-    """Return channels with -1 behind them up to a whole block."""
-    return channels + (-1,) * (ceil_div(len(channels), config.lanes) * config.lanes - len(channels))

@@ -1,13 +1,12 @@
 """Where tensors lie on the GPU: images with channels innermost, inside a border that already holds the padding.
 
 Every tensor is an image: of rank 4 `[N, C, H, W]`, of others the last dimension is C and the rest N. A pixel's
-channels take `pitch` bytes. The border is written once, before the network runs, so that convolutions load without
-asking where the image ends; bytes behind a pixel's channels are undefined and meet weights of 0.
+channels take `pitch` elements. The border is written once, before the network runs, so that convolutions load without
+asking where the image ends; elements behind a pixel's channels are undefined, but finite, and meet weights of 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -66,11 +65,13 @@ class Image:
         Logical.
     batch, height, width, channels : int
     pitch : int
-        Bytes from pixel to pixel.
+        Elements from pixel to pixel.
     pads : tuple of int
         Border: top, left, bottom, right.
     value : int
-        What the border holds.
+        What every byte of the border holds.
+    dtype : DType
+        Of an element; `pitch` and places count elements.
     """
 
     shape: tuple[int, ...]
@@ -81,9 +82,13 @@ class Image:
     pitch: int
     pads: Pads = (0, 0, 0, 0)
     value: int = 0
+    dtype: DType = DType.I8
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], pads: Pads = (0, 0, 0, 0), value: int = 0, narrow: bool = False) -> Image:
+    def of(
+        cls, shape: tuple[int, ...], pads: Pads = (0, 0, 0, 0), value: int = 0, narrow: bool = False,
+        dtype: DType = DType.I8,
+    ) -> Image:  # fmt: skip
         """Lay out a tensor of a logical shape."""
         if len(shape) == 4:
             batch, channels, height, width = shape
@@ -92,7 +97,7 @@ class Image:
         if narrow:  # rows begin at multiples of 16 bytes
             pads = (*pads[:3], pads[3] + -(width + pads[1] + pads[3]) % NARROW)
         pitch = NARROW if narrow else -(-channels // ALIGNMENT) * ALIGNMENT
-        return cls(shape, batch, height, width, channels, pitch, pads, value if any(pads) else 0)
+        return cls(shape, batch, height, width, channels, pitch, pads, value if any(pads) else 0, dtype)
 
     @property
     def row_pixels(self) -> int:
@@ -116,8 +121,13 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Bytes, with what reads may run over."""
+        """Elements, with what reads may run over."""
         return self.batch * self.rows * self.row_pixels * self.pitch + self.row_pixels * self.pitch + 256
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the elements take."""
+        return self.size * self.dtype.bits // 8
 
     @property
     def view(self) -> View:
@@ -131,7 +141,7 @@ class Image:
 
     def buffer(self, name: str) -> Buffer:
         """Declare the memory."""
-        return Buffer(name, DType.I8, (self.size,), "dram")
+        return Buffer(name, self.dtype, (self.size,), "dram")
 
     def pixel(self, n: Expr, h: Expr, w: Expr, top: int = 0, left: int = 0) -> Expr:
         """Build the place of a pixel, counted from `top` rows above and `left` pixels before the image."""
@@ -156,6 +166,3 @@ def split_index(number: Expr, extents: tuple[int, ...]) -> tuple[Expr, ...]:
         index = number // inner if inner > 1 else number
         found.append(index % extents[axis] if axis else index)
     return tuple(found)
-
-
-Images = Mapping[str, Image]

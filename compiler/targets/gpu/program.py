@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,12 +102,12 @@ class GpuProgram:
         return {name: values[name] for name in self.graph.outputs}
 
 
-class Device:
+class Device(ABC):
     """What can run segments."""
 
+    @abstractmethod
     def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute a segment's outputs."""
-        raise NotImplementedError
 
 
 class InterpretedDevice(Device):

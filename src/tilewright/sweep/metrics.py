@@ -13,14 +13,11 @@ class Metric:
     Attributes
     ----------
     name, unit, doc : str
-    is_static : bool
-        It follows from the configuration alone; the others are summed over the models.
     """
 
     name: str
     unit: str
     doc: str
-    is_static: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
@@ -29,10 +26,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("cycles", "cycles", "from start to finish interrupt, all models one after the other"),
         Metric("energy", "pJ", "estimate by the energy table"),
         Metric("dram_bytes", "bytes", "read from and written to DRAM"),
-        Metric("luts", "LUT", "lookup tables of a 7-series FPGA", is_static=True),
-        Metric("dsps", "DSP", "multiplier blocks of a 7-series FPGA", is_static=True),
-        Metric("rams", "RAMB36", "block RAMs of a 7-series FPGA", is_static=True),
-        Metric("memory", "KiB", "scratchpads together", is_static=True),
+        Metric("luts", "LUT", "lookup tables of a 7-series FPGA"),
+        Metric("dsps", "DSP", "multiplier blocks of a 7-series FPGA"),
+        Metric("rams", "RAMB36", "block RAMs of a 7-series FPGA"),
+        Metric("memory", "KiB", "scratchpads together"),
         Metric("cycles_luts", "cycles x LUT", "product of time and area"),
     )
 }

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tilewright.isa.config import Config
+
+#: A number, or many at once.
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,11 @@ class Problem:
         """Distance of the rows that successive output rows start at, in loaded rows."""
         return 1 if self.skips_rows else self.strides[0]
 
-    def in_rows(self, out_rows: int) -> int:
+    def in_rows(self, out_rows: Count) -> Count:
         """Loaded rows that `out_rows` rows of output need."""
         return (out_rows - 1) * self.row_stride + (self.kernel[0] - 1) * self.dilations[0] + 1
 
-    def in_columns(self, out_columns: int) -> int:
+    def in_columns(self, out_columns: Count) -> Count:
         """Columns that `out_columns` columns of output need."""
         return (out_columns - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilations[1] + 1
 

@@ -6,17 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from tilewright.compiler.targets.accelerator.cost import Cost, estimate
+import numpy as np
+
+from tilewright.compiler.targets.accelerator.candidates import (
+    Candidates,
+    Cuts,
+    Flags,
+    Numbers,
+    all_weights,
+    cut_of,
+)
+from tilewright.compiler.targets.accelerator.cost import Cost, estimates
 from tilewright.compiler.targets.accelerator.layout import ceil_div
 from tilewright.compiler.targets.accelerator.problem import (
     Problem,
     Tiling,
     chunk_entries,
-    in_slot_blocks,
     in_slot_rows,
-    out_slot_blocks,
     out_slot_rows,
-    reductions,
 )
 from tilewright.isa.config import Config
 from tilewright.isa.errors import CapacityError
@@ -45,19 +52,17 @@ def choose_tiling(problem: Problem, config: Config) -> Choice:
     CapacityError
         When no tile fits, naming the memory, what is needed and what there is.
     """
-    best: Choice | None = None
-    for tiling in _candidates(problem, config):
-        cost = estimate(problem, tiling, config)
-        if best is None or _objective(cost) < _objective(best.cost):
-            best = Choice(tiling, cost)
-    if best is None:
+    ways = _ways(problem, config)
+    sizes = np.array(_tile_sizes(problem.out_height, problem.out_width))
+    chosen, numbers = np.nonzero(_worth_trying(ways, sizes))
+    if not len(chosen):
         raise CapacityError(shortage(problem, config))
-    return _refined(problem, best, config)
-
-
-def _objective(cost: Cost) -> int:
-    """Cycles, and a little for the bus, which other layers and other users of the memory want."""
-    return cost.cycles + (cost.load + cost.store) // 64
+    used, places = np.unique(numbers, return_inverse=True)
+    pieces = [_pieces(problem, int(height), int(width)) for height, width in sizes[used]]
+    costs = estimates(ways.take(chosen), Cuts.of([cut_of(*cut) for cut in pieces]).take(places))
+    best = int(costs.objective.argmin())
+    heights, widths = pieces[places[best]]
+    return _refined(problem, Choice(ways.tiling(int(chosen[best]), heights, widths), costs.at(best)), config)
 
 
 def shortage(problem: Problem, config: Config) -> str:
@@ -83,87 +88,24 @@ def _smallest(problem: Problem, config: Config) -> Tiling:
     )
 
 
-@dataclass(frozen=True)
-class _Room:
-    """What tiles of any size may take, the rest of the tiling being given.
-
-    Attributes
-    ----------
-    problem : Problem
-    is_possible : bool
-        Whether weights and parameters fit.
-    in_blocks, out_blocks : int
-        Channel blocks of input and output that lie in `act` at a time, over all slots.
-    act_rows : int
-        Rows of `act` that there are for them.
-    sums, acc_entries : int
-        Partial sums of an output position, and the entries that there are for them.
-    """
-
-    problem: Problem
-    is_possible: bool
-    in_blocks: int
-    out_blocks: int
-    act_rows: int
-    sums: int
-    acc_entries: int
-
-    @classmethod
-    def of(cls, problem: Problem, tiling: Tiling, config: Config) -> _Room:
-        entries = tiling.out_blocks * (config.lanes // config.gemm.block_out)
-        return cls(
-            problem,
-            _weights_needed(problem, tiling, config) <= config.wgt_depth and entries <= config.prm_depth,
-            tiling.in_slots * in_slot_blocks(problem, tiling),
-            tiling.out_slots * out_slot_blocks(problem, tiling),
-            config.act_rows - problem.reserved_rows,
-            entries if reductions(problem, tiling) > 1 else 0,
-            config.acc_depth,
-        )
-
-    def holds(self, height: int, width: int) -> bool:
-        """Tell whether tiles of so many output rows and columns fit."""
-        if not self.is_possible or self.sums * height * width > self.acc_entries:
-            return False
-        inputs = self.in_blocks * self.problem.in_rows(height) * self.problem.in_columns(width)
-        return inputs + self.out_blocks * height * width <= self.act_rows
-
-
-def fits(problem: Problem, tiling: Tiling, config: Config) -> bool:
-    """Tell whether a tiling's buffers fit into the scratchpads."""
-    return _Room.of(problem, tiling, config).holds(tiling.height, tiling.width)
-
-
-def _weights_needed(problem: Problem, tiling: Tiling, config: Config) -> int:
-    chunk = chunk_entries(problem, tiling, config)
-    if not tiling.is_weight_resident:
-        return chunk
-    return problem.co_count * problem.span * problem.taps(config)
-
-
-def _candidates(problem: Problem, config: Config) -> Iterator[Tiling]:
-    """Yield tilings that fit."""
-    for blocks, kernel in _reduction_cuts(problem, config):
-        for out_blocks in _cuts(problem.out_blocks):
-            yield from _with_reduction(problem, config, blocks, kernel, out_blocks)
-
-
-def _with_reduction(
-    problem: Problem, config: Config, blocks: int, kernel: tuple[int, int], out_blocks: int
-) -> Iterator[Tiling]:
+def _ways(problem: Problem, config: Config) -> Candidates:
+    """Return all ways to cut the channels, the kernel and the scratchpads; how the image is cut is left open."""
     sub_out = config.lanes // config.gemm.block_out
-    if out_blocks * sub_out > config.prm_depth:
-        return
-    parameters = problem.co_count + sub_out <= config.prm_depth // 2
-    base = Tiling((1,), (1,), out_blocks, blocks, kernel, False, False, parameters, 1, 1)
-    chunk = chunk_entries(problem, base, config)
-    if chunk > config.wgt_depth:
-        return
-    total = problem.co_count * problem.span * problem.taps(config)
-    for weights in {total <= config.wgt_depth, False}:
-        for is_input in _input_ways(problem):
-            fixed = replace(base, is_input_resident=is_input, is_weight_resident=weights)
-            yield from _slotted(problem, fixed, config)
+    fits_twice = problem.co_count + sub_out <= config.prm_depth // 2
+    may_stay = all_weights(problem, config) <= config.wgt_depth
+    reductions = list(_reduction_cuts(problem, config))
+    choices = (
+        np.arange(len(reductions)), np.array(_cuts(problem.out_blocks)), np.array([False, True][: 1 + may_stay]),
+        np.array(_input_ways(problem)), np.arange(len(_SLOTS)),
+    )  # fmt: skip
+    reduction, out_blocks, weights, inputs, slots = (a.ravel() for a in np.meshgrid(*choices, indexing="ij"))
+    blocks, rows, columns = np.array([(blocks, *kernel) for blocks, kernel in reductions])[reduction].T
+    in_slots, out_slots, _ = np.array(_SLOTS)[slots].T
+    parameters = np.full(len(slots), fits_twice)
+    ways = Candidates(
+        problem, config, out_blocks, blocks, rows, columns, inputs, weights, parameters, in_slots, out_slots
+    )
+    return ways.take((ways.entries <= config.prm_depth) & (ways.chunk_entries <= config.wgt_depth))
 
 
 def _input_ways(problem: Problem) -> tuple[bool, ...]:
@@ -173,17 +115,33 @@ def _input_ways(problem: Problem) -> tuple[bool, ...]:
     return (True, False) if problem.step == 0 else (False,)
 
 
-def _slotted(problem: Problem, tiling: Tiling, config: Config) -> Iterator[Tiling]:
-    """Yield the tiling with spatial tiles that fit several times, and with larger ones that fit only once."""
-    seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
-    for in_slots, out_slots, most in _SLOTS:
-        slotted = replace(tiling, in_slots=in_slots, out_slots=out_slots)
-        for heights, widths in _spatial_cuts(problem, slotted, config, most):
-            is_single = problem.groups * len(heights) * len(widths) == 1 and tiling.is_input_resident
-            if (is_single and (in_slots, out_slots) != _SINGLE) or (heights, widths) in seen:
-                continue
-            seen.add((heights, widths))
-            yield replace(slotted, heights=heights, widths=widths)
+@lru_cache(maxsize=1024)
+def _tile_sizes(out_height: int, out_width: int) -> tuple[tuple[int, int], ...]:
+    """Return rows and columns of tiles: whole rows, largest tiles first, then pieces of single rows."""
+    whole = [(height, out_width) for height in _cuts(out_height)]
+    return (*whole, *((1, width) for width in _cuts(out_width)[1:]))
+
+
+def _pieces(problem: Problem, height: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Cut the output into tiles of at most this size."""
+    return evenly(problem.out_height, height), evenly(problem.out_width, width)
+
+
+def _worth_trying(ways: Candidates, sizes: Numbers) -> Flags:
+    """Tell which sizes to try for each way: the largest that fit; pieces of rows only where no whole ones do."""
+    problem = ways.problem
+    heights, widths = sizes[:, 0], sizes[:, 1]
+    is_whole = widths == problem.out_width
+    fits = ways.holds(heights[:, None], widths[:, None]).T
+    if problem.out_height > 1:
+        fits &= is_whole | ~fits[:, is_whole].any(axis=1, keepdims=True)
+    most = np.select([(ways.in_slots == a) & (ways.out_slots == b) for a, b, _ in _SLOTS], [n for *_, n in _SLOTS])
+    fits &= fits.cumsum(axis=1) <= most[:, None]
+    tiles = -(-problem.out_height // heights) * -(-problem.out_width // widths)
+    is_single = (problem.groups * tiles == 1) & ways.is_input_resident[:, None]
+    is_for_single = (ways.in_slots == _SINGLE[0]) & (ways.out_slots == _SINGLE[1])
+    fits &= ~is_single | is_for_single[:, None]
+    return fits
 
 
 def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -203,28 +161,6 @@ def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tup
             yield 1, (1, kw)
         if kw > 1:
             yield 1, (1, 1)
-
-
-def _spatial_cuts(
-    problem: Problem, tiling: Tiling, config: Config, most: int
-) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Yield the largest heights and widths of tiles: whole rows where they fit, else single rows cut into pieces."""
-    room = _Room.of(problem, tiling, config)
-    seen = 0
-    for height in _cuts(problem.out_height):
-        if room.holds(height, problem.out_width):
-            yield evenly(problem.out_height, height), (problem.out_width,)
-            seen += 1
-            if seen == most:
-                break
-    if seen and problem.out_height > 1:
-        return
-    for width in _cuts(problem.out_width)[1:]:
-        if room.holds(1, width):
-            yield (1,) * problem.out_height, evenly(problem.out_width, width)
-            seen += 1
-            if seen == most:
-                return
 
 
 @lru_cache(maxsize=4096)
@@ -249,20 +185,22 @@ def evenly(total: int, size: int) -> tuple[int, ...]:
 
 def _refined(problem: Problem, choice: Choice, config: Config) -> Choice:
     """Try a smaller first tile, so that compute starts early, and a smaller last one, so that it ends early."""
-    best = choice
+    tilings = [choice.tiling, *_tapered_tilings(problem, choice.tiling)]
+    ways = Candidates.of(problem, tilings, config)
+    fits = ways.holds(np.array([t.height for t in tilings]), np.array([t.width for t in tilings]))
+    tried = [tiling for tiling, is_held in zip(tilings, fits, strict=True) if is_held]
+    costs = estimates(ways.take(fits), Cuts.of([cut_of(tiling.heights, tiling.widths) for tiling in tried]))
+    best = int(costs.objective.argmin())
+    return Choice(tried[best], costs.at(best))
+
+
+def _tapered_tilings(problem: Problem, tiling: Tiling) -> Iterator[Tiling]:
     axis = "heights" if problem.out_height > 1 else "widths"
-    pieces: tuple[int, ...] = getattr(choice.tiling, axis)
+    pieces: tuple[int, ...] = getattr(tiling, axis)
     for divisor in (2, 3, 4, 6, 8):
         for tapered in (_tapered(pieces, divisor, True), _tapered(pieces, divisor, False)):
-            tiling = _with_pieces(choice.tiling, axis, tapered)
-            if tiling.tiles > 1 and tiling.in_slots < 2:
-                tiling = replace(tiling, in_slots=2)
-            if not fits(problem, tiling, config):
-                continue
-            cost = estimate(problem, tiling, config)
-            if _objective(cost) < _objective(best.cost):
-                best = Choice(tiling, cost)
-    return best
+            changed = _with_pieces(tiling, axis, tapered)
+            yield replace(changed, in_slots=2) if changed.tiles > 1 and changed.in_slots < 2 else changed
 
 
 def _with_pieces(tiling: Tiling, axis: str, pieces: tuple[int, ...]) -> Tiling:

@@ -26,6 +26,7 @@ from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from tilewright.cpu import CpuModel
     from tilewright.gpu import GpuModel
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -79,6 +80,17 @@ def compile(
     model: str | Path | ModelProto | Graph,
     config: Config | str = "16x16",
     *,
+    target: Literal["cpu"],
+    dims: Mapping[str, int] | None = None,
+    host_fallback: bool = False,
+) -> CpuModel: ...
+
+
+@overload
+def compile(
+    model: str | Path | ModelProto | Graph,
+    config: Config | str = "16x16",
+    *,
     target: Literal["gpu"],
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
@@ -89,20 +101,20 @@ def compile(
     model: str | Path | ModelProto | Graph,
     config: Config | str = "16x16",
     *,
-    target: Literal["accelerator", "gpu"] = "accelerator",
+    target: Literal["accelerator", "cpu", "gpu"] = "accelerator",
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
-) -> Compiled | GpuModel:
-    """Compile a model for an accelerator, or for a GPU.
+) -> Compiled | CpuModel | GpuModel:
+    """Compile a model for an accelerator, for this computer's processor, or for a GPU.
 
     Parameters
     ----------
     model : path, ModelProto or Graph
         An ONNX file, an ONNX model, or what `load` gave.
     config : Config or str
-        Configuration, or the name of a preset or file; a GPU has none.
+        Configuration, or the name of a preset or file; processors and GPUs have none.
     target : str
-        `accelerator` or `gpu`.
+        `accelerator`, `cpu` or `gpu`.
     dims : mapping, optional
         Extents of named dynamic dimensions.
     host_fallback : bool
@@ -117,12 +129,16 @@ def compile(
     CapacityError
         When a layer does not fit the accelerator's memories.
     """
+    if target == "cpu":
+        from tilewright.cpu import compile_for_cpu
+
+        return compile_for_cpu(model, dims=dims)
     if target == "gpu":
         from tilewright.gpu import compile_for_gpu
 
         return compile_for_gpu(model, dims=dims)
     if target != "accelerator":
-        raise ConfigError(f"a target is `accelerator` or `gpu`, not `{target}`")
+        raise ConfigError(f"a target is `accelerator`, `cpu` or `gpu`, not `{target}`")
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
     from tilewright.compiler.pipeline import compile_model

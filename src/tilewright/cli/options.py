@@ -61,8 +61,10 @@ def simulator_option(default: str, *others: str) -> Callable[[Command], Command]
         "Simulator: functional (results, no cycles), fast (results, and the RTL's cycles from a model of it) "
         "or rtl (the generated hardware, cycle by cycle); or the board."
     )
+    if "cpu" in others:
+        text += " Or cpu: the same integer model on this processor."
     if "gpu" in others:
-        text += " Or gpu: the same integer model on an NVIDIA GPU."
+        text += " Or gpu: the same on an NVIDIA GPU."
     return click.option(
         "--on", type=click.Choice((*SIMULATORS, "board", *others)), default=default, show_default=True, help=text
     )

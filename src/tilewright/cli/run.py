@@ -29,6 +29,7 @@ _NO_END = 2**63
         "tilewright run model.onnx --config 8x8 --on rtl --input image.npz --output result.npz",
         "tilewright run model.twp --on fast --latency 100 --bandwidth 8 --json -",
         "tilewright run model.onnx --on rtl --waves run.fst --wave-cycles 1000:3000",
+        "tilewright run model.onnx --on cpu --check",
         "tilewright run model.onnx --on gpu --check",
         "tilewright run model.onnx --on fast --timeline run.perfetto-trace --report run.html --compare before.json",
     ),
@@ -36,7 +37,7 @@ _NO_END = 2**63
 @click.argument("model", metavar="MODEL")
 @config_options(None)
 @fallback_option
-@simulator_option("functional", "gpu")
+@simulator_option("functional", "cpu", "gpu")
 @input_options
 @click.option("--output", "output_file", metavar="Y.npz", help="Write the outputs there, by name.")
 @memory_options
@@ -74,6 +75,10 @@ def command(
     window = None if wave_cycles is None else _window(wave_cycles)
     views.check(on)
     terminal = Terminal(quiet, json_file)
+    if on == "cpu":
+        from tilewright.cli.run_cpu import run_on_cpu
+
+        return run_on_cpu(model, input_file, seed, output_file, check, terminal)
     if on == "gpu":
         from tilewright.cli.run_gpu import run_on_gpu
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tilewright.api import Compiled
     from tilewright.arrays import Arrays
     from tilewright.cli.terminal import Terminal
+    from tilewright.cpu import CpuModel
     from tilewright.gpu import GpuModel
     from tilewright.isa.config import Config
 
@@ -50,7 +51,9 @@ def _check_same(path: str, own: Config, asked: Config) -> None:
         )
 
 
-def subject_inputs(compiled: Compiled | GpuModel, input_file: str | None, seed: int, terminal: Terminal) -> Arrays:
+def subject_inputs(
+    compiled: Compiled | CpuModel | GpuModel, input_file: str | None, seed: int, terminal: Terminal
+) -> Arrays:
     """Read inputs, or draw random ones and say so."""
     from tilewright.arrays import random_inputs, read_arrays
 

@@ -1,0 +1,229 @@
+"""Convolution and matrix product: direct, over images whose border is already there.
+
+A tile of sums, some neighbouring pixels by some vectors of channels, stays in registers while a kernel row after the
+other is read where it lies: its pixels' channels are contiguous. Weights are packed in the order of reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.targets.cpu.epilogue import Finish
+from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, inside, lanes, linear, loop, sequence, tasks
+from tilewright.compiler.targets.gpu.layout import Image, split_index
+from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
+
+_LANE = Var("lane")
+_WORD = 4
+_UNROLLED = 4  # steps of a row that are written out
+_RESIDENT = 32 << 10  # bytes of weights that stay in the first cache
+_LINE = 64
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How much is computed at once: neighbouring pixels by vectors of channels."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution without groups; a matrix product is one of images of one pixel each.
+
+    Attributes
+    ----------
+    x, y : Image
+    kernel, strides, dilations : tuple of int
+        Of height and width.
+    pads : tuple of int
+        Top and left; the border of `x` is at least as wide.
+    finish : Finish
+    tile : Tile
+    residual : Image, optional
+    """
+
+    x: Image
+    y: Image
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int]
+    finish: Finish
+    tile: Tile
+    residual: Image | None = None
+
+    @cached_property
+    def is_flat(self) -> bool:
+        """Whether all pixels lie in one row: windows of one pixel over images without border."""
+        images = [self.x, self.y, *([self.residual] if self.residual is not None else [])]
+        return self.kernel == self.strides == (1, 1) and all(image.is_dense for image in images)
+
+    @property
+    def width(self) -> int:
+        """Pixels of a row of tiles."""
+        return self.y.pixels if self.is_flat else self.y.width
+
+    @property
+    def _runs(self) -> tuple[int, int]:
+        """Contiguous runs of a kernel row, and the words of one."""
+        if self.dilations[1] == 1:
+            return 1, -(-self.kernel[1] * self.x.pitch // _WORD)
+        return self.kernel[1], -(-self.x.pitch // _WORD)
+
+    @property
+    def _lanes(self) -> int:
+        return self.finish.level.lanes
+
+    @property
+    def block(self) -> int:
+        """Channels that are computed together."""
+        return self.tile.columns * self._lanes
+
+    @property
+    def blocks(self) -> int:
+        """Groups of so many channels; the last one may begin before the end of the one before it."""
+        return -(-self.y.pitch // self.block)
+
+    def pack(self, weight: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Order weights `[O, C, KH, KW]` as `[block, KH, run, word, column, lane, 4]`."""
+        outputs, channels = weight.shape[:2]
+        runs, words = self._runs
+        taps = np.zeros((self.y.pitch, *self.kernel, self.x.pitch), np.int8)
+        taps[:outputs, :, :, :channels] = weight.transpose(0, 2, 3, 1)
+        rows = np.zeros((self.y.pitch, self.kernel[0], runs, words * _WORD), np.int8)
+        used = self.kernel[1] * self.x.pitch // runs
+        rows[..., :used] = taps.reshape(self.y.pitch, self.kernel[0], runs, used)
+        starts = [self._first_channel(block) for block in range(self.blocks)]
+        blocks = np.stack([rows[start : start + self.block] for start in starts])
+        shape = (self.blocks, self.tile.columns, self._lanes, self.kernel[0], runs, words, _WORD)
+        return np.ascontiguousarray(blocks.reshape(shape).transpose(0, 3, 4, 5, 1, 2, 6)).reshape(-1)
+
+    def _first_channel(self, block: int) -> int:
+        return min(block * self.block, self.y.pitch - self.block)
+
+    def build(self, name: str) -> Kernel:
+        """Build the kernel: a task is a row of tiles, or one tile where all pixels lie in one row."""
+        tiles = -(-self.width // self.tile.rows)
+        rows = tiles if self.is_flat else self.y.batch * self.y.height
+        block, row = split_index(TASK, (self.blocks, rows))
+        x, y = self.x.buffer("x"), self.y.buffer("y")
+        x, y = (Buffer(b.name, DType.U8, b.shape, "dram") for b in (x, y))
+        runs, words = self._runs
+        size = self.blocks * self.kernel[0] * runs * words * self.block * _WORD
+        buffers = [x, y, Buffer("w", DType.I8, (size,), "dram"), Buffer("bias", DType.I32, (self.y.pitch,), "dram")]
+        if self.residual is not None:
+            buffers.append(Buffer("residual", DType.U8, (self.residual.size,), "dram"))
+        constants = self.finish.constants(self.y.pitch)
+        number = row if self.is_flat else Var("tile")
+        tile = self._tile({b.name: b for b in (*buffers, *constants.values())}, block, row, self._column(number))
+        nest = tile if self.is_flat else loop(Var("tile"), tiles, tile)
+        return tasks(name, self.blocks * rows, [*buffers, *constants.values()], nest)
+
+    def _column(self, number: Expr) -> Expr:
+        """Build the first pixel of a tile; the last tile ends where the row does."""
+        rows = self.tile.rows
+        return (number * rows).minimum(self.width - rows) if self.width % rows else number * rows
+
+    def _tile(self, buffers: dict[str, Buffer], block: Expr, row: Expr, column: Expr) -> Stmt:
+        rows, columns, width = self.tile.rows, self.tile.columns, self._lanes
+        acc = Buffer("acc", DType.I32, (rows * columns * width,), "register")
+        channel = block * self.block
+        if self.y.pitch % self.block:
+            channel = channel.minimum(self.y.pitch - self.block)
+        first = [
+            lanes(_LANE, width, Store(acc, (_LANE + (r * columns + c) * width,), _bias(buffers, channel, c * width)))
+            for r in range(rows)
+            for c in range(columns)
+        ]
+        constants = {name: b for name, b in buffers.items() if name not in ("x", "y", "w", "bias", "residual")}
+        finished = []
+        for r in range(rows):
+            residual = None
+            if self.residual is not None:
+                residual = buffers["residual"], self._pixel(self.residual, row, column, r) + channel
+            output = buffers["y"], self._pixel(self.y, row, column, r) + channel
+            sums = acc, r * columns * width
+            finished.append(self.finish.pixel(sums, columns, channel, constants, residual, output))
+        body = sequence(*first, self._products(buffers, acc, block, row, column), *finished)
+        return inside([acc], body)
+
+    def _pixel(self, image: Image, row: Expr, column: Expr, number: int) -> Expr:
+        if self.is_flat:
+            return column * image.pitch + number * image.pitch
+        n, h = split_index(row, (self.y.batch, self.y.height))
+        return image.pixel(n, h, column) + number * image.pitch
+
+    def _products(self, buffers: dict[str, Buffer], acc: Buffer, block: Expr, row: Expr, column: Expr) -> Stmt:
+        """Build the sum over the window: kernel rows, runs of them, words of a run."""
+        (high, _), (down, across), dilation = self.kernel, self.strides, self.dilations
+        runs, words = self._runs
+        line, step = self.x.row_pixels * self.x.pitch, self.block * _WORD
+        kh, run, group, word = Var("kernel_row"), Var("run"), Var("group"), Var("word")
+        if self.is_flat:
+            origin: Expr = column * self.x.pitch
+        else:
+            n, h = split_index(row, (self.y.batch, self.y.height))
+            origin = self.x.pixel(n, h * down, column * across, *self.pads)
+        most = _UNROLLED if self._fits_registers else 2 * _UNROLLED
+        unrolled = next(u for u in range(most, 0, -1) if words % u == 0)
+        number = group * unrolled + word
+        place = origin + linear((kh, dilation[0] * line), (run, dilation[1] * self.x.pitch), (number, _WORD))
+        weight = linear(
+            (block, high * runs * words * step), (kh, runs * words * step), (run, words * step), (number, step)
+        )
+        places = {"acc": (acc, Const(0)), "x": (buffers["x"], place), "w": (buffers["w"], weight)}
+        dot = call(
+            "dot_tile", places, rows=self.tile.rows, columns=self.tile.columns, step=across * self.x.pitch,
+            lanes=self._lanes,
+        )  # fmt: skip
+        steps = loop(word, unrolled, dot, kind="unrolled")
+        turn = linear((kh, runs * words // unrolled), (run, words // unrolled), (group, 1))
+        ahead = self._prefetch(buffers["w"], block, row, column, turn, high * runs * words // unrolled)
+        return loop(kh, high, loop(run, runs, loop(group, words // unrolled, *ahead, steps)))
+
+    @property
+    def _fits_registers(self) -> bool:
+        return (self.tile.rows + 1) * self.tile.columns + 1 <= self.finish.level.registers
+
+    def _prefetch(self, w: Buffer, block: Expr, row: Expr, column: Expr, turn: Expr, turns: int) -> list[Stmt]:
+        """Build what fetches the next block's weights, a part in each turn of the innermost loop."""
+        size = self.kernel[0] * self._runs[0] * self._runs[1] * self.block * _WORD
+        tiles = -(-self.width // self.tile.rows)
+        rows = 1 if self.is_flat else self.y.batch * self.y.height
+        lines = -(-size // (_LINE * turns * tiles * rows))
+        if size <= _RESIDENT or lines > _UNROLLED:
+            return []
+        number = row if self.is_flat else row * tiles + column // self.tile.rows
+        place = (block + 1) * size + (number * turns + turn) * (lines * _LINE)
+        return [call("prefetch", {"w": (w, place)}, lines=lines)]
+
+
+def _bias(buffers: dict[str, Buffer], channel: Expr, start: int) -> Expr:
+    return Load(buffers["bias"], (channel + start + _LANE,))
+
+
+def choose_tile(problem: Convolution) -> Tile:
+    """Choose a tile by the cycles that a step of all tiles of a row takes."""
+    level = problem.finish.level
+    vectors = problem.y.pitch // level.lanes
+
+    def cost(tile: Tile) -> tuple[float, int]:
+        rows, columns = tile.rows, tile.columns
+        times = -(-problem.width // rows) * -(-vectors // columns)
+        spilled = 3.0 if (rows + 1) * columns + 1 > level.registers else 0.0
+        cycles = max(rows * columns, 6) + 0.1 * rows + 0.1 * columns + (rows if columns == 1 else 0) + spilled
+        return times * cycles, -rows * columns
+
+    choices = [
+        Tile(rows, columns)
+        for columns in range(1, min(vectors, 8) + 1)
+        for rows in range(1, min(problem.width, level.accumulators) + 1)
+        if rows * columns <= level.accumulators
+    ]
+    return min(choices, key=cost)

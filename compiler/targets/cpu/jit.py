@@ -1,0 +1,214 @@
+"""Segments as native functions: LLVM IR, machine code, and calling it.
+
+Every segment becomes `void network(u8 *memory, u8 *constants, u8 **terminals, ...)`, which calls its kernels in order
+at places that are constants of the code, so that the code fits any memory and is kept on disk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite
+import numpy as np
+from llvmlite import binding
+from llvmlite import ir as ll
+from numpy.typing import NDArray
+
+from tilewright.compiler.graph.types import Array
+from tilewright.compiler.targets.cpu.emit import POINTER, emit_kernels
+from tilewright.compiler.targets.cpu.instructions import moved
+from tilewright.compiler.targets.cpu.program import Launch, Machine, Segment
+from tilewright.compiler.tir.llvm_scalars import I64, Value
+from tilewright.compiler.tir.native import Host
+from tilewright.compiler.tir.object_cache import ObjectCache
+
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Constants:
+    """All constants of a segment in one array.
+
+    Attributes
+    ----------
+    offsets : dict of str to int
+    data : array of uint8
+        Aligned.
+    """
+
+    offsets: Mapping[str, int]
+    data: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Constants:
+        """Lay out arrays one after the other; equal ones once."""
+        offsets: dict[str, int] = {}
+        known: dict[bytes, int] = {}
+        parts: list[tuple[int, bytes]] = []
+        end = 0
+        for name, array in arrays.items():
+            data = array.tobytes()
+            if data not in known:
+                known[data] = end
+                parts.append((end, data))
+                end += -(-len(data) // _ALIGNMENT) * _ALIGNMENT + _ALIGNMENT
+            offsets[name] = known[data]
+        found = aligned(end)
+        for start, data in parts:
+            found[start : start + len(data)] = np.frombuffer(data, np.uint8)
+        return cls(offsets, found)
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """Return zeroed memory that begins at a multiple of a vector."""
+    raw = np.zeros(size + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size]
+
+
+def emit_segment(segment: Segment, offsets: Mapping[str, int]) -> str:
+    """Return LLVM IR text of a segment."""
+    module = ll.Module(name="tilewright")
+    emit_kernels(module, segment.kernels, segment.level)
+    whole = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER] * 3), name="network")
+    builder = ll.IRBuilder(whole.append_basic_block("entry"))
+    for launch in segment.launches:
+        _call(builder, whole.args, segment, offsets, launch)
+    builder.ret_void()
+    _emit_single(module, segment, offsets)
+    return str(module)
+
+
+def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]) -> None:
+    """Emit `void launch(u8 *memory, u8 *constants, u8 **terminals, i64 number)`, which does one of the launches."""
+    single = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER] * 3 + [I64]), name="launch")
+    builder = ll.IRBuilder(single.append_basic_block("entry"))
+    end = single.append_basic_block("end")
+    choice = builder.switch(single.args[3], end)
+    for number, launch in enumerate(segment.launches):
+        block = single.append_basic_block("case")
+        choice.add_case(I64(number), block)
+        case = ll.IRBuilder(block)
+        _call(case, single.args, segment, offsets, launch)
+        case.branch(end)
+    ll.IRBuilder(end).ret_void()
+
+
+def _call(builder: ll.IRBuilder, bases: Any, segment: Segment, offsets: Mapping[str, int], launch: Launch) -> None:
+    places = [_place(builder, bases, segment, offsets, launch, b.name) for b in launch.kernel.function.buffers]
+    builder.call(builder.module.globals[launch.kernel.name], [I64(0), I64(launch.kernel.tasks), *places])
+
+
+def _place(
+    builder: ll.IRBuilder, bases: Any, segment: Segment, offsets: Mapping[str, int], launch: Launch, buffer: str
+) -> Value:
+    memory, constants, terminals = bases[:3]
+    name = launch.arguments[buffer]
+    if name in offsets:
+        return moved(builder, constants, offsets[name])
+    if name in segment.terminals:
+        number = list(segment.terminals).index(name)
+        return builder.load(builder.gep(terminals, [I64(number)], inbounds=True, source_etype=I64), typ=POINTER)
+    return moved(builder, memory, segment.plan.offsets[name])
+
+
+def _optimized(text: str, machine: Any) -> Any:
+    module = binding.parse_assembly(text)
+    module.verify()
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    options.loop_interleaving = False
+    options.loop_unrolling = False
+    builder = binding.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+class LoadedSegment:
+    """A segment's code and memory; calling it computes the outputs.
+
+    Attributes
+    ----------
+    outputs : dict of str to array
+        Overwritten by the next call.
+    """
+
+    def __init__(self, segment: Segment, cache: ObjectCache | None) -> None:
+        self._segment = segment
+        self._constants = Constants.of(segment.constants)
+        host = Host.this()
+        text = emit_segment(segment, self._constants.offsets)
+
+        def build() -> bytes:
+            machine = host.target_machine()
+            code: bytes = machine.emit_object(_optimized(text, machine))
+            return code
+
+        versions = f"llvmlite {llvmlite.__version__} LLVM {binding.llvm_version_info}"
+        key = ObjectCache.key(text, host.triple, host.cpu, host.features, versions)
+        code = cache.get(key, build) if cache is not None else build()
+        self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), host.target_machine())
+        self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+        self._call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(self._engine.get_function_address("network"))
+        single = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
+        self._single = single(self._engine.get_function_address("launch"))
+        self._memory = aligned(segment.plan.size + 4096)
+        for offset, size, byte in segment.plan.fills:
+            self._memory[offset : offset + size] = byte
+        self.outputs = {
+            terminal.value: np.zeros(terminal.shape, terminal.dtype)
+            for name, terminal in segment.terminals.items()
+            if name.startswith("out:")
+        }
+        self._addresses = np.zeros(max(1, len(segment.terminals)), np.int64)
+        self._inputs = []
+        for number, (name, terminal) in enumerate(segment.terminals.items()):
+            if name.startswith("out:"):
+                self._addresses[number] = self.outputs[terminal.value].ctypes.data
+            else:
+                self._inputs.append((number, terminal.value, np.dtype(terminal.dtype)))
+        self._arguments = self._memory.ctypes.data, self._constants.data.ctypes.data, self._addresses.ctypes.data
+
+    def __call__(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute the outputs."""
+        kept = []
+        for number, name, dtype in self._inputs:
+            array = np.ascontiguousarray(values[name], dtype)
+            kept.append(array)
+            self._addresses[number] = array.ctypes.data
+        self._call(*self._arguments)
+        return self.outputs
+
+    def launch(self, number: int) -> None:
+        """Do one launch again, on what the last call left in memory."""
+        self._single(*self._arguments, number)
+
+
+class NativeMachine(Machine):
+    """Runs segments natively; each is compiled when it is run first.
+
+    Parameters
+    ----------
+    cache : ObjectCache, optional
+        Where compiled code is kept; by default nowhere.
+    """
+
+    def __init__(self, cache: ObjectCache | None = None) -> None:
+        self._cache = cache
+        self._loaded: dict[int, LoadedSegment] = {}
+
+    def load(self, segment: Segment) -> LoadedSegment:
+        """Compile a segment, once."""
+        found = self._loaded.get(id(segment))
+        if found is None:
+            found = self._loaded[id(segment)] = LoadedSegment(segment, self._cache)
+        return found
+
+    def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute a segment's outputs."""
+        return {name: array.copy() for name, array in self.load(segment)(values).items()}

@@ -1,0 +1,77 @@
+"""Levels: which instructions of a processor the kernels are written for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import binding
+
+from tilewright.isa.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Level:
+    """A generation of vector instructions.
+
+    Attributes
+    ----------
+    name : str
+    lanes : int
+        32-bit elements of a vector.
+    registers : int
+        Vectors in registers.
+    accumulators : int
+        Those of them that a tile of sums may take.
+    has_dot : bool
+        Whether there is a dot product of four bytes.
+    has_rounding : bool
+        Whether float instructions can round down by themselves.
+    has_permute : bool
+        Whether bytes of two vectors can be permuted.
+    needs : tuple of str
+        Features, in LLVM's words, that a processor must have.
+    """
+
+    name: str
+    lanes: int
+    registers: int
+    accumulators: int
+    has_dot: bool = False
+    has_rounding: bool = False
+    has_permute: bool = False
+    needs: tuple[str, ...] = ()
+
+
+_AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni")
+
+#: Best first.
+LEVELS = (
+    Level("avx512_vnni", 16, 32, 28, True, True, True, (*_AVX512, "avx512vbmi")),
+    Level("avx512_vnni_bw", 16, 32, 28, True, True, False, _AVX512),
+    Level("avx2", 8, 16, 12, needs=("avx2",)),
+    Level("portable", 8, 16, 8),
+)
+
+
+def host_levels() -> tuple[Level, ...]:
+    """Return the levels that this processor can run, best first."""
+    features = dict(binding.get_host_cpu_features())
+    return tuple(level for level in LEVELS if all(features.get(name) for name in level.needs))
+
+
+def level_of(name: str | None = None) -> Level:
+    """Return a level that this processor can run, by name, or the best.
+
+    Raises
+    ------
+    ConfigError
+        When there is none of that name, or the processor cannot run it.
+    """
+    possible = host_levels()
+    if name is None:
+        return possible[0]
+    for level in possible:
+        if level.name == name:
+            return level
+    names = ", ".join(level.name for level in possible)
+    raise ConfigError(f"this processor runs the levels {names}, not `{name}`")

@@ -1,0 +1,333 @@
+"""How each integer operator becomes launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler import qops
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.partition import is_integer_node
+from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, tensor_scale
+from tilewright.compiler.targets.cpu import pointwise, rows, windows
+from tilewright.compiler.targets.cpu.batch_product import lower_batch_product
+from tilewright.compiler.targets.cpu.convolution import Convolution, Tile, choose_tile
+from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
+from tilewright.compiler.targets.cpu.lowering import Lowering, Need, Placed
+from tilewright.compiler.targets.gpu.layout import Image, View
+
+_BYTE_MAX = 255
+
+
+def _largest_sum(weight: NDArray[np.int8], bias: NDArray[np.int32]) -> int:
+    """Bound the sums with bias: inputs are at most 128."""
+    products = 128 * np.abs(weight.astype(np.int64)).reshape(weight.shape[0], -1).sum(axis=1)
+    return int((products + np.abs(bias.astype(np.int64))).max())
+
+
+def _convolution(state: Lowering, node: Node) -> None:
+    graph = state.graph
+    weight = np.asarray(graph.constants[qops.operand(node, "weight")])
+    window = qops.window(graph, node)
+    storage, x = state.image(node, node.inputs[0])
+    arguments, residual = state.residual(node)
+    y = state.new_image(node.output)
+    less = OFFSET * weight.astype(np.int64).reshape(weight.shape[0], -1).sum(axis=1)
+    scaling = state.scaling(node, less, _largest_sum(weight, state.array(node, "bias")))
+    finish = state.finish(node, scaling)
+    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.parameters(node, scaling, y.pitch)}
+    pads, macs = (window.pads[0], window.pads[1]), qops.mac_count(graph, node)
+    if node["groups"] == 1:
+        problem = Convolution(x, y, window.kernel, window.strides, window.dilations, pads, finish, Tile(1, 1), residual)
+        _dense(state, node, problem, weight, arguments)
+        return
+    sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, residual)
+    source: windows.Depthwise | windows.Grouped
+    if weight.shape[1] == 1 and weight.shape[0] == x.channels and max(window.kernel) <= 11:
+        source = windows.Depthwise(sliding, _down(sliding))
+    else:
+        source = windows.Grouped(sliding, node["groups"], weight.shape[1])
+    arguments["w"] = state.constant(f"{node.output}:w", source.pack(weight))
+    state.emit(node, source, arguments, macs)
+
+
+def _down(sliding: windows.Sliding) -> int:
+    """Choose how many rows a task of a depthwise convolution computes."""
+    is_small = sliding.kernel[0] <= 3 and sliding.strides[0] <= 2
+    return 2 if is_small and sliding.y.height % 2 == 0 else 1
+
+
+def _dense(
+    state: Lowering, node: Node, problem: Convolution, weight: NDArray[np.int8], arguments: dict[str, str]
+) -> None:
+    chosen = replace(problem, tile=choose_tile(problem))
+    arguments["w"] = state.constant(f"{node.output}:w", chosen.pack(weight))
+    state.emit(node, chosen, arguments, qops.mac_count(state.graph, node))
+
+
+def _matrix(state: Lowering, node: Node) -> None:
+    weight = np.asarray(state.graph.constants[qops.operand(node, "weight")]).T[:, :, None, None]
+    storage, x = state.image(node, node.inputs[0], Need())
+    arguments, residual = state.residual(node)
+    y = state.new_image(node.output)
+    less = OFFSET * weight.astype(np.int64).reshape(weight.shape[0], -1).sum(axis=1)
+    scaling = state.scaling(node, less, _largest_sum(weight, state.array(node, "bias")))
+    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.parameters(node, scaling, y.pitch)}
+    problem = Convolution(x, y, (1, 1), (1, 1), (1, 1), (0, 0), state.finish(node, scaling), Tile(1, 1), residual)
+    _dense(state, node, problem, weight, arguments)
+
+
+def _max_pool(state: Lowering, node: Node) -> None:
+    window = qops.window(state.graph, node)
+    storage, x = state.image(node, node.inputs[0])
+    y = state.new_image(node.output)
+    pads = (window.pads[0], window.pads[1])
+    finish = state.finish(node, None)
+    sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish)
+    state.emit(node, windows.MaxPool(sliding), {"x": storage, "y": state.places[node.output].storage})
+
+
+def _average_pool(state: Lowering, node: Node) -> None:
+    window = qops.window(state.graph, node)
+    storage, x = state.image(node, node.inputs[0])
+    region = int(_regions(state.graph, node).reshape(-1)[0])
+    pads = (window.pads[0], window.pads[1])
+    _sum(state, node, storage, x, (window.kernel, window.strides, window.dilations, pads), region)
+
+
+def _global_average(state: Lowering, node: Node) -> None:
+    storage, x = state.image(node, node.inputs[0], Need())
+    _sum(state, node, storage, x, ((x.height, x.width), (1, 1), (1, 1), (0, 0)))
+
+
+_Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def _sum(state: Lowering, node: Node, storage: str, x: Image, window: _Window, region: int | None = None) -> None:
+    arguments, residual = state.residual(node)
+    y = state.new_image(node.output)
+    count = prod(window[0])
+    largest = OFFSET * count + int(np.abs(state.array(node, "bias").astype(np.int64)).max())
+    scaling = state.scaling(node, OFFSET * count, largest, region)
+    sliding = windows.Sliding(x, y, *window, state.finish(node, scaling), residual)
+    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.parameters(node, scaling, y.pitch)}
+    state.emit(node, windows.AveragePool(sliding), arguments)
+
+
+def _pointwise(state: Lowering, node: Node) -> None:
+    storage, x = state.image(node, node.inputs[0], Need())
+    arguments, residual = state.residual(node)
+    y = state.new_image(node.output)
+    scaling, bias = None, 0
+    if node.op == "qrequantize":
+        bias = int(state.array(node, "bias")[0])
+        scaling = state.scaling(node, 0, abs(bias) + OFFSET)
+    finish = state.finish(node, scaling)
+    if node.op == "qclamp":
+        finish = Finish.of(state.level, qops.Epilogue(clamp_low=node["low"], clamp_high=node["high"]), None, False)
+    parameters = state.parameters(node, scaling, y.pitch, has_bias=False)
+    arguments |= {"x": storage, "y": state.places[node.output].storage, **parameters}
+    state.emit(node, pointwise.Pointwise(x, y, finish, bias, residual), arguments)
+
+
+# ---- moves ---------------------------------------------------------------------------------------------------
+
+
+def _gather_places(state: Lowering, node: Node) -> None:
+    placed = state.bytes_of(node.inputs[0])
+    target = state.new_plain(node.output)
+    axis = node["axis"] % len(target.view.shape)
+    indices = tuple(int(i) % placed.view.shape[axis] for i in node["indices"])
+    source = pointwise.GatherPlaces(placed.view, placed.size, target.view, target.size, axis, indices)
+    state.emit(node, source, {"x": placed.storage, "y": target.storage})
+
+
+def _interleave(state: Lowering, node: Node) -> None:
+    y = state.new_image(node.output)
+    target = state.places[node.output]
+    high, wide = node["factors"]
+    n, c, h, w = y.view.strides
+    for number, name in enumerate(node.inputs):
+        placed = state.bytes_of(name)
+        start = y.view.offset + number // wide * h + number % wide * w
+        part = View(placed.view.shape, (n, c, h * high, w * wide), start)
+        _move(state, node, placed, part, target)
+
+
+def _move(state: Lowering, node: Node, placed: Placed, view: View, target: Placed) -> None:
+    source = pointwise.Move(placed.view, placed.size, view, target.size)
+    state.emit(node, source, {"x": placed.storage, "y": target.storage})
+
+
+def _split_heads(state: Lowering, node: Node) -> None:
+    placed, heads = state.bytes_of(node.inputs[0]), node["heads"]
+    *outer, count, channels = placed.view.shape
+    *steps, row, step = placed.view.strides
+    depth = channels // heads
+    view = View((*outer, heads, count, depth), (*steps, depth * step, row, step), placed.view.offset)
+    state.places[node.output] = Placed(placed.storage, placed.size, view)
+
+
+def _merge_heads(state: Lowering, node: Node) -> None:
+    placed = state.bytes_of(node.inputs[0])
+    *outer, heads, count, depth = placed.view.shape
+    axes = tuple(range(len(outer)))
+    source = placed.view.transposed((*axes, len(outer) + 1, len(outer), len(outer) + 2))
+    shape = state.graph.shape(node.output)
+    if len(shape) == 4:
+        state.new_plain(node.output)
+    else:
+        state.new_image(node.output)
+    target = state.places[node.output]
+    *steps, row, step = target.view.strides
+    part = View((*outer, count, heads, depth), (*steps, row, depth * step, step), target.view.offset)
+    _move(state, node, replace(placed, view=source), part, target)
+
+
+def _pad(state: Lowering, node: Node) -> None:
+    placed = state.bytes_of(node.inputs[0])
+    y = state.new_image(node.output)
+    begins = tuple(node["pads"])[: len(placed.view.shape)]
+    source = pointwise.Pad(placed.view, placed.size, y.view, y.size, begins, node["value"] + OFFSET)
+    state.emit(node, source, {"x": placed.storage, "y": state.places[node.output].storage})
+
+
+def _concat(state: Lowering, node: Node) -> None:
+    y = state.new_image(node.output)
+    target = state.places[node.output]
+    axis = node["axis"] % len(y.view.shape)
+    start = 0
+    for name in node.inputs:
+        placed = state.bytes_of(name)
+        shape = placed.view.shape
+        part = View(shape, y.view.strides, y.view.offset + start * y.view.strides[axis])
+        _move(state, node, placed, part, target)
+        start += shape[axis]
+
+
+def _reshape(state: Lowering, node: Node) -> None:
+    placed, shape = state.places[node.inputs[0]], tuple(node["shape"])
+    if placed.image is not None and _is_same_memory(placed.image, shape):
+        image = Image.of(shape)
+        state.places[node.output] = Placed(placed.storage, placed.size, image.view, image)
+        return
+    if placed.view.is_plain:
+        state.places[node.output] = replace(placed, view=View.plain(shape), image=None)
+        return
+    placed = state.bytes_of(node.inputs[0])
+    _move(state, node, placed, View.plain(shape), state.new_plain(node.output))
+
+
+def _is_same_memory(image: Image, shape: tuple[int, ...]) -> bool:
+    other = Image.of(shape)
+    flat = image.is_dense and image.height * image.width == 1 and other.height * other.width == 1
+    return flat and (image.batch, image.channels, image.pitch) == (other.batch, other.channels, other.pitch)
+
+
+def _transpose(state: Lowering, node: Node) -> None:
+    placed = state.places[node.inputs[0]]
+    view = placed.view.transposed(tuple(node["perm"]))
+    state.places[node.output] = replace(placed, view=view, image=None)
+
+
+def _same_bytes(state: Lowering, node: Node) -> None:
+    """Change between uint8 and int8: both are the same offset bytes."""
+    state.places[node.output] = state.places[node.inputs[0]]
+
+
+# ---- floats --------------------------------------------------------------------------------------------------
+
+
+def _quantize(state: Lowering, node: Node) -> None:
+    """Bring floats to bytes."""
+    found, dtype = tensor_scale(state.graph, node), state.graph.dtype(node.output)
+    assert found is not None
+    low, offset = (qops.INT8_MIN, OFFSET) if dtype == "int8" else (0, 0)
+    placed = state.places[node.inputs[0]]
+    target = state.new_plain(node.output)
+    source = pointwise.Quantize(target.size, found.scale, found.zero, low, low + _BYTE_MAX, offset)
+    state.emit(node, source, {"x": placed.storage, "y": target.storage})
+
+
+def _dequantize(state: Lowering, node: Node) -> None:
+    """Bring bytes to floats."""
+    found, dtype = tensor_scale(state.graph, node), state.graph.dtype(node.inputs[0])
+    assert found is not None
+    placed = state.bytes_of(node.inputs[0])
+    if not placed.view.is_plain:
+        view = View.plain(placed.view.shape)
+        size = prod(view.shape)
+        plain = Placed(state.scratch(f"{node.output}:plain", size), size, view)
+        _move(state, node, placed, view, plain)
+        placed = plain
+    storage = state.output_storage(node.output)
+    size = prod(placed.view.shape)
+    state.places[node.output] = Placed(storage, size, View.plain(placed.view.shape))
+    zero = found.zero + (OFFSET if dtype == "int8" else 0)
+    state.emit(node, pointwise.Dequantize(size, found.scale, zero), {"x": placed.storage, "y": storage})
+
+
+LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
+    "qconv2d": _convolution,
+    "qmatmul": _matrix,
+    "qadd": _pointwise,
+    "qmaxpool": _max_pool,
+    "qavgpool": _average_pool,
+    "qglobalavgpool": _global_average,
+    "qrequantize": _pointwise,
+    "qclamp": _pointwise,
+    "qtable": _pointwise,
+    "qsoftmax": rows.lower_rows,
+    "qnormalize": rows.lower_rows,
+    "qbatchmatmul": lower_batch_product,
+    "qmul": rows.lower_product,
+    "qgather": _gather_places,
+    "qinterleave": _interleave,
+    "split_heads": _split_heads,
+    "merge_heads": _merge_heads,
+    "qpad": _pad,
+    "qconcat": _concat,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "to_int8": _same_bytes,
+    "to_uint8": _same_bytes,
+    QUANTIZE: _quantize,
+    DEQUANTIZE: _dequantize,
+}
+
+
+def has_kernel(graph: Graph, node: Node) -> bool:
+    """Whether a node has a kernel; the host computes the others."""
+    if node.op in (QUANTIZE, DEQUANTIZE):
+        return _is_plain_quantization(graph, node)
+    if node.op in ("to_int8", "to_uint8"):
+        return True
+    if not is_integer_node(graph, node) or node.op not in LOWERINGS:
+        return False
+    shape = graph.shape(node.inputs[0])
+    if node.op == "qmatmul":
+        return len(shape) != 4
+    if node.op == "qavgpool":
+        return len(set(_regions(graph, node).reshape(-1).tolist())) == 1
+    return True
+
+
+def _is_plain_quantization(graph: Graph, node: Node) -> bool:
+    """Whether a node changes between floats and bytes of one scale."""
+    wide, narrow = (node.inputs[0], node.output) if node.op == QUANTIZE else (node.output, node.inputs[0])
+    if graph.dtype(wide) != "float32" or graph.dtype(narrow) not in ("int8", "uint8"):
+        return False
+    if graph.values[wide].shape is None or node.inputs[0] in graph.constants or not prod(graph.shape(wide)):
+        return False
+    return tensor_scale(graph, node) is not None and node.get("saturate", 1) != 0
+
+
+def _regions(graph: Graph, node: Node) -> NDArray[np.int64]:
+    """Give which of an average's multipliers holds for each window."""
+    height, width = graph.shape(node.inputs[0])[2:]
+    counts = qops.window_counts(qops.window(graph, node), height, width, node["counted_pads"])
+    return np.searchsorted(np.array(node["counts"]), counts)

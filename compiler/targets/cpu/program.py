@@ -1,0 +1,159 @@
+"""A compiled network: launches of kernels over planned memory, and what the host computes between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.types import Array
+from tilewright.compiler.reference import evaluate_node
+from tilewright.compiler.targets.cpu.instructions import interpreted
+from tilewright.compiler.targets.cpu.kernel import Kernel
+from tilewright.compiler.targets.cpu.levels import Level
+from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
+from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """One kernel on its arguments.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    arguments : dict of str to str
+        The storage, constant or terminal of each buffer.
+    layer : str
+        The node that it belongs to.
+    op : str
+    macs : int
+    """
+
+    kernel: Kernel
+    arguments: dict[str, str]
+    layer: str
+    op: str
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A value that enters or leaves, in the caller's memory.
+
+    Attributes
+    ----------
+    value : str
+    dtype : str
+    shape : tuple of int
+    """
+
+    value: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Launches without the host between them: one native function.
+
+    Attributes
+    ----------
+    kernels : tuple of Kernel
+    launches : tuple of Launch
+    plan : MemoryPlan
+    constants : dict of str to array
+    terminals : dict of str to Terminal
+    inputs, outputs : tuple of str
+        Names of values.
+    level : Level
+    """
+
+    kernels: tuple[Kernel, ...]
+    launches: tuple[Launch, ...]
+    plan: MemoryPlan
+    constants: Mapping[str, NDArray[Any]]
+    terminals: Mapping[str, Terminal]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    level: Level
+
+
+@dataclass(frozen=True, eq=False)
+class CpuProgram:
+    """A network for the CPU.
+
+    Attributes
+    ----------
+    graph : Graph
+        The integer graph.
+    steps : tuple of Segment or Node
+        Nodes run on the host.
+    """
+
+    graph: Graph
+    steps: tuple[Segment | Node, ...]
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The parts that are native functions."""
+        return tuple(step for step in self.steps if isinstance(step, Segment))
+
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        """All launches in order."""
+        return tuple(launch for segment in self.segments for launch in segment.launches)
+
+    def run(self, inputs: Mapping[str, Array], machine: Machine) -> dict[str, Array]:
+        """Compute the outputs, segments by `machine`."""
+        values: dict[str, Array] = {**self.graph.constants, **inputs}
+        for step in self.steps:
+            if isinstance(step, Segment):
+                values.update(machine.run(step, values))
+            else:
+                values.update(evaluate_node(self.graph, step, values))
+        return {name: values[name] for name in self.graph.outputs}
+
+
+class Machine(ABC):
+    """What can run segments."""
+
+    @abstractmethod
+    def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute a segment's outputs."""
+
+
+class InterpretedMachine(Machine):
+    """Runs kernels by the reference interpreter: slow, and needs no compiler."""
+
+    def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute a segment's outputs."""
+        memory = np.zeros(segment.plan.size, np.uint8)
+        for offset, size, byte in segment.plan.fills:
+            memory[offset : offset + size] = byte
+        outputs = {
+            terminal.value: np.zeros(terminal.shape, terminal.dtype)
+            for name, terminal in segment.terminals.items()
+            if name.startswith("out:")
+        }
+        for launch in segment.launches:
+            arrays = {}
+            for buffer in launch.kernel.function.buffers:
+                kind = np.dtype(ARRAY_TYPES[buffer.dtype])
+                name = launch.arguments[buffer.name]
+                if name in segment.constants:
+                    flat = np.array(segment.constants[name]).reshape(-1).view(np.uint8)
+                elif name in segment.terminals:
+                    terminal = segment.terminals[name]
+                    source = outputs if name.startswith("out:") else values
+                    flat = np.ascontiguousarray(source[terminal.value]).reshape(-1).view(np.uint8)
+                else:
+                    flat = memory[segment.plan.offsets[name] :]
+                arrays[buffer.name] = flat[: buffer.shape[0] * kind.itemsize].view(kind)
+            interpret(launch.kernel.function, {}, arrays, interpreted())
+        return outputs

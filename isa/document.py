@@ -31,11 +31,11 @@ each engine that its `signal` bits name. A compute instruction with `fence` also
 compute instructions have written their results. Without token or fence, no order between instructions of
 different engines, or between the results of one and the reads of a later compute instruction, may be assumed.
 
-In the meanings below, all arithmetic on fields and addresses is 64 bits wide; `i8(..)`, `i32(..)`, `i64(..)`
-convert (narrowing keeps the low bits, widening is by the sign of the source, `u8` unsigned); `i32` arithmetic
-wraps; `//` and `%` round down; `>>` is arithmetic; `select(c, a, b)` is `a` where `c` holds, else `b`. Within
-one instruction reads never see the instruction's own writes: an instruction that reads an entry that it also
-writes is not allowed.
+In the meanings below, operators bind as in Python. All arithmetic on fields and addresses is 64 bits wide and
+wraps (`1 << 63` is negative); `i8(..)`, `i32(..)`, `i64(..)` convert (narrowing keeps the low bits, widening is by
+the sign of the source, `u8` unsigned); `i32` arithmetic wraps, too; `//` and `%` round down; `>>` is arithmetic;
+`select(c, a, b)` is `a` where `c` holds, else `b`, and the other one is not looked at. Within one instruction reads
+never see the instruction's own writes: an instruction that reads an entry that it also writes is not allowed.
 """
 
 

@@ -30,7 +30,7 @@ class RandomInstruction:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds that keep random instructions small.
+    """Bounds that keep random instructions small, and what they lean to.
 
     Attributes
     ----------
@@ -38,15 +38,24 @@ class Limits:
         Most iterations of all loops of an instruction together.
     dram_bytes : int
         DRAM accesses stay below this address.
+    nothing : float
+        Chance that an instruction has a zero extent, and so does nothing.
+    spread : int
+        Scratchpad addresses lie so far at most from the border where they wrap, so that operands meet; 0: anywhere.
+    weights : tuple of int
+        How often instructions of the load, compute and store engines are drawn, one as against another.
     """
 
     steps: int = 96
     dram_bytes: int = 16384
+    nothing: float = 0.08
+    spread: int = 0
+    weights: tuple[int, int, int] = (2, 6, 3)
 
 
 def random_instruction(isa: InstructionSet, rng: random.Random, limits: Limits = Limits()) -> RandomInstruction:
-    """Draw an instruction; one in about twelve has a zero extent and does nothing."""
-    weights = {Engine.LOAD: 2, Engine.COMPUTE: 6, Engine.STORE: 3}
+    """Draw an instruction; by default, one in about twelve has a zero extent and does nothing."""
+    weights = dict(zip(Engine, limits.weights, strict=True))
     instruction = rng.choices(isa.instructions, [weights[i.engine] for i in isa.instructions])[0]
     for _ in range(_ATTEMPTS):
         values = _draw(isa.config, instruction, rng, limits)
@@ -78,7 +87,7 @@ def _inside(touched: Footprint, limits: Limits) -> bool:
 
 def _draw(config: Config, instruction: Instruction, rng: random.Random, limits: Limits) -> dict[str, int]:
     extents = [f for f in instruction.operands.values() if f.kind is FieldKind.EXTENT]
-    values = _draw_extents(extents, rng, limits.steps)
+    values = _draw_extents(extents, rng, limits)
     for name, f in instruction.operands.items():
         if name not in values:
             values[name] = _draw_field(f, rng, limits)
@@ -88,11 +97,11 @@ def _draw(config: Config, instruction: Instruction, rng: random.Random, limits: 
     return values
 
 
-def _draw_extents(extents: list[Field], rng: random.Random, steps: int) -> dict[str, int]:
-    """Extents whose product stays below `steps`; pads are small, so that boxes stay small too."""
+def _draw_extents(extents: list[Field], rng: random.Random, limits: Limits) -> dict[str, int]:
+    """Extents whose product stays below `limits.steps`; pads are small, so that boxes stay small too."""
     names = [f.name for f in extents]
     values = dict.fromkeys(names, 1)
-    left = steps
+    left = limits.steps
     for f in rng.sample(extents, len(extents)):
         name = f.name
         if name.startswith("pad_"):
@@ -102,7 +111,7 @@ def _draw_extents(extents: list[Field], rng: random.Random, steps: int) -> dict[
         values[name] = rng.choice((1, 1, 2, 3, rng.randint(1, max(1, left))))
         values[name] = min(values[name], max(1, left), f.values.stop - 1)
         left //= values[name]
-    if names and rng.random() < 0.08:
+    if names and rng.random() < limits.nothing:
         values[rng.choice(names)] = 0
     return values
 
@@ -120,6 +129,8 @@ def _draw_field(f: Field, rng: random.Random, limits: Limits) -> int:
             return f.normalise(rng.choice((0, 1, 2, 3, -1, rng.randint(-16, 64))) * f.align)
         case FieldKind.STRIDE:
             return rng.choice((0, 1, 1, 2, top, top, rng.randint(0, min(top, 40)), rng.choice(f.values)))
+        case FieldKind.ADDRESS if limits.spread:
+            return rng.randint(-limits.spread, limits.spread) % (1 << f.bits)
         case FieldKind.ADDRESS:
             return rng.choice((0, top, rng.choice(f.values), rng.choice(f.values)))
         case _:

@@ -33,6 +33,15 @@ class Violation(IntEnum):
     WRITE_DATA_WITHDRAWN = 8
 
 
+class FaultChannel(IntEnum):
+    """Where the memory can answer with an error; the same numbers stand in memory.hpp."""
+
+    NONE = 0
+    FETCH = 1
+    LOAD = 2
+    STORE = 3
+
+
 class MemorySettings(ctypes.Structure):
     """How the memory behaves; see memory.hpp."""
 
@@ -42,7 +51,8 @@ class MemorySettings(ctypes.Structure):
             (name, ctypes.c_uint64)
             for name in (
                 "bytes", "latency", "beat_interval", "outstanding", "burst_beats", "reads_in_flight",
-                "writes_in_flight", "stall_seed", "stall_threshold",
+                "writes_in_flight", "stall_seed", "stall_threshold", "latency_spread", "interleave", "fault_channel",
+                "fault_number", "fault_response",
             )
         ),
     ]  # fmt: skip

@@ -4,6 +4,9 @@
 // follows the last beat of its burst by latency cycles. Bursts are served in order, one beat every beat_interval
 // cycles, and at most `outstanding` bursts each way are accepted and not finished. Write data are taken from the
 // cycle after their address on. What lies behind the end of the array answers DECERR.
+//
+// For verification channels stall at random, latencies vary from burst to burst, beats of different read ids come
+// interleaved (those of one id in order, as AXI4 says), and one response is an error.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +30,15 @@ struct MemorySettings {
     uint64_t writes_in_flight;
     uint64_t stall_seed;
     uint64_t stall_threshold;    // a channel stalls in a cycle when 32 random bits are below this
+    uint64_t latency_spread;     // each burst's latency is longer by a random number up to this
+    uint64_t interleave;         // whether beats of read bursts with different ids come in any order
+    uint64_t fault_channel;      // a FaultChannel
+    uint64_t fault_number;       // which beat (of reads) or response (of writes) of the channel, from 0
+    uint64_t fault_response;     // SLVERR or DECERR
 };
+
+// Where an error is planted; the same numbers stand in library.py.
+enum FaultChannel : uint64_t { NO_FAULT = 0, FAULT_FETCH = 1, FAULT_LOAD = 2, FAULT_STORE = 3 };
 
 // What the memory saw; the same struct stands in library.py.
 struct MemoryReport {
@@ -83,13 +94,33 @@ class Memory {
     bool held_write_data = false;
     bool read_taken = false, response_taken = false;  // what was offered has been transferred
     uint64_t random = 0;
+    size_t chosen = 0;           // the read burst whose beat is offered
+    uint64_t answered[4] = {};   // by FaultChannel: beats or responses offered
 
-    bool stall() {
-        if (settings.stall_threshold == 0) return false;
+    uint64_t draw() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        return (random * 0x2545F4914F6CDD1Dull >> 32) < settings.stall_threshold;
+        return random * 0x2545F4914F6CDD1Dull >> 32;
+    }
+
+    bool stall() { return settings.stall_threshold && draw() < settings.stall_threshold; }
+
+    uint64_t latency() {
+        return settings.latency + (settings.latency_spread ? draw() % (settings.latency_spread + 1) : 0);
+    }
+
+    // The burst to serve: the oldest; with interleaving the oldest of an id that is chosen at random, if it is ready.
+    size_t choose(uint64_t cycle) {
+        if (!settings.interleave) return 0;
+        uint64_t id = draw() & 1;
+        for (size_t i = 0; i < reads.size(); ++i)
+            if (reads[i].id == id) return cycle < reads[i].ready_cycle ? 0 : i;
+        return 0;
+    }
+
+    bool is_faulty(uint64_t channel) {
+        return answered[channel]++ == settings.fault_number && channel == settings.fault_channel;
     }
 
     void violate(Violation violation, uint64_t cycle, uint64_t address) {
@@ -119,8 +150,10 @@ class Memory {
     void offer_read(Top& top, uint64_t cycle) {
         if (read_taken) top.AXI(rvalid) = read_taken = false;
         if (top.AXI(rvalid) || reads.empty()) return;
-        Burst& burst = reads.front();
-        if (cycle < burst.ready_cycle || cycle < read_free || stall()) return;
+        if (cycle < read_free) return;
+        chosen = choose(cycle);
+        Burst& burst = reads[chosen];
+        if (cycle < burst.ready_cycle || stall()) return;
         uint64_t bytes = inside(burst.address);
         uint8_t* lanes = reinterpret_cast<uint8_t*>(&top.AXI(rdata));
         if (bytes < beat_bytes) std::memset(lanes, 0, beat_bytes);
@@ -131,6 +164,7 @@ class Memory {
         }
         top.AXI(rvalid) = 1;
         top.AXI(rresp) = bytes ? okay : decode_error;
+        if (is_faulty(FAULT_FETCH + burst.id)) top.AXI(rresp) = settings.fault_response;
         top.AXI(rlast) = burst.beats_left == 1;
         top.AXI(rid) = burst.id;
     }
@@ -142,6 +176,7 @@ class Memory {
         if (cycle < burst.ready_cycle || stall()) return;
         top.AXI(bvalid) = 1;
         top.AXI(bresp) = burst.failed ? decode_error : okay;
+        if (is_faulty(FAULT_STORE)) top.AXI(bresp) = settings.fault_response;
         top.AXI(bid) = burst.id;
     }
 
@@ -153,15 +188,15 @@ class Memory {
         if (!top.AXI(arvalid) || !top.AXI(arready)) return;
         uint64_t beats = uint64_t(top.AXI(arlen)) + 1;
         if (!legal(address, beats, top.AXI(arsize), top.AXI(arburst))) violate(READ_ADDRESS, cycle, address);
-        reads.push_back({address, beats, top.AXI(arid), cycle + settings.latency, false});
+        reads.push_back({address, beats, top.AXI(arid), cycle + latency(), false});
         if (reads.size() > settings.reads_in_flight) violate(READS_IN_FLIGHT, cycle, address);
     }
 
     void deliver_read(const Top& top, uint64_t cycle) {
         if (!top.AXI(rvalid) || !top.AXI(rready)) return;
-        Burst& burst = reads.front();
+        Burst& burst = reads[chosen];
         burst.address += beat_bytes;
-        if (--burst.beats_left == 0) reads.pop_front();
+        if (--burst.beats_left == 0) reads.erase(reads.begin() + chosen);
         read_free = cycle + settings.beat_interval;
         ++report_.read_beats;
         read_taken = true;
@@ -207,7 +242,7 @@ class Memory {
         ++report_.write_beats;
         if (--burst.beats_left) return;
         responses.push_back(burst);
-        responses.back().ready_cycle = cycle + settings.latency;
+        responses.back().ready_cycle = cycle + latency();
         writes.pop_front();
     }
 
@@ -228,6 +263,7 @@ public:
         read_free = write_free = 0;
         held_read = held_write = {};
         held_write_data = read_taken = response_taken = false;
+        for (uint64_t& count : answered) count = 0;
         random = chosen.stall_seed * 0x9E3779B97F4A7C15ull + 1;
         if (random == 0) random = 1;
         top.AXI(rvalid) = top.AXI(bvalid) = 0;

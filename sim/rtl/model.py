@@ -20,7 +20,7 @@ from tilewright.sim.dram_access import check_dram_accesses
 from tilewright.sim.rtl.build import BuildOptions, Progress, build, silent
 from tilewright.sim.rtl.cache import Cache, user_cache
 from tilewright.sim.rtl.design_text import design_text
-from tilewright.sim.rtl.library import MemorySettings, Model, Violation
+from tilewright.sim.rtl.library import FaultChannel, MemorySettings, Model, Violation
 from tilewright.sim.rtl.program_view import ProgramView
 from tilewright.sim.rtl.state import read_queues, read_state, read_tokens
 
@@ -32,22 +32,30 @@ _TOP = "accelerator"
 
 @dataclass(frozen=True)
 class Stalls:
-    """Random stalls on every channel of the memory, for verification.
+    """How the memory behaves at random, for verification.
 
     Attributes
     ----------
     probability : float
         Of a stall in a cycle, on each channel; in [0, 1).
     seed : int
-        The same seed gives the same stalls.
+        The same seed gives the same behaviour.
+    latency_spread : int
+        Each burst's latency is longer by a random number of cycles up to this.
+    interleave : bool
+        Beats of fetch and load come in any order, those of each in theirs.
     """
 
     probability: float = 0.0
     seed: int = 1
+    latency_spread: int = 0
+    interleave: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability < 1:
             raise ProgramError(f"the probability of stalls must be in [0, 1), not {self.probability}")
+        if self.latency_spread < 0:
+            raise ProgramError(f"the spread of latencies must be at least 0, not {self.latency_spread}")
 
 
 class RtlSimulator:
@@ -117,7 +125,13 @@ class RtlSimulator:
             progress("generating Verilog", 0, 1)
             verilog = design_text(isa, top, cache)
         options = BuildOptions(threads=threads, waves=trace_file is not None)
-        self._model = Model(build(verilog, top, options, cache, progress), threads)
+        self._path, self._threads = build(verilog, top, options, cache, progress), threads
+        self._model = Model(self._path, threads)
+
+    def reset(self) -> None:
+        """Set all scratchpads to zero, as they are at first."""
+        self._model.close()
+        self._model = Model(self._path, self._threads)
 
     def launch(self, dram: npt.NDArray[np.uint8], offset: int, count: int) -> LaunchResult:
         """Run a program that lies in memory, changing the memory in place.
@@ -198,6 +212,9 @@ class RtlSimulator:
             writes_in_flight=bus.writes_in_flight,
             stall_seed=self._stalls.seed,
             stall_threshold=int(self._stalls.probability * 2**32),
+            latency_spread=self._stalls.latency_spread,
+            interleave=self._stalls.interleave,
+            fault_channel=FaultChannel.NONE,
         )
 
     def _open_waves(self) -> None:

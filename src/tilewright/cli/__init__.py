@@ -6,7 +6,7 @@ from tilewright.cli.group import TilewrightGroup
 
 _COMMANDS = (
     "demo", "run", "compile", "quantize", "isa", "config", "sweep",
-    "synth", "route", "project", "bench", "debug", "diff", "doctor",
+    "synth", "route", "project", "bench", "debug", "diff", "replay", "doctor",
 )  # fmt: skip
 
 _HELP = """Hardware, compiler and simulators from one accelerator configuration.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -207,15 +207,21 @@ def bursts(config: Config, instruction: Instruction, values: Mapping[str, Intege
     limit = burst_limit(config) * config.bus_bytes
     moved = bytes_moved(config, instruction, values)
     loops = [i for i in range(3) if f"extent{i}" in values]
-    count = np.zeros(len(moved), np.int64)
-    for index in np.flatnonzero(moved):
-        starts = np.array([values["dram_base"][index]], np.int64)
-        runs = 1
-        for i in loops:
-            extent, stride = int(values[f"extent{i}"][index]), int(values[f"dram_stride{i}"][index])
-            starts = (starts[:, None] + np.arange(extent, dtype=np.int64) * stride).ravel()
-            runs *= extent
-        starts %= 1 << config.bus.address_bits
-        length = int(moved[index]) // runs
-        count[index] = ((starts + length - 1) // limit - starts // limit + 1).sum()
-    return count
+    shapes = np.stack([moved, values["dram_base"] % limit, *(values[f"extent{i}"] for i in loops),
+                       *(values[f"dram_stride{i}"] for i in loops)])  # fmt: skip
+    alike, places = np.unique(shapes, axis=1, return_inverse=True)  # there are few, and many instructions
+    counts = [_bursts(int(c[0]), int(c[1]), list(zip(*np.split(c[2:], 2), strict=True)), limit) for c in alike.T]
+    return np.array(counts, np.int64)[places.ravel()]
+
+
+def _bursts(moved: int, base: int, loops: Sequence[tuple[np.int64, np.int64]], limit: int) -> int:
+    """Count the bursts of one load or store; a burst's length divides the address space."""
+    if not moved:
+        return 0
+    starts = np.array([base], np.int64)
+    runs = 1
+    for extent, stride in loops:
+        starts = (starts[:, None] + np.arange(extent, dtype=np.int64) * stride).ravel()
+        runs *= int(extent)
+    length = moved // runs
+    return int(((starts + length - 1) // limit - starts // limit + 1).sum())

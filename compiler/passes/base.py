@@ -21,11 +21,13 @@ class Pass(Protocol):
 
 
 def run_passes(graph: Graph, passes: Iterable[Pass]) -> Graph:
-    """Apply passes in order; the graph is verified before the first and after each."""
+    """Apply passes in order; the graph is verified before the first and after each that changes it."""
     verify(graph)
     for step in passes:
-        graph = step.apply(graph)
-        verify(graph)
+        changed = step.apply(graph)
+        if changed is not graph:
+            verify(changed)
+        graph = changed
     return graph
 
 

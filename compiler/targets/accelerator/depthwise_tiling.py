@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from tilewright.compiler.targets.accelerator.cost import (
     BOX_CYCLES,
@@ -14,7 +15,7 @@ from tilewright.compiler.targets.accelerator.cost import (
     LATENCY_CYCLES,
     RUN_CYCLES,
 )
-from tilewright.compiler.targets.accelerator.depthwise_tile import windows
+from tilewright.compiler.targets.accelerator.depthwise_tile import Window, windows
 from tilewright.compiler.targets.accelerator.tile_output import Pair
 from tilewright.compiler.targets.accelerator.tiling import evenly
 from tilewright.isa.config import Config
@@ -142,11 +143,12 @@ def out_slot_rows(problem: DepthwiseProblem, blocks: int, height: int, width: in
 
 def _candidates(problem: DepthwiseProblem, config: Config) -> Iterator[DepthwiseTiling]:
     widest = (config.depthwise.columns - min(problem.kernel[1], config.window_columns)) // problem.strides[1] + 1
+    count = len(windows(problem.kernel, config))
     for width in _sizes(problem.out_width, widest):
         found = False
         for blocks in _sizes(problem.blocks, problem.blocks):
             for height in _sizes(problem.out_height, config.depthwise.columns):
-                if _fits(problem, blocks, height, width, config):
+                if _fits(problem, blocks, height, width, count, config):
                     found = True
                     heights, widths = evenly(problem.out_height, height), evenly(problem.out_width, width)
                     cycles = _estimate(problem, heights, widths, blocks, config)
@@ -165,9 +167,9 @@ def _sizes(total: int, most: int) -> Iterator[int]:
             last = size
 
 
-def _fits(problem: DepthwiseProblem, blocks: int, height: int, width: int, config: Config) -> bool:
+def _fits(problem: DepthwiseProblem, blocks: int, height: int, width: int, count: int, config: Config) -> bool:
+    """Tell whether two tiles fit whose kernel takes `count` windows."""
     sub_out = config.lanes // config.gemm.block_out
-    count = len(windows(problem.kernel, config))
     slots = 2 * (in_slot_rows(problem, blocks, height, width) + out_slot_rows(problem, blocks, height, width))
     return (
         slots + problem.reserved_rows <= config.act_rows
@@ -186,24 +188,30 @@ def _estimate(
     sub_out = config.lanes // config.gemm.block_out
     parts = windows(problem.kernel, config)
     constants = sub_out * (len(parts) * entry_cycles + max(1, config.prm_entry_bytes // config.bus_bytes))
-    groups = evenly(problem.blocks, blocks)
+    steps = len(parts) * sub_out * GAP_CYCLES + (len(parts) - 1) * FENCE_CYCLES
+    sizes = {size: _tile_cycles(problem, size, parts, row_cycles) for size in product(set(heights), set(widths))}
+    tiles = [sizes[size] for size in product(heights, widths)]
     end = FETCH_CYCLES + LATENCY_CYCLES
     loaded = computed = stored = end
-    for group in groups:
+    for group in evenly(problem.blocks, blocks):
         loaded += group * constants + 2 * BOX_CYCLES
-        for height in heights:
-            for width in widths:
-                rows, columns = problem.in_rows(height), problem.in_columns(width)
-                line = min(columns, problem.in_width) * row_cycles + RUN_CYCLES
-                store = group * height * width * row_cycles + BOX_CYCLES
-                loaded += (group * rows * line + BOX_CYCLES) * (not problem.keeps_input)
-                loaded += problem.has_residual * store
-                pixels = sum(
-                    ((height - 1) * problem.strides[0] + part.rows)
-                    * max(SHORTEST_LINE, (width - 1) * problem.strides[1] + part.columns)
-                    for part in parts
-                )
-                steps = len(parts) * sub_out * GAP_CYCLES + (len(parts) - 1) * FENCE_CYCLES
-                computed = max(computed, loaded) + group * sub_out * pixels + steps
-                stored = max(stored, computed) + store * problem.is_stored
+        for load, pixels, row in tiles:
+            store = group * row + BOX_CYCLES
+            loaded += (group * load + BOX_CYCLES) * (not problem.keeps_input) + problem.has_residual * store
+            computed = max(computed, loaded) + group * sub_out * pixels + steps
+            stored = max(stored, computed) + store * problem.is_stored
     return problem.groups * (stored - end) + end + LATENCY_CYCLES
+
+
+def _tile_cycles(
+    problem: DepthwiseProblem, size: Pair, parts: Sequence[Window], row_cycles: int
+) -> tuple[int, int, int]:
+    """Cycles of a block of a tile of so many output rows and columns: of its input, its pixels and its output."""
+    height, width = size
+    line = min(problem.in_columns(width), problem.in_width) * row_cycles + RUN_CYCLES
+    pixels = sum(
+        ((height - 1) * problem.strides[0] + part.rows)
+        * max(SHORTEST_LINE, (width - 1) * problem.strides[1] + part.columns)
+        for part in parts
+    )
+    return problem.in_rows(height) * line, pixels, height * width * row_cycles

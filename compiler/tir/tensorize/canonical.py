@@ -59,24 +59,29 @@ def canonical(stmt: Stmt) -> Level:
 
 def _split_divided(stmt: Stmt) -> Stmt:
     """Split every constant loop whose variable is divided by a constant that divides its extent."""
+    return _split(stmt, frozenset(pair for expr in _expressions(stmt) for pair in _divisors(expr)))
+
+
+def _split(stmt: Stmt, divided: frozenset[tuple[str, int]]) -> Stmt:
+    """Split loops; `divided` has the variables that are divided by constants, with these."""
     match stmt:
         case For(var, Const(int(extent)), body, kind):
-            divisors = {d for e in _expressions(body) for d in _divisors(e, var.name) if d < extent and extent % d == 0}
+            divisors = {d for name, d in divided if name == var.name and d < extent and extent % d == 0}
             if not divisors:
-                return For(var, Const(extent, var.type), _split_divided(body), kind)
+                return For(var, Const(extent, var.type), _split(body, divided), kind)
             factor = max(divisors)
             outer, inner = Var(f"{var.name}_o", var.type), Var(f"{var.name}_i", var.type)
             whole = Specialiser({var.name: outer * factor + inner}, is_deciding=False).stmt(body)
             ranged = For(inner, Const(factor, var.type), whole)
             return _split_divided(For(outer, Const(extent // factor, var.type), _reduced(ranged, outer, inner, factor)))
         case For(var, bound, body, kind):
-            return For(var, bound, _split_divided(body), kind)
+            return For(var, bound, _split(body, divided), kind)
         case Block(body):
-            return Block(tuple(_split_divided(s) for s in body))
+            return Block(tuple(_split(s, divided) for s in body))
         case If(condition, then, otherwise):
-            return If(condition, _split_divided(then), _split_divided(otherwise) if otherwise else None)
+            return If(condition, _split(then, divided), _split(otherwise, divided) if otherwise else None)
         case Allocate(buffer, inner_body):
-            return Allocate(buffer, _split_divided(inner_body))
+            return Allocate(buffer, _split(inner_body, divided))
         case _:
             return stmt
 
@@ -144,12 +149,13 @@ def _expressions(stmt: Stmt) -> Iterator[Expr]:
             yield from _expressions(body)
 
 
-def _divisors(expr: Expr, name: str) -> Iterator[int]:
+def _divisors(expr: Expr) -> Iterator[tuple[str, int]]:
+    """Yield the variables that are divided by constants, and the constants."""
     match expr:
-        case Binary(BinaryOp.DIV | BinaryOp.MOD, Var(found), Const(int(divisor))) if found == name:
-            yield divisor
+        case Binary(BinaryOp.DIV | BinaryOp.MOD, Var(name), Const(int(divisor))):
+            yield name, divisor
     for part in children(expr):
-        yield from _divisors(part, name)
+        yield from _divisors(part)
 
 
 # ---- conversion ------------------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tilewright import api
-from tilewright.compiler.program import Program
+from tilewright.compiler.pipeline import compile_model
+from tilewright.compiler.program import HostStep, Program
+from tilewright.compiler.qops import mac_count
+from tilewright.compiler.targets.accelerator.layers import layer_name
 from tilewright.isa.config import Config, Queue
-from tilewright.isa.errors import TilewrightError
+from tilewright.isa.errors import CapacityError, TilewrightError
 from tilewright.isa.instructions import Engine, instruction_set
 from tilewright.report import cycles_by_layer
 from tilewright.sim.accesses import COUNTS, accesses
@@ -23,7 +25,7 @@ from tilewright.sim.fast import FastSimulator
 from tilewright.sim.rtl.cache import content_hash
 from tilewright.sim.trace.stream import streams_of
 from tilewright.sweep.cache import ResultCache, code_digest
-from tilewright.sweep.models import model_digest, read_model
+from tilewright.sweep.models import integer_graph, model_digest
 
 #: Programs that a process keeps, for points that differ in what programs do not depend on.
 _PROGRAMS_KEPT = 4
@@ -111,8 +113,7 @@ def _cached(task: Task, model: str) -> dict[str, Any]:
 
 
 def _measure(config: Config, model: str, memory: DramTiming) -> ModelResult:
-    compiled = _compiled(_as_compiled(config), model)
-    program = compiled.program
+    program = _compiled(_as_compiled(config), model)
     simulator = FastSimulator(instruction_set(config), memory, compute_results=False)
     results = [simulator.launch(program.dram(), launch.offset, launch.count) for launch in program.launches]
     cycles = sum(result.cycles or 0 for result in results)
@@ -121,22 +122,39 @@ def _measure(config: Config, model: str, memory: DramTiming) -> ModelResult:
         cycles,
         sum(layer["dram_bytes"] for layer in layers),
         sum(layer["energy"] for layer in layers),
-        [info.name for info in compiled.layers if info.place == "host"],
+        [layer_name(step.node) for step in program.steps if isinstance(step, HostStep)],
         layers,
     )
 
 
 def _as_compiled(config: Config) -> Config:
     """Return the configuration with the fields that no program depends on at their defaults."""
+    default = Config()
     queue = Queue(token_bits=config.queue.token_bits)
-    default = Config().bus
-    bus = replace(config.bus, reads_in_flight=default.reads_in_flight, writes_in_flight=default.writes_in_flight)
-    return replace(config, queue=queue, bus=bus)
+    reads, writes = default.bus.reads_in_flight, default.bus.writes_in_flight
+    bus = replace(config.bus, reads_in_flight=reads, writes_in_flight=writes)
+    gemm = replace(config.gemm, cascade=default.gemm.cascade, packed=default.gemm.packed)
+    epilogue = replace(config.epilogue, block_tables=default.epilogue.block_tables)
+    return replace(config, name=default.name, queue=queue, bus=bus, gemm=gemm, epilogue=epilogue)
 
 
 @lru_cache(maxsize=_PROGRAMS_KEPT)
-def _compiled(config: Config, model: str) -> api.Compiled:
-    return api.compile(read_model(model), config)
+def _compiled(config: Config, model: str) -> Program:
+    """Compile a model.
+
+    Raises
+    ------
+    CapacityError
+        When a layer does not fit, or one that multiplies is left to the host: nobody knows what it takes there.
+    """
+    graph = integer_graph(model, config.epilogue.multiplier_bits)
+    program = compile_model(graph, config)
+    hosted = [step for step in program.steps if isinstance(step, HostStep)]
+    left = [step for step in hosted if not step.node.is_onnx and mac_count(graph, step.node)]
+    if left:
+        first, reason = layer_name(left[0].node), left[0].reason
+        raise CapacityError(f"{len(left)} layers that multiply are left to the host; layer {first}: {reason}")
+    return program
 
 
 def _layers(program: Program, results: list[LaunchResult], config: Config) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,9 @@ from tilewright.sweep.evaluation import Outcome, Task, evaluate
 
 if TYPE_CHECKING:
     from distributed import Client
+
+#: New objects after which a process of ours looks for those that nothing needs any more.
+_OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 #: Times that the worker of a task may die before the task is what killed it.
 MOST_DEATHS = 3
@@ -93,7 +97,7 @@ class LocalExecutor:
     def _opened(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
-            self._pool = ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_ignore_control_c)
+            self._pool = ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_prepare)
         return self._pool
 
     def _close(self, is_hurried: bool) -> None:
@@ -106,9 +110,10 @@ class LocalExecutor:
         self._pool = None
 
 
-def _ignore_control_c() -> None:
-    """Leave Ctrl-C to the process that coordinates."""
+def _prepare() -> None:
+    """Leave Ctrl-C to the process that coordinates, and look for dead cycles of objects rarely: there are few."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
 
 
 class ClusterExecutor:

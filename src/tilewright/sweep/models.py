@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.passes.base import run_passes
+from tilewright.compiler.passes.pipeline import integer_passes
 from tilewright.compiler.targets.accelerator.networks import mobilenet_v2_graph, resnet18_graph
 from tilewright.isa.errors import InputError
 
@@ -38,6 +40,12 @@ def read_model(name: str) -> Graph:
 
     _check_file(name)
     return api.load(name)
+
+
+@lru_cache(maxsize=16)
+def integer_graph(name: str, multiplier_bits: int) -> Graph:
+    """Return the integer graph of a model: `read_model`, and all that compiling does before it knows the array."""
+    return run_passes(read_model(name), integer_passes(multiplier_bits))
 
 
 @lru_cache(maxsize=16)

@@ -1,12 +1,14 @@
 """Keep the lanes of a sum apart until its outer loops are done, so that no step adds across lanes.
 
-Integer addition wraps and is associative, so the result is the same to the bit.
+Products of bytes are added in pairs, which processors do in the same step as multiplying. Integer addition wraps and
+is associative, so the result is the same to the bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tilewright.compiler.tir.byte_products import are_byte_products, paired
 from tilewright.compiler.tir.visit import rebuild_stmt, variables_of, walk_expressions, walk_statements
 from tilewright.isa.ir import (
     Allocate,
@@ -46,6 +48,8 @@ def defer_reductions(function: Function) -> Function:
             for k in range(16):  # vectorized
               x_lanes[i, k] = x_lanes[i, k] + a[r, k] * w[r, k]
           x[...] = x[...] + the sum of x_lanes[..., k]
+
+    Where `a` and `w` are signed bytes that lie behind each other, `x_lanes` has half the lanes, and `k // 2` for `k`.
     """
     return Function(function.name, function.scalars, function.buffers, _defer(function.body, frozenset()))
 
@@ -79,10 +83,12 @@ def _deferred(nest: list[For], store: Store, local: frozenset[str]) -> Stmt | No
         return None
     assert isinstance(inner.extent, Const)
     count = int(inner.extent.value)
-    partial = Buffer(f"{store.buffer.name}_lanes", store.buffer.dtype, (*store.buffer.shape, count))
+    lane = _lane(inner.var, count, summand)
+    lanes = count if lane == inner.var else count // 2
+    partial = Buffer(f"{store.buffer.name}_lanes", store.buffer.dtype, (*store.buffer.shape, lanes))
     if not 1 < count <= _MAX_LANES or store.buffer.dtype.is_float or _mentions(nest[0], partial.name):
         return None
-    steps = _cleared(partial), _summed(nest, store, summand, partial), _folded(store.buffer, partial)
+    steps = _cleared(partial), _summed(nest, (*store.indices, lane), summand, partial), _folded(store.buffer, partial)
     return Allocate(partial, Block(steps))
 
 
@@ -128,8 +134,12 @@ def _folded(buffer: Buffer, partial: Buffer) -> Stmt:
     return body
 
 
-def _summed(nest: list[For], store: Store, summand: Expr, partial: Buffer) -> Stmt:
-    place = (*store.indices, nest[-1].var)
+def _lane(var: Var, count: int, summand: Expr) -> Expr:
+    """Return the partial sum that a summand is added to."""
+    return paired(var) if count % 2 == 0 and are_byte_products(var, summand) else var
+
+
+def _summed(nest: list[For], place: tuple[Expr, ...], summand: Expr, partial: Buffer) -> Stmt:
     body: Stmt = Store(partial, place, Load(partial, place) + summand)
     for loop, kind in zip(reversed(nest), _kinds(nest), strict=True):
         body = For(loop.var, loop.extent, body, kind)

@@ -15,6 +15,7 @@ from typing import Any
 from llvmlite import ir as ll
 
 from tilewright.compiler.tir import llvm_scalars as scalars
+from tilewright.compiler.tir.byte_products import BytePairs, find_byte_pairs
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 from tilewright.isa.errors import TilewrightError
 from tilewright.isa.ir import (
@@ -229,10 +230,27 @@ def _emit_stmt(context: _Context, stmt: Stmt) -> None:
 
 def _emit_for(context: _Context, stmt: For) -> None:
     context.known.clear()
+    pairs = find_byte_pairs(stmt)
+    if pairs is not None:
+        _emit_byte_pairs(context, pairs)
+        return
     extent = _emit_expr(context, stmt.extent)
     with _Loop(context.builder, extent, stmt.kind, context.builder.module) as index:
         context.variables[stmt.var.name] = index
         _emit_stmt(context, stmt.body)
+
+
+def _emit_byte_pairs(context: _Context, pairs: BytePairs) -> None:
+    """Multiply all lanes and add neighbours: what back ends select instructions like `vpmaddwd` for."""
+    builder = context.builder
+    context.variables[pairs.var.name] = ll.Constant(scalars.register_type(pairs.var.type), 0)
+    left, right, sums = (
+        _element_pointer(context, e.buffer, e.indices) for e in (pairs.left, pairs.right, pairs.target)
+    )
+    products = builder.mul(*(scalars.load_extended(builder, pointer, pairs.lanes) for pointer in (left, right)))
+    added = builder.add(*(scalars.every_other(builder, products, first) for first in (0, 1)))
+    place = builder.bitcast(sums, added.type.as_pointer())  # llvmlite knows what allocated memory holds
+    builder.store(builder.add(builder.load(place, typ=added.type, align=4), added), place, align=4)
 
 
 def _emit_if(context: _Context, stmt: If) -> None:

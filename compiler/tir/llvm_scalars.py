@@ -193,3 +193,17 @@ def _division(builder: ll.IRBuilder, op: BinaryOp, left: Value, right: Value, dt
         return builder.add(rest, builder.select(adjust, safe, zero))
     floored = builder.sub(quotient, builder.zext(adjust, right.type))
     return builder.select(builder.icmp_signed("==", right, minus_one), builder.neg(left), floored)
+
+
+def load_extended(builder: ll.IRBuilder, pointer: Value, lanes: int) -> Value:
+    """Read signed bytes that lie behind each other, as a vector of `i32`."""
+    return builder.sext(
+        builder.load(pointer, typ=ll.VectorType(ll.IntType(8), lanes), align=1), ll.VectorType(I32, lanes)
+    )
+
+
+def every_other(builder: ll.IRBuilder, vector: Value, first: int) -> Value:
+    """Return the elements of a vector with even (`first` 0) or odd numbers (1)."""
+    lanes = range(first, vector.type.count, 2)
+    places = ll.Constant(ll.VectorType(I32, len(lanes)), [I32(lane) for lane in lanes])
+    return builder.shuffle_vector(vector, ll.Constant(vector.type, ll.Undefined), places)

@@ -13,8 +13,9 @@ from tests.compiler.tir.random_functions import INTEGERS, Generator
 from tilewright.compiler.tir.arithmetic import integer_range
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, Array, interpret
 from tilewright.compiler.tir.llvm import CodegenError
-from tilewright.compiler.tir.native import compile_functions
+from tilewright.compiler.tir.native import compile_functions, prepare
 from tilewright.compiler.tir.object_cache import ObjectCache
+from tilewright.compiler.tir.printer import function_text
 from tilewright.compiler.tir.simplify import simplify
 from tilewright.compiler.tir.verify import VerifyError, verify
 from tilewright.isa.ir import Allocate, Block, Buffer, Call, Const, DType, For, Function, Load, Store, Var
@@ -106,6 +107,44 @@ def test_deferred_sums_equal_numpy(divided: bool, steps: int, rng: np.random.Gen
     operand = a[: 2 * steps, :8].reshape(steps, 16) if divided else a[:steps]
     expected = np.einsum("rk,rck->c", operand.astype(np.int32), w[:steps].reshape(steps, 16, 16).astype(np.int32))
     assert np.array_equal(out, expected + np.arange(16))
+
+
+def sums_of_products(dtypes: tuple[DType, DType], lanes: int, stride: int) -> Function:
+    """One sum over n steps of products of two arrays' bytes, of which the second's lie `stride` apart."""
+    a, w = Buffer("a", dtypes[0], (0, lanes), "act"), Buffer("w", dtypes[1], (0, lanes * stride), "wgt")
+    x, out = Buffer("x", DType.I32, (1,)), Buffer("out", DType.I32, (1,), "acc")
+    n, r, k, first = Var("n"), Var("r"), Var("k"), (Const(0),)
+    product = Load(a, (r, k)).cast(DType.I32) * Load(w, (r, k * stride)).cast(DType.I32)
+    steps = For(r, n, For(k, Const(lanes), Store(x, first, Load(x, first) + product)))
+    copy = Store(out, first, Load(x, first))
+    clear = Store(x, first, Const(0, DType.I32))
+    return verify(Function("dot", (n,), (a, w, out), Allocate(x, Block((clear, steps, copy)))))
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "lanes", "stride", "are_paired"),
+    [
+        ((DType.I8, DType.I8), 2, 1, True), ((DType.I8, DType.I8), 16, 1, True), ((DType.I8, DType.I8), 64, 1, True),
+        ((DType.I8, DType.I8), 6, 1, True), ((DType.I8, DType.I8), 5, 1, False), ((DType.I8, DType.I8), 16, 2, False),
+        ((DType.U8, DType.I8), 16, 1, False), ((DType.I8, DType.U8), 16, 1, False),
+    ],
+)  # fmt: skip
+def test_products_are_added_in_pairs(
+    dtypes: tuple[DType, DType], lanes: int, stride: int, are_paired: bool, rng: np.random.Generator
+) -> None:
+    function, n = sums_of_products(dtypes, lanes, stride), 3
+    assert ("// 2" in function_text(prepare(function))) == are_paired
+    module = compile_functions([function])
+    limits = [integer_range(dtype) for dtype in dtypes]
+    ends = [np.full((n, lanes), limit.start, ARRAY_TYPES[d]) for limit, d in zip(limits, dtypes, strict=True)]
+    drawn = [
+        rng.integers(i.start, i.stop, (n, lanes)).astype(ARRAY_TYPES[d]) for i, d in zip(limits, dtypes, strict=True)
+    ]
+    for a, w in (ends, drawn):
+        out = np.zeros(1, np.int32)
+        spread = np.repeat(w, stride, axis=1)
+        module.call("dot", {"n": n}, {"a": a, "w": spread, "out": out})
+        assert out[0] == np.sum(a.astype(np.int64) * w.astype(np.int64))
 
 
 def test_dispatcher_runs_a_table(rng: np.random.Generator) -> None:

@@ -217,8 +217,9 @@ def lower_batch_product(state: Lowering, node: Node) -> None:
     source = Packing(factor_view, factor.size, width, -zero_x, start)
     state.emit(node, source, {"y": factor.storage, "packed": packed, "sums": sums})
     arguments, residual = state.row_residual(node)
-    group = next(g for g in (4, 3, 2, 1) if vectors % g == 0)
-    rows = min(max(1, state.level.accumulators // group), x.view.shape[-2])
+    group = 2 if vectors % 2 == 0 else 1
+    registers = min(state.level.accumulators, state.level.registers - group - 1)
+    rows = min(max(1, registers // group), x.view.shape[-2])
     sizes = x.size, y.size, residual.size if residual is not None else 0
     view = broadcast(residual.view, y.view.shape) if residual is not None else None
     x_view = broadcast(x.view, (*outer, *x.view.shape[-2:]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from llvmlite import ir as ll
 
-from tilewright.compiler.targets.cpu.instructions import INSTRUCTIONS, Operands, splat, vector
+from tilewright.compiler.targets.cpu.instructions import INSTRUCTIONS, Operands, permuted, splat, vector
 from tilewright.compiler.targets.cpu.kernel import Kernel
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.vector_ops import binary, cast
@@ -352,6 +352,8 @@ def _new_value(e: _Emitter, expr: Expr) -> Value | int:
             if e.lane is None or e.lane.name not in variable_names(index):
                 return _looked_up(e, table, _scalar(e, index))
             places = _vector(e, index)
+            if _is_permuted(e, table):
+                return permuted(e.builder, table.values, places)
             return _gathered(e, lambda n: _looked_up(e, table, e.builder.extract_element(places, I32(n))), table.dtype)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
@@ -397,6 +399,13 @@ def _gathered(e: _Emitter, element: Callable[[int], Value], dtype: DType) -> Val
     for number in range(e.lane.count):
         result = e.builder.insert_element(result, element(number), I32(number))
     return result
+
+
+def _is_permuted(e: _Emitter, table: Table) -> bool:
+    """Whether a table's entries fit two vectors, from which the level can choose."""
+    assert e.lane is not None
+    is_small = table.dtype == DType.I32 and len(table.values) <= 2 * e.level.lanes
+    return is_small and e.level.has_rounding and e.lane.count == e.level.lanes
 
 
 def _looked_up(e: _Emitter, table: Table, index: Value) -> Value:

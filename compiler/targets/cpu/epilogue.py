@@ -134,8 +134,9 @@ class Finish:
             With the place of the first channel.
         """
         width = self.level.lanes
-        is_permuted = self.has_table and self.level.has_permute and count * width % _TABLE_RUN == 0
-        results = Buffer(f"{_RESULT}_bytes", DType.U8, (count * width,), "register")
+        is_permuted = self.has_table and self.level.has_permute
+        size = -(-count * width // _TABLE_RUN) * _TABLE_RUN
+        results = Buffer(f"{_RESULT}_bytes", DType.U8, (size,), "register")
         target: tuple[Buffer, Expr] = (results, Const(0)) if is_permuted else output
         body: list[Stmt] = []
         for vector in range(count):
@@ -147,7 +148,7 @@ class Finish:
             body.append(self._vector((sums[0], sums[1] + start), first, constants, b, table, (target[0], place)))
         if not is_permuted:
             return sequence(*body)
-        for run in range(0, count * width, _TABLE_RUN):
+        for run in range(0, size, _TABLE_RUN):
             body.append(call("look_up", {"y": (results, Const(run)), "table": (constants["table"], Const(0))}))
         copied = Store(output[0], (output[1] + _LANE,), Load(results, (_LANE,)))
         return inside([results], sequence(*body, lanes(_LANE, count * width, copied)))

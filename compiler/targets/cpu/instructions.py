@@ -20,6 +20,7 @@ from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
 Array = NDArray[Any]
 
 I8, F32 = ll.IntType(8), ll.FloatType()
+_ROUND_EVEN = 8  # to the nearest, no exceptions
 _ROUND_DOWN = 9  # towards minus infinity, no exceptions
 
 
@@ -98,6 +99,15 @@ def moved(builder: ll.IRBuilder, pointer: Value, place: int) -> Value:
 
 def _load(builder: ll.IRBuilder, pointer: Value, kind: Any, place: int = 0) -> Value:
     return builder.load(moved(builder, pointer, place), typ=kind, align=1)
+
+
+def permuted(builder: ll.IRBuilder, values: tuple[int, ...], places: Value) -> Value:
+    """Give entries of a table of at most 32 integers by their places, 16 at a time."""
+    kind = vector(I32, 16)
+    padded = [*values, *[0] * (32 - len(values))]
+    low, high = (ll.Constant(kind, padded[start : start + 16]) for start in (0, 16))
+    choose = declared(builder, "llvm.x86.avx512.vpermi2var.d.512", kind, [kind, kind, kind])
+    return builder.call(choose, [low, builder.trunc(places, kind), high])
 
 
 # ---- dot products --------------------------------------------------------------------------------------------
@@ -219,6 +229,26 @@ def _execute_requantize(numbers: Mapping[str, int], arrays: Mapping[str, Array])
     arrays["y"][:lanes] = np.clip(found, numbers["low"], numbers["high"]).astype(np.int32)
 
 
+def _emit_round(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
+    """Emit floats as integers, rounded to even; they must fit."""
+    count = operands.numbers["lanes"]
+    ints, floats = vector(I32, count), vector(F32, count)
+    value = builder.load(operands.pointers["x"], typ=floats, align=4)
+    if level.lanes == count == 16:
+        mask = ll.IntType(16)
+        convert = declared(builder, "llvm.x86.avx512.mask.cvtps2dq.512", ints, [floats, ints, mask, I32])
+        found = builder.call(convert, [value, ll.Constant(ints, [0] * count), mask(-1), I32(_ROUND_EVEN)])
+    else:
+        rint = declared(builder, f"llvm.rint.v{count}f32", floats, [floats])
+        found = builder.fptosi(builder.call(rint, [value]), ints)
+    builder.store(found, operands.pointers["y"], align=4)
+
+
+def _execute_round(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    count = numbers["lanes"]
+    arrays["y"][:count] = np.rint(arrays["x"][:count]).astype(np.int32)
+
+
 # ---- tables and words ----------------------------------------------------------------------------------------
 
 
@@ -288,6 +318,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
         Instruction("dot_lanes", _emit_dot_lanes, _execute_dot_lanes),
         Instruction("interleave", _emit_interleave, _execute_interleave),
         Instruction("requantize", _emit_requantize, _execute_requantize),
+        Instruction("round_even", _emit_round, _execute_round),
         Instruction("look_up", _emit_table, _execute_table),
         Instruction("pack_words", _emit_pack, _execute_pack),
         Instruction("zip_planes", _emit_zip, _execute_zip),

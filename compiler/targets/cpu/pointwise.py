@@ -281,12 +281,18 @@ class Quantize:
         y = Buffer("y", DType.U8, (self.count,), "dram")
         runs = -(-self.count // width)
         start = (TASK * width).minimum(self.count - width) if self.count % width else TASK * width
-        magic = Const(12582912.0, DType.F32)  # 1.5 * 2**23: added and taken away, it rounds to even
         scaled = Load(x, (start + _LANE,)) // Const(self.scale, DType.F32)
         limited = Binary(BinaryOp.MIN, Binary(BinaryOp.MAX, scaled, Const(-_FAR, DType.F32)), Const(_FAR, DType.F32))
-        rounded = (limited + magic - magic).cast(DType.I32) + self.zero
-        value = (rounded.maximum(self.low).minimum(self.high) + self.offset).cast(DType.U8)
-        return tasks(name, runs, [x, y], lanes(_LANE, width, Store(y, (start + _LANE,), value)))
+        floats = Buffer("floats", DType.F32, (width,), "register")
+        integers = Buffer("integers", DType.I32, (width,), "register")
+        rounded = call("round_even", {"y": (integers, Const(0)), "x": (floats, Const(0))}, lanes=width)
+        total = Load(integers, (_LANE,)) + self.zero
+        value = (total.maximum(self.low).minimum(self.high) + self.offset).cast(DType.U8)
+        body = sequence(
+            lanes(_LANE, width, Store(floats, (_LANE,), limited)), rounded,
+            lanes(_LANE, width, Store(y, (start + _LANE,), value)),
+        )  # fmt: skip
+        return tasks(name, runs, [x, y], inside([floats, integers], body))
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.targets.gpu.device import GpuDevice
-from tilewright.compiler.targets.gpu.schedules import as_data, from_data
+from tilewright.compiler.targets.gpu.schedules import Chooser, as_data, from_data
 from tilewright.compiler.targets.gpu.search import Timing, problems, search
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=4, help="candidates of each kind, by the model of time")
     arguments = parser.parse_args()
     known = from_data(json.loads(arguments.schedules.read_text())) if arguments.schedules.is_file() else {}
-    found = {name: gemm for name, gemm in problems(_graphs(arguments.models)).items() if name not in known}
+    found = {name: gemm for name, gemm in problems(_networks(arguments.models)).items() if name not in known}
     print(f"{len(found)} problems, {len(known)} known")
     if found:
         known |= search(found, GpuDevice(), arguments.most, _report)
@@ -33,14 +33,15 @@ def main() -> None:
     arguments.schedules.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def _graphs(models: list[str]) -> list[Graph]:
-    from tilewright.gpu import compile_for_gpu
+def _networks(models: list[str]) -> list[Callable[[Chooser], object]]:
+    """Give what lowers each network."""
+    from tilewright.bench.gpu import FLOAT_NETWORKS, NETWORKS
+    from tilewright.bench.gpu_networks import float_model, network_graph
+    from tilewright.gpu import lowering_of
 
-    if models:
-        return [compile_for_gpu(model).graph for model in models]
-    from tilewright.bench.gpu import NETWORKS, network_graph
-
-    return [network_graph(*network) for network in NETWORKS.values()]
+    sources = models or [network_graph(*network) for network in NETWORKS.values()]
+    floats = [] if models else [float_model(*network) for network in FLOAT_NETWORKS.values()]
+    return [lowering_of(source) for source in (*sources, *floats)]
 
 
 def _report(name: str, timings: list[Timing]) -> None:

@@ -1,13 +1,18 @@
-"""Models on a GPU: compiled by the same passes as for the accelerator, with the same results bit for bit."""
+"""Models on a GPU.
+
+Quantized models are compiled by the same passes as for the accelerator, with the same results bit for bit; models in
+floating point are computed in fp16, with sums in fp32.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.arrays import count_differences
@@ -16,9 +21,11 @@ from tilewright.compiler.graph.inputs import check_inputs
 from tilewright.compiler.graph.types import Value
 from tilewright.compiler.partition import why_host
 from tilewright.compiler.targets.gpu.device import GpuDevice
+from tilewright.compiler.targets.gpu.float_graph import is_float_graph, simplified
+from tilewright.compiler.targets.gpu.float_operators import lower_floats
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.program import GpuProgram, Launch
-from tilewright.compiler.targets.gpu.schedules import by_table, measured
+from tilewright.compiler.targets.gpu.schedules import Chooser, by_table, measured
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.report import LayerInfo
 
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 
+#: Part of a value, or of the root of the mean square, that fp16 may be off by.
+_FAR = 0.02
 _REPLAYS = 20
 _SAMPLES = 9
 
@@ -78,13 +87,16 @@ class GpuModel:
     Attributes
     ----------
     program : GpuProgram
+    source : Graph
+        What the results are compared with: the integer operators, or the model's own in floating point.
     """
 
     program: GpuProgram
+    source: Graph
 
     @property
     def graph(self) -> Graph:
-        """The integer operators that it computes."""
+        """The operators that it computes."""
         return self.program.graph
 
     @property
@@ -114,11 +126,21 @@ class GpuModel:
         for step in self.program.steps:
             if isinstance(step, Node):
                 name = step.origin[0] if step.origin else step.output
-                reason = why_host(self.graph, step) or f"no kernel of {step.op}"
+                reason = self._why_host(step)
                 found.append(LayerInfo(name, step.op, "host", note=reason))
             else:
                 found += [_launch_info(launch) for launch in step.launches]
         return tuple(found)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether results are of fp16, and compared within its accuracy."""
+        return self.source is not self.program.graph
+
+    def _why_host(self, node: Node) -> str:
+        if self.is_float:
+            return node.reason or f"no fp16 kernel of {node.op.rpartition('.')[2]}"
+        return why_host(self.graph, node) or f"no kernel of {node.op}"
 
     @cached_property
     def _device(self) -> GpuDevice:
@@ -157,14 +179,21 @@ class GpuModel:
         return GpuRun(outputs, GpuReport(self.name, machine.gpu.name, self.layers, milliseconds, memory))
 
     def reference(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Compute the outputs by the integer reference."""
+        """Compute the outputs by the reference: in integers, or in floating point as the model says."""
         from tilewright.compiler.reference import evaluate
 
-        return evaluate(self.graph, dict(inputs))
+        return evaluate(self.source, dict(inputs))
 
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
-        """Count, for each output, the values that are not exactly the integer reference's."""
-        return count_differences(self.reference(inputs), outputs)
+        """Count, for each output, the values that are not the reference's.
+
+        Integers are to be the same; of fp16, values are wrong that are off by 2 % of themselves, or of the root of the
+        mean square where that is more.
+        """
+        expected = self.reference(inputs)
+        if not self.is_float:
+            return count_differences(expected, outputs)
+        return {name: count_far(array, outputs[name]) for name, array in expected.items()}
 
 
 def _launch_info(launch: Launch) -> LayerInfo:
@@ -186,13 +215,37 @@ def compile_for_gpu(model: str | Path | ModelProto | Graph, *, dims: Mapping[str
     ModelError
         When the model cannot be read, is invalid, or holds an operator that nothing here knows.
     """
+    return lowering_of(model, dims=dims)(chooser())
+
+
+def lowering_of(
+    model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None
+) -> Callable[[Chooser], GpuModel]:
+    """Give what compiles a model, its operators chosen already, with the schedules that it is told."""
     from tilewright.api import load
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
 
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
+    if is_float_graph(imported):
+        floats = simplified(imported)
+        return lambda choose: GpuModel(lower_floats(floats, choose), imported)
     graph = run_passes(imported, integer_passes())
-    return GpuModel(lower(graph, by_table(measured(), has_wgmma=_has_wgmma())))
+    return lambda choose: GpuModel(lower(graph, choose), graph)
+
+
+def count_far(expected: NDArray[Any], given: NDArray[Any]) -> int:
+    """Count values that fp16's rounding does not explain, see `GpuModel.count_differences`."""
+    wanted = expected.astype(np.float64)
+    if not wanted.size:
+        return 0
+    allowed = _FAR * np.maximum(np.abs(wanted), np.sqrt(np.mean(wanted**2)))
+    return int(np.count_nonzero(~(np.abs(given.astype(np.float64) - wanted) <= allowed)))
+
+
+def chooser() -> Chooser:
+    """Give what chooses schedules for the GPU here, or for any where there is none."""
+    return by_table(measured(), has_wgmma=_has_wgmma())
 
 
 def _has_wgmma() -> bool:

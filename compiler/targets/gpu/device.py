@@ -70,14 +70,14 @@ class GpuDevice(Device):
     def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute a segment's outputs."""
         loaded = self.load(segment)
-        for name, (storage, _) in segment.inputs.items():
-            self.gpu.upload(loaded.addresses[storage], inputs[name])
+        for name, port in segment.inputs.items():
+            self.gpu.upload(loaded.addresses[port.storage], inputs[name])
         self.replay(loaded)
         self.gpu.check(self.gpu.api.cuStreamSynchronize(loaded.stream))
         outputs: dict[str, Array] = {}
-        for name, (storage, view) in segment.outputs.items():
-            outputs[name] = np.empty(view.shape, np.int8)
-            self.gpu.download(loaded.addresses[storage], outputs[name])
+        for name, port in segment.outputs.items():
+            outputs[name] = np.empty(port.view.shape, port.dtype)
+            self.gpu.download(loaded.addresses[port.storage], outputs[name])
         return outputs
 
     def replay(self, loaded: LoadedSegment) -> None:

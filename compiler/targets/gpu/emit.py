@@ -6,13 +6,15 @@ of kind `unrolled` are written out here, so that every place in a register buffe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llvmlite import ir as ll
 
-from tilewright.compiler.targets.gpu.instructions import INSTRUCTIONS, Operands
+from tilewright.compiler.targets.gpu.instruction import Operands
+from tilewright.compiler.targets.gpu.instructions import INSTRUCTIONS
 from tilewright.compiler.targets.gpu.kernel import WARP, WARPGROUP, Kernel
 from tilewright.compiler.tir import llvm_scalars as scalars
 from tilewright.compiler.tir.arithmetic import binary
@@ -86,7 +88,13 @@ def emit_kernels(kernels: Sequence[Kernel]) -> str:
     shared.align = 1024
     for kernel in kernels:
         _emit_kernel(module, kernel, shared)
-    return _with_kernel_attributes(str(module), kernels)
+    return _with_kernel_attributes(_with_float_flags(str(module)), kernels)
+
+
+def _with_float_flags(text: str) -> str:
+    """Let products and sums become one instruction, and comparisons the instructions for minimum and maximum."""
+    text = re.sub(r"= (fmul|fadd|fsub) (?=float)", r"= \1 contract ", text)
+    return re.sub(r"= select (?=i1 \S+, float)", "= select nnan nsz ", text)
 
 
 def _with_kernel_attributes(text: str, kernels: Sequence[Kernel]) -> str:
@@ -357,13 +365,13 @@ def _pointer(e: _Emitter, buffer: Buffer, indices: tuple[Expr, ...]) -> Value:
     for index, extent in zip(indices, buffer.shape, strict=True):
         value = _index(e, index)
         flat = _combined(e, BinaryOp.ADD, _combined(e, BinaryOp.MUL, flat, extent), value) if flat != 0 else value
-    return _moved(e, place, _swizzled(e, flat) if buffer.space == "swizzled" else flat)
+    return _moved(e, place, _swizzled(e, flat, buffer.dtype) if buffer.space == "swizzled" else flat)
 
 
-def _swizzled(e: _Emitter, position: Value | int) -> Value:
-    """Exchange pieces of 16 bytes in a row of 128 by the row's number."""
+def _swizzled(e: _Emitter, position: Value | int, kind: DType) -> Value:
+    """Exchange pieces of 16 bytes in a row of 128 by the row's number; positions count elements."""
     value = _as_value(position)
-    turn = e.builder.and_(e.builder.lshr(value, I32(3)), I32(0x70))
+    turn = e.builder.and_(e.builder.lshr(value, I32(3)), I32(0x70 * 8 // kind.bits))
     return e.builder.xor(value, turn)
 
 

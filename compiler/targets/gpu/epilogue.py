@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,20 +145,34 @@ def _clamped(value: Expr, low: int, high: int) -> Expr:
     return value.maximum(low).minimum(high)
 
 
+class Finishing(Protocol):
+    """What happens to sums: constants that it reads, and the result of one sum."""
+
+    @property
+    def has_table(self) -> bool:
+        """Whether a table of results is looked at."""
+
+    def constants(self, channels: int) -> dict[str, Buffer]:
+        """Declare the buffers of constants by what they hold."""
+
+    def value(self, total: Expr, scale: Mapping[str, Expr], residual: Expr | None, table: Buffer | None) -> Expr:
+        """Build the result of one sum; `scale` has the constants of its channel."""
+
+
 def finish_run(
-    finish: Finish, thread: Expr, threads: int, totals: Sequence[Expr], channel: Expr, constants: Mapping[str, Buffer],
-    residual: tuple[Buffer, Expr] | None, output: tuple[Buffer, Expr],
+    finish: Finishing, thread: Expr, threads: int, totals: Sequence[Expr], channel: Expr,
+    constants: Mapping[str, Buffer], residual: tuple[Buffer, Expr] | None, output: tuple[Buffer, Expr],
 ) -> Stmt:  # fmt: skip
     """Build what one thread does with the sums of neighbouring channels of one pixel.
 
     Parameters
     ----------
-    finish : Finish
+    finish : Finishing
     thread : Expr
     threads : int
         Of a block.
     totals : sequence of Expr
-        4, 8 or 16 int32 sums.
+        4, 8 or 16 sums.
     channel : Expr
         The first one's.
     constants : mapping of str to Buffer
@@ -172,24 +187,31 @@ def finish_run(
         if name != "table"
     }
     loads = [_load(registers[name], thread, constants[name], channel, count) for name in registers]
-    added = Buffer("residual_run", DType.I8, (threads, count), "register")
+    added = Buffer("residual_run", output[0].dtype, (threads, count), "register")
     if residual is not None:
-        loads.append(copy(count, added, (thread, Const(0)), residual[0], (residual[1],)))
-    results = Buffer("result_run", DType.I8, (threads, count), "register")
+        loads.append(_load(added, thread, *residual, count))
+    results = Buffer("result_run", output[0].dtype, (threads, count), "register")
     stores: list[Stmt] = []
     for place, total in enumerate(totals):
         scale = {name: Load(buffer, (thread, Const(place))) for name, buffer in registers.items()}
         b = Load(added, (thread, Const(place))) if residual is not None else None
         value = finish.value(total, scale, b, constants.get("table"))
-        stores.append(Store(results, (thread, Const(place)), value))
-    out = copy(count, output[0], (output[1],), results, (thread, Const(0)))
+        stores.append(Store(results, (thread, Const(place)), value.cast(results.dtype)))
+    step, part = _step(results, count), Var("result_part")
+    body = copy(step, output[0], (output[1] + part * step,), results, (thread, part * step))
+    out = loop(part, count // step, body, kind="unrolled")
     buffers = [*registers.values(), *([added] if residual is not None else []), results]
     return inside(buffers, sequence(*loads, *stores, out))
 
 
 def _load(register: Buffer, thread: Expr, source: Buffer, channel: Expr, count: int) -> Stmt:
-    """Build the copies of a run of constants."""
-    step = min(count, _WORD // (source.dtype.bits // 8))
+    """Build the copies of a run."""
+    step = _step(register, count)
     part = Var("constant_part")
     body = copy(step, register, (thread, part * step), source, (channel + part * step,))
     return loop(part, count // step, body, kind="unrolled")
+
+
+def _step(register: Buffer, count: int) -> int:
+    """Give the elements of one copy."""
+    return min(count, _WORD * 8 // register.dtype.bits)

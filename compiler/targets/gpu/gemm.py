@@ -1,7 +1,8 @@
 """Matrix products and convolutions as one problem: every output pixel is a row, every pixel's window a row of depth.
 
-With the border in memory, the bytes that a row multiplies lie at `start(row) + distance(k)`: an implicit GEMM without
-a lowered matrix. Depth is counted in pieces of 16 bytes and chunks of 64; what is beyond its end has weights of 0.
+With the border in memory, what a row multiplies lies at `start(row) + distance(k)`: an implicit GEMM without
+a lowered matrix. Depth is counted in elements, in pieces of 16 bytes and chunks of 64; what is beyond its end has
+weights of 0.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler.targets.gpu.epilogue import Finish
+from tilewright.compiler.targets.gpu.epilogue import Finishing
 from tilewright.compiler.targets.gpu.kernel import copy, sequence
 from tilewright.compiler.targets.gpu.layout import NARROW, Image, split_index
 from tilewright.isa.ir import Buffer, DType, Expr, Stmt
 
-CHUNK = 64
-PIECE = 16
+CHUNK_BYTES = 64
+PIECE_BYTES = 16
+
+#: What products of a type are summed in.
+SUMS = {DType.I8: DType.I32, DType.F16: DType.F32}
+ARRAYS: dict[DType, type[np.generic]] = {DType.I8: np.int8, DType.F16: np.float16}
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Gemm:
         Of height and width.
     pads : tuple of int
         Top and left; the border of `x` is at least as wide.
-    finish : Finish
+    finish : Finishing
     residual : Image, optional
     """
 
@@ -41,12 +46,32 @@ class Gemm:
     strides: tuple[int, int]
     dilations: tuple[int, int]
     pads: tuple[int, int]
-    finish: Finish
+    finish: Finishing
     residual: Image | None = None
 
     @property
+    def dtype(self) -> DType:
+        """Of what is multiplied."""
+        return self.x.dtype
+
+    @property
+    def sum_dtype(self) -> DType:
+        """Of sums."""
+        return SUMS[self.dtype]
+
+    @property
+    def piece(self) -> int:
+        """Elements of a piece."""
+        return PIECE_BYTES * 8 // self.dtype.bits
+
+    @property
+    def chunk(self) -> int:
+        """Elements of a chunk."""
+        return CHUNK_BYTES * 8 // self.dtype.bits
+
+    @property
     def is_narrow(self) -> bool:
-        """Whether a row of the kernel is one run of bytes."""
+        """Whether a row of the kernel is one run of elements."""
         return self.x.pitch == NARROW
 
     @property
@@ -56,23 +81,24 @@ class Gemm:
 
     @property
     def run(self) -> int:
-        """Bytes that lie side by side."""
-        return -(-self.kernel[1] * NARROW // PIECE) * PIECE if self.is_narrow else self.x.pitch
+        """Elements that lie side by side."""
+        return -(-self.kernel[1] * NARROW // self.piece) * self.piece if self.is_narrow else self.x.pitch
 
     @property
     def depth(self) -> int:
-        """Bytes that a row multiplies, whole pieces."""
+        """Elements that a row multiplies, whole pieces."""
         return self.kernel[0] * self.run * (1 if self.is_narrow else self.kernel[1])
 
     @property
     def chunks(self) -> int:
         """Chunks of depth."""
-        return -(-self.depth // CHUNK)
+        return -(-self.depth // self.chunk)
 
     @property
-    def load_bytes(self) -> int:
-        """Bytes of one load: whatever rows' starts are multiples of."""
-        return min(PIECE, NARROW * self.strides[1] & -(NARROW * self.strides[1])) if self.is_narrow else PIECE
+    def load_elements(self) -> int:
+        """Elements of one load: whatever rows' starts are multiples of."""
+        step = NARROW * self.strides[1]
+        return min(self.piece, step & -step) if self.is_narrow else self.piece
 
     @property
     def macs(self) -> int:
@@ -88,15 +114,15 @@ class Gemm:
         n, h, w = split_index(number, (self.y.batch, self.y.height, self.y.width))
         return self.x.pixel(n, h * self.strides[0], w * self.strides[1], *self.pads)
 
-    def distance(self, piece: Expr, chunk: int = CHUNK) -> Expr:
-        """Build how far from the start a piece of depth lies, of those in whole chunks."""
+    def distance(self, piece: Expr, chunk: int) -> Expr:
+        """Build how far from the start a piece of depth lies, of those in whole chunks of some elements."""
         if self.depth % chunk:
-            piece = piece.minimum(self.depth // PIECE - 1)
-        per_run = self.run // PIECE
+            piece = piece.minimum(self.depth // self.piece - 1)
+        per_run = self.run // self.piece
         line = self.dilations[0] * self.x.row_pixels * self.x.pitch
         if self.kernel == (1, 1):
-            return piece * PIECE
-        inside = (piece % per_run) * PIECE
+            return piece * self.piece
+        inside = (piece % per_run) * self.piece
         if self.is_narrow:
             return (piece // per_run) * line + inside
         tap = piece // per_run
@@ -105,20 +131,20 @@ class Gemm:
 
     def load(self, target: Buffer, place: tuple[Expr, ...], x: Buffer, origin: Expr) -> Stmt:
         """Build the copy of a piece."""
-        step = self.load_bytes
-        parts = range(0, PIECE, step)
+        step = self.load_elements
+        parts = range(0, self.piece, step)
         return sequence(*(copy(step, target, (*place[:-1], place[-1] + part), x, (origin + part,)) for part in parts))
 
-    def buffers(self, channels: int, chunk: int = CHUNK) -> list[Buffer]:
+    def buffers(self, channels: int, chunk: int) -> list[Buffer]:
         """Declare the arguments: input, weights, output, residual and constants."""
-        weights = Buffer("w", DType.I8, (channels * -(-self.depth // chunk) * chunk,), "dram")
+        weights = Buffer("w", self.dtype, (channels * -(-self.depth // chunk) * chunk,), "dram")
         found = [self.x.buffer("x"), weights, self.y.buffer("y")]
         if self.residual is not None:
             found.append(self.residual.buffer("residual"))
         return [*found, *self.finish.constants(channels).values()]
 
-    def pack(self, weight: NDArray[np.int8], columns: int, run: int, chunk: int = CHUNK) -> NDArray[np.int8]:
-        """Order weights `[O, C, KH, KW]` as kernels read them: `[tile, chunk, column of the tile, byte]`.
+    def pack(self, weight: NDArray[np.generic], columns: int, run: int, chunk: int) -> NDArray[np.generic]:
+        """Order weights `[O, C, KH, KW]` as kernels read them: `[tile, chunk, column of the tile, element]`.
 
         Parameters
         ----------
@@ -128,17 +154,18 @@ class Gemm:
         run : int
             Neighbouring channels whose sums one thread of a warp gets.
         chunk : int
-            Bytes of depth that lie together.
+            Elements of depth that lie together.
         """
         outputs, inputs, height, width = weight.shape
+        kind = ARRAYS[self.dtype]
         deep = np.zeros(
-            (outputs, height, self.run if self.is_narrow else width, NARROW if self.is_narrow else self.run), np.int8
+            (outputs, height, self.run if self.is_narrow else width, NARROW if self.is_narrow else self.run), kind
         )
         if self.is_narrow:
             deep = deep[:, :, : self.run // NARROW]
         deep[:, :, :width, :inputs] = weight.transpose(0, 2, 3, 1)
         chunks = -(-self.depth // chunk)
-        flat = np.zeros((-(-outputs // columns) * columns, chunks * chunk), np.int8)
+        flat = np.zeros((-(-outputs // columns) * columns, chunks * chunk), kind)
         flat[:outputs, : self.depth] = deep.reshape(outputs, -1)
         order = column_order(run, columns)
         tiles = flat.reshape(-1, columns, chunks, chunk)[:, order]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilewright.compiler.targets.gpu.epilogue import finish_run
-from tilewright.compiler.targets.gpu.gemm import CHUNK, PIECE, Gemm, is_inside, padded_channels, residual_place
+from tilewright.compiler.targets.gpu.gemm import Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.gemm_tiled import warp_products
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
-from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
+from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, Expr, Function, Load, Stmt, Store, Var, total
 
 _T = Var("t")
 _GROUP = 4  # channels that a thread finishes
@@ -52,7 +52,7 @@ class Splitting:
 
 
 def direct_gemm(name: str, gemm: Gemm, splitting: Splitting) -> Kernel:
-    """Build the kernel; its weights are packed by `gemm.pack(weight, splitting.columns, splitting.run)`."""
+    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, gemm.chunk)`."""
     constants = frozenset({"w", "bias", "multiplier", "shift", "table"})
     return Kernel(_Builder(name, gemm, splitting).function(), constants)
 
@@ -61,14 +61,14 @@ class _Builder:
     def __init__(self, name: str, gemm: Gemm, splitting: Splitting) -> None:
         self.name, self.gemm, self.splitting = name, gemm, splitting
         self.channels = padded_channels(gemm, splitting.columns)
-        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels)}
+        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels, gemm.chunk)}
         high, wide = splitting.blocks
         threads, ahead = splitting.threads, splitting.ahead
         self.registers = high * wide * 4
-        self.acc = Buffer("acc", DType.I32, (threads, self.registers), "register")
-        self.a = Buffer("a", DType.I8, (threads, ahead * high * 2 * PIECE), "register")
-        self.b = Buffer("b", DType.I8, (threads, ahead * wide * PIECE), "register")
-        self.sums = Buffer("sums", DType.I32, (splitting.warps * self.registers * WARP,), "shared")
+        self.acc = Buffer("acc", gemm.sum_dtype, (threads, self.registers), "register")
+        self.a = Buffer("a", gemm.dtype, (threads, ahead * high * 2 * gemm.piece), "register")
+        self.b = Buffer("b", gemm.dtype, (threads, ahead * wide * gemm.piece), "register")
+        self.sums = Buffer("sums", gemm.sum_dtype, (splitting.warps * self.registers * WARP,), "shared")
         self.block = Var("block")
         tiles = self.channels // splitting.columns
         self.block_row, self.tile = self.block // tiles, self.block % tiles
@@ -84,7 +84,7 @@ class _Builder:
 
     def _body(self) -> Stmt:
         place, turn = Var("place"), Var("turn")
-        zero = loop(place, self.registers, Store(self.acc, (_T, place), Const(0, DType.I32)), kind="unrolled")
+        zero = loop(place, self.registers, Store(self.acc, (_T, place), Const(0, self.gemm.sum_dtype)), kind="unrolled")
         high, wide = self.splitting.blocks
         products = warp_products(self.acc, self.a, self.b, self.splitting.warps, high, wide, self.splitting.ahead)
         main = loop(turn, self.rounds, self._fetch(turn), products)
@@ -98,17 +98,18 @@ class _Builder:
 
     def _fetch(self, turn: Expr) -> Stmt:
         high, wide = self.splitting.blocks
+        size, depth = self.gemm.piece, self.gemm.chunk
         ahead, block = Var("ahead"), Var("part")
         group, piece = _T % WARP // 4, _T % 4
         chunk = linear((turn * self.splitting.ahead + ahead, self.splitting.warps), (_T // WARP, 1))
         row = linear((self.block_row, 16 * high), (block, 8), (group, 1))
-        origin = self.gemm.start(row) + self.gemm.distance(linear((chunk, 4), (piece, 1)))
-        x_place = linear((ahead, high * 2 * PIECE), (block, PIECE))
+        origin = self.gemm.start(row) + self.gemm.distance(linear((chunk, 4), (piece, 1)), depth)
+        x_place = linear((ahead, high * 2 * size), (block, size))
         rows = self.gemm.load(self.a, (_T, x_place), self.arguments["x"], origin)
-        column = linear((self.tile * self.gemm.chunks + chunk, self.splitting.columns * CHUNK), (block, 8 * CHUNK))
-        origin_w = column + _T % WARP * PIECE
-        w_place = linear((ahead, wide * PIECE), (block, PIECE))
-        columns = copy(PIECE, self.b, (_T, w_place), self.arguments["w"], (origin_w,))
+        column = linear((self.tile * self.gemm.chunks + chunk, self.splitting.columns * depth), (block, 8 * depth))
+        origin_w = column + _T % WARP * size
+        w_place = linear((ahead, wide * size), (block, size))
+        columns = copy(size, self.b, (_T, w_place), self.arguments["w"], (origin_w,))
         both = (loop(block, wide, columns, kind="unrolled"), loop(block, 2 * high, rows, kind="unrolled"))
         return self._threads(loop(ahead, self.splitting.ahead, *both, kind="unrolled"))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilewright.compiler.targets.gpu.epilogue import finish_run
-from tilewright.compiler.targets.gpu.gemm import CHUNK, PIECE, Gemm, is_inside, padded_channels, residual_place
+from tilewright.compiler.targets.gpu.gemm import PIECE_BYTES, Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
-from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Stmt, Store, Var
+from tilewright.isa.ir import Buffer, Const, Expr, Function, Load, Stmt, Store, Var
 
 _T, _W = Var("t"), Var("warp")
 _RUN = 16
@@ -57,7 +57,7 @@ class Tiling:
 
 
 def tiled_gemm(name: str, gemm: Gemm, tiling: Tiling, min_blocks: int = 1) -> Kernel:
-    """Build the kernel; its weights are packed by `gemm.pack(weight, tiling.columns, tiling.run)`."""
+    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, gemm.chunk)`."""
     return Kernel(
         _Builder(name, gemm, tiling).function(),
         frozenset({"w", "bias", "multiplier", "shift", "table"}),
@@ -70,14 +70,14 @@ class _Builder:
     def __init__(self, name: str, gemm: Gemm, tiling: Tiling) -> None:
         self.name, self.gemm, self.tiling = name, gemm, tiling
         self.channels = padded_channels(gemm, tiling.columns)
-        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels)}
+        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels, gemm.chunk)}
         threads, (high, wide) = tiling.threads, tiling.blocks
-        stage = tiling.stages * tiling.chunks * CHUNK
-        self.x_tile = Buffer("x_tile", DType.I8, (stage * tiling.rows,), "shared")
-        self.w_tile = Buffer("w_tile", DType.I8, (stage * tiling.columns,), "shared")
-        self.acc = Buffer("acc", DType.I32, (threads, high * wide * 4), "register")
-        self.a = Buffer("a", DType.I8, (threads, high * 2 * PIECE), "register")
-        self.b = Buffer("b", DType.I8, (threads, wide * PIECE), "register")
+        stage = tiling.stages * tiling.chunks * gemm.chunk
+        self.x_tile = Buffer("x_tile", gemm.dtype, (stage * tiling.rows,), "shared")
+        self.w_tile = Buffer("w_tile", gemm.dtype, (stage * tiling.columns,), "shared")
+        self.acc = Buffer("acc", gemm.sum_dtype, (threads, high * wide * 4), "register")
+        self.a = Buffer("a", gemm.dtype, (threads, high * 2 * gemm.piece), "register")
+        self.b = Buffer("b", gemm.dtype, (threads, wide * gemm.piece), "register")
         self.block = Var("block")
         self.tiles = self.channels // tiling.columns
         self.steps = -(-gemm.chunks // tiling.chunks)
@@ -114,30 +114,31 @@ class _Builder:
 
     def _zero(self) -> Stmt:
         place = Var("place")
-        store = Store(self.acc, (_T, place), Const(0, DType.I32))
+        store = Store(self.acc, (_T, place), Const(0, self.gemm.sum_dtype))
         return self._threads(loop(place, self.acc.shape[1], store, kind="unrolled"))
 
     def _fill(self, step: Expr, stage: Expr) -> Stmt:
         """Copy a step's chunks of rows and of weights to a stage."""
         tiling, part, chunk = self.tiling, Var("part"), Var("chunk")
+        size, depth = self.gemm.piece, self.gemm.chunk
         per_chunk = tiling.rows * 4 // tiling.threads
         assert per_chunk * tiling.threads == tiling.rows * 4, "threads do not divide the rows"
         row, piece = part * (tiling.threads // 4) + _T // 4, _T % 4
-        place = linear((stage * tiling.chunks + chunk, tiling.rows * CHUNK), (row, CHUNK), (piece, PIECE))
+        place = linear((stage * tiling.chunks + chunk, tiling.rows * depth), (row, depth), (piece, size))
         origin = self.gemm.start(self.first_row + row) + self.gemm.distance(
-            linear((step * tiling.chunks + chunk, 4), (piece, 1))
+            linear((step * tiling.chunks + chunk, 4), (piece, 1)), depth
         )
         rows = self.gemm.load(self.x_tile, (place,), self.arguments["x"], origin)
         both = loop(chunk, tiling.chunks, loop(part, per_chunk, rows, kind="unrolled"), kind="unrolled")
         return self._threads(both, self._fill_weights(step, stage))
 
     def _fill_weights(self, step: Expr, stage: Expr) -> Stmt:
-        tiling, part = self.tiling, Var("part")
-        size = tiling.columns * CHUNK * tiling.chunks
+        tiling, part, run = self.tiling, Var("part"), self.gemm.piece
+        size = tiling.columns * self.gemm.chunk * tiling.chunks
         piece = part * tiling.threads + _T
-        origin = linear((self.tile * self.steps + step, size), (piece, PIECE))
-        body = copy(PIECE, self.w_tile, (linear((stage, size), (piece, PIECE)),), self.arguments["w"], (origin,))
-        count = size // PIECE
+        origin = linear((self.tile * self.steps + step, size), (piece, run))
+        body = copy(run, self.w_tile, (linear((stage, size), (piece, run)),), self.arguments["w"], (origin,))
+        count = size // run
         if count % tiling.threads:
             body = when(piece < count, body)
         return loop(part, -(-count // tiling.threads), body, kind="unrolled")
@@ -149,17 +150,18 @@ class _Builder:
     def _fetch(self, stage: Expr, chunk: Expr) -> Stmt:
         """Copy what a warp multiplies to registers: of its rows and columns, 16 bytes a thread."""
         tiling, block = self.tiling, Var("part")
+        size, depth = self.gemm.piece, self.gemm.chunk
         group, piece = _T % WARP // 4, _T % 4
         high, wide = tiling.blocks
         warp = _T // WARP
         row = linear((warp % tiling.warps[0], 16 * high), (block, 8), (group, 1))
         column = linear((warp // tiling.warps[0], 8 * wide), (block, 8), (group, 1))
         slot = stage * tiling.chunks + chunk
-        x_place = linear((slot, tiling.rows * CHUNK), (row, CHUNK), (piece, PIECE))
-        w_place = linear((slot, tiling.columns * CHUNK), (column, CHUNK), (piece, PIECE))
+        x_place = linear((slot, tiling.rows * depth), (row, depth), (piece, size))
+        w_place = linear((slot, tiling.columns * depth), (column, depth), (piece, size))
         return self._threads(
-            loop(block, 2 * high, copy(PIECE, self.a, (_T, block * PIECE), self.x_tile, (x_place,)), kind="unrolled"),
-            loop(block, wide, copy(PIECE, self.b, (_T, block * PIECE), self.w_tile, (w_place,)), kind="unrolled"),
+            loop(block, 2 * high, copy(size, self.a, (_T, block * size), self.x_tile, (x_place,)), kind="unrolled"),
+            loop(block, wide, copy(size, self.b, (_T, block * size), self.w_tile, (w_place,)), kind="unrolled"),
         )
 
     def _mma(self) -> Stmt:
@@ -194,13 +196,14 @@ class _Builder:
 def warp_products(acc: Buffer, a: Buffer, b: Buffer, warps: int, high: int, wide: int, depth: int = 1) -> Stmt:
     """Build the products of all blocks of all warps, `depth` chunks deep, by instructions."""
     i, j, s, u = (Var(name) for name in ("block_row", "block_column", "mma_step", "mma_chunk"))
+    size = PIECE_BYTES * 8 // a.dtype.bits
     place = (
         linear((i, wide * 4), (j, 4)),
-        linear((u, high * 2 * PIECE), (i, 2 * PIECE), (s, 8)),
-        linear((u, wide * PIECE), (j, PIECE), (s, 8)),
+        linear((u, high * 2 * size), (i, 2 * size), (s, size // 2)),
+        linear((u, wide * size), (j, size), (s, size // 2)),
     )
     around = (_W.name, u.name, s.name, i.name, j.name)
-    body: Stmt = tensorized(mma_nest(acc, a, b, _W, place, PIECE), around, {"d": acc.name, "a": a.name, "b": b.name})
+    body: Stmt = tensorized(mma_nest(acc, a, b, _W, place, size), around, {"d": acc.name, "a": a.name, "b": b.name})
     for var, extent in ((j, wide), (i, high), (s, 2), (u, depth)):
         body = loop(var, extent, body, kind="unrolled")
     return loop(_W, warps, body, kind="bound:warp")

@@ -6,10 +6,11 @@ bytes from wherever the window is.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from tilewright.compiler.targets.gpu.epilogue import finish_run
-from tilewright.compiler.targets.gpu.gemm import PIECE, Gemm, is_inside, padded_channels, residual_place
+from tilewright.compiler.targets.gpu.gemm import Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.instructions import TENSOR_LOAD
 from tilewright.compiler.targets.gpu.intrinsics import tensorized, wgmma_nest
 from tilewright.compiler.targets.gpu.kernel import (
@@ -29,7 +30,7 @@ from tilewright.compiler.tir.simplify import substitute
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var
 
 #: Bytes of depth of one step.
-STEP = 128
+STEP_BYTES = 128
 _ROWS = 64
 _T, _G, _STAGE = Var("t"), Var("warpgroup"), Var("stage_now")
 _RUN = 16
@@ -75,7 +76,12 @@ class Grouping:
     @property
     def shared_bytes(self) -> int:
         """Shared memory of a block."""
-        return self.stages * STEP * (self.rows + self.columns) + 1024
+        return self.stages * STEP_BYTES * (self.rows + self.columns) + 1024
+
+
+def step_elements(gemm: Gemm) -> int:
+    """Give the elements of depth of one step."""
+    return STEP_BYTES * 8 // gemm.dtype.bits
 
 
 def is_plain_matrix(gemm: Gemm) -> bool:
@@ -84,7 +90,7 @@ def is_plain_matrix(gemm: Gemm) -> bool:
 
 
 def warpgroup_gemm(name: str, gemm: Gemm, grouping: Grouping, min_blocks: int = 1) -> Kernel:
-    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, STEP)`."""
+    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, step_elements(gemm))`."""
     builder = (_ByEngine if is_plain_matrix(gemm) else _ByThreads)(name, gemm, grouping)
     return Kernel(builder.function(), _CONSTANTS, builder.tensor_maps(), min_blocks)
 
@@ -133,19 +139,21 @@ def fetch(
     ]  # fmt: skip
 
 
-class _Builder:
+class _Builder(ABC):
     """What both ways of filling share."""
 
     def __init__(self, name: str, gemm: Gemm, grouping: Grouping) -> None:
         self.name, self.gemm, self.grouping = name, gemm, grouping
         self.channels = padded_channels(gemm, grouping.columns)
-        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels, STEP)}
-        self.x_size, self.w_size = STEP * grouping.rows, STEP * grouping.columns
-        self.x_tile = Buffer("x_tile", DType.I8, (grouping.stages * self.x_size,), "swizzled")
-        self.w_tile = Buffer("w_tile", DType.I8, (grouping.stages * self.w_size,), "swizzled")
+        self.depth = step_elements(gemm)
+        self.bytes = gemm.dtype.bits // 8
+        self.arguments = {buffer.name: buffer for buffer in gemm.buffers(self.channels, self.depth)}
+        self.x_size, self.w_size = self.depth * grouping.rows, self.depth * grouping.columns
+        self.x_tile = Buffer("x_tile", gemm.dtype, (grouping.stages * self.x_size,), "swizzled")
+        self.w_tile = Buffer("w_tile", gemm.dtype, (grouping.stages * self.w_size,), "swizzled")
         self.registers = grouping.columns // 2
-        self.acc = Buffer("acc", DType.I32, (grouping.threads, grouping.blocks * self.registers), "register")
-        self.steps = -(-gemm.depth // STEP)
+        self.acc = Buffer("acc", gemm.sum_dtype, (grouping.threads, grouping.blocks * self.registers), "register")
+        self.steps = -(-gemm.depth // self.depth)
         self.tiles = self.channels // grouping.columns
         self.row_tiles = -(-gemm.rows // grouping.rows)
         self.block = Var("block")
@@ -157,8 +165,9 @@ class _Builder:
     def local(self) -> list[Buffer]:
         return [self.x_tile, self.w_tile, self.acc]
 
+    @abstractmethod
     def body(self) -> Stmt:
-        raise NotImplementedError
+        """Return what one block does."""
 
     def function(self) -> Function:
         grid = loop(self.block, self.row_tiles * self.tiles, inside(self.local(), self.body()), kind="bound:block.x")
@@ -169,15 +178,17 @@ class _Builder:
 
     def zero(self) -> Stmt:
         place = Var("place")
-        store = Store(self.acc, (_T, place), Const(0, DType.I32))
+        store = Store(self.acc, (_T, place), Const(0, self.gemm.sum_dtype))
         return self.threads(loop(place, self.acc.shape[1], store, kind="unrolled"))
 
     def multiply(self, step: Expr) -> Stmt:
         """Build the products of a step, whose stage is its number modulo the stages."""
         block, columns = Var("row_block"), self.grouping.columns
-        row = linear((_STAGE, self.x_size), (_G, STEP * _ROWS * self.grouping.blocks), (block, STEP * _ROWS))
+        row = linear(
+            (_STAGE, self.x_size), (_G, self.depth * _ROWS * self.grouping.blocks), (block, self.depth * _ROWS)
+        )
         place = (block * self.registers, row, _STAGE * self.w_size)
-        nest = wgmma_nest(self.acc, self.x_tile, self.w_tile, _G, place, columns)
+        nest = wgmma_nest(self.acc, self.x_tile, self.w_tile, _G, place, columns, self.depth)
         body: Stmt = tensorized(nest, (_STAGE.name, _G.name, block.name), {"d": "acc", "a": "x_tile", "b": "w_tile"})
         body = substitute(body, {_STAGE.name: step % self.grouping.stages})
         blocks = loop(block, self.grouping.blocks, body, kind="unrolled")
@@ -237,16 +248,18 @@ class _ByThreads(_Builder):
         )  # fmt: skip
 
     def _fill(self, step: Expr, stage: Expr) -> Stmt:
-        grouping, part = self.grouping, Var("part")
-        lines = grouping.threads * PIECE // STEP
+        grouping, part, size = self.grouping, Var("part"), self.gemm.piece
+        lines = grouping.threads // 8
         line, piece = part * lines + _T // 8, _T % 8
         depth = linear((step, 8), (piece, 1))
-        origin = self.gemm.start(linear((self.row_tile, grouping.rows), (line, 1))) + self.gemm.distance(depth, STEP)
-        place = linear((stage, self.x_size), (line, STEP), (piece, PIECE))
+        origin = self.gemm.start(linear((self.row_tile, grouping.rows), (line, 1))) + self.gemm.distance(
+            depth, self.depth
+        )
+        place = linear((stage, self.x_size), (line, self.depth), (piece, size))
         rows = self.gemm.load(self.x_tile, (place,), self.arguments["x"], origin)
-        w_origin = linear((self.tile * self.steps + step, self.w_size), (line, STEP), (piece, PIECE))
-        w_place = linear((stage, self.w_size), (line, STEP), (piece, PIECE))
-        weights = copy(PIECE, self.w_tile, (w_place,), self.arguments["w"], (w_origin,))
+        w_origin = linear((self.tile * self.steps + step, self.w_size), (line, self.depth), (piece, size))
+        w_place = linear((stage, self.w_size), (line, self.depth), (piece, size))
+        weights = copy(size, self.w_tile, (w_place,), self.arguments["w"], (w_origin,))
         return self.threads(
             loop(part, grouping.rows // lines, rows, kind="unrolled"),
             loop(part, grouping.columns // lines, weights, kind="unrolled"),
@@ -265,9 +278,10 @@ class _ByEngine(_Builder):
 
     def tensor_maps(self) -> tuple[TensorMap, ...]:
         x, grouping = self.gemm.x, self.grouping
+        line, pitch = STEP_BYTES, x.pitch * self.bytes
         return (
-            TensorMap("x", (x.pitch, x.pixels), x.pitch, (STEP, min(grouping.rows, 256))),
-            TensorMap("w", (STEP, self.channels * self.steps), STEP, (STEP, grouping.columns)),
+            TensorMap("x", (pitch, x.pixels), pitch, (line, min(grouping.rows, 256))),
+            TensorMap("w", (line, self.channels * self.steps), line, (line, grouping.columns)),
         )
 
     def body(self) -> Stmt:
@@ -294,8 +308,8 @@ class _ByEngine(_Builder):
     def _fetch(self, step: Expr, stage: Expr) -> Stmt:
         grouping, (x_map, w_map) = self.grouping, self.tensor_maps()
         first = linear((self.row_tile, grouping.rows))
-        x = fetch(x_map, "x_tile", stage * self.x_size, stage, step * STEP, first, grouping.rows)
+        x = fetch(x_map, "x_tile", stage * self.x_size, stage, step * self.depth, first, grouping.rows, self.bytes)
         row = (self.tile * self.steps + step) * grouping.columns
-        w = fetch(w_map, "w_tile", stage * self.w_size, stage, Const(0), row, grouping.columns)
-        size = self.x_size + self.w_size
+        w = fetch(w_map, "w_tile", stage * self.w_size, stage, Const(0), row, grouping.columns, self.bytes)
+        size = (self.x_size + self.w_size) * self.bytes
         return sequence(Call("signal_expect", (("signal@signals", stage), ("count", Const(size)))), *x, *w)

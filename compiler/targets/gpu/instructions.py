@@ -6,72 +6,22 @@ An operand is a number or, as `role@buffer`, a place in a buffer. What tensoriza
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from llvmlite import ir as ll
-from numpy.typing import NDArray
 
+from tilewright.compiler.targets.gpu.instruction import (
+    Array,
+    Instruction,
+    Meaning,
+    Operands,
+    assembly,
+    word,
+    word_pointer,
+)
+from tilewright.compiler.targets.gpu.warp_instructions import WARP_INSTRUCTIONS
 from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
 from tilewright.isa.ir import DType
-
-Array = NDArray[Any]
-
-
-def assembly(
-    builder: ll.IRBuilder, kind: Any, text: str, constraints: str, inputs: list[Value], has_effect: bool = True
-) -> Value:
-    """Append assembly that the threads of a warp run together: no copy of it may end up in one branch of a test."""
-    found = builder.asm(kind, text, constraints, inputs, has_effect)
-    found.attributes.add("convergent")
-    return found
-
-
-@dataclass(frozen=True)
-class Operands:
-    """What a call gives to the machine: numbers, and addresses by role."""
-
-    values: Mapping[str, Value | int]
-    pointers: Mapping[str, Value]
-
-    def number(self, role: str) -> int:
-        """Give a number that is known when the kernel is compiled."""
-        value = self.values.get(role, 0)
-        assert isinstance(value, int), f"operand `{role}` is not constant"
-        return value
-
-    def index(self, role: str) -> Value:
-        """Give a number as a value."""
-        value = self.values.get(role, 0)
-        return I32(value) if isinstance(value, int) else value
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a call gives to the interpreter: numbers, and the flat buffers with places in them, by role."""
-
-    values: Mapping[str, int]
-    arrays: Mapping[str, Array]
-    starts: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """An instruction.
-
-    Attributes
-    ----------
-    name : str
-    emit : Callable
-        Appends it to a block.
-    execute : Callable
-        Does it for the whole warp or block; nothing for what only orders.
-    """
-
-    name: str
-    emit: Callable[[ll.IRBuilder, Operands], None]
-    execute: Callable[[Meaning], None] = lambda meaning: None
 
 
 def interpreted() -> dict[str, Callable[[Mapping[str, int], Mapping[str, Array]], None]]:
@@ -115,47 +65,55 @@ _ORDER = (
 
 # ---- mma.sync ------------------------------------------------------------------------------------------------
 
-MMA_S8 = "mma_m16n8k32_s8"
+_MMA_TEXTS: Mapping[DType, str] = {
+    DType.I8: "m16n8k32.row.col.s32.s8.s8.s32",
+    DType.F16: "m16n8k16.row.col.f32.f16.f16.f32",
+}
+MMA_KINDS = tuple(_MMA_TEXTS)
 
 
-def _emit_mma(builder: ll.IRBuilder, operands: Operands) -> None:
+def mma_name(kind: DType) -> str:
+    """Name the product of 16 rows and 8 columns, 32 bytes deep."""
+    return f"mma_m16n8k{256 // kind.bits}_{kind}"
+
+
+def _emit_mma(dtype: DType) -> Callable[[ll.IRBuilder, Operands], None]:
+    return lambda builder, operands: _append_mma(builder, operands, dtype)
+
+
+def _append_mma(builder: ll.IRBuilder, operands: Operands, dtype: DType) -> None:
     d, a, b = (operands.pointers[role] for role in "dab")
-    half = operands.number("a_half") // 4
-    a_words = [_word(builder, a, place) for place in (0, half, 1, half + 1)]
-    b_words = [_word(builder, b, place) for place in (0, 1)]
-    sums = [_word(builder, d, place) for place in range(4)]
+    half = operands.number("a_half") * dtype.bits // 32
+    a_words = [word(builder, a, place) for place in (0, half, 1, half + 1)]
+    b_words = [word(builder, b, place) for place in (0, 1)]
+    sums = [word(builder, d, place) for place in range(4)]
     result = ll.LiteralStructType([I32] * 4)
     kind = ll.FunctionType(result, [I32] * 10)
-    text = "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$0,$1,$2,$3};"
+    text = f"mma.sync.aligned.{_MMA_TEXTS[dtype]} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$0,$1,$2,$3}};"
     constraints = "=r,=r,=r,=r,r,r,r,r,r,r,0,1,2,3"
     total = assembly(builder, kind, text, constraints, [*a_words, *b_words, *sums], False)
     for place in range(4):
-        builder.store(builder.extract_value(total, place), _word_pointer(builder, d, place))
+        builder.store(builder.extract_value(total, place), word_pointer(builder, d, place))
 
 
-def _word_pointer(builder: ll.IRBuilder, pointer: Value, place: int) -> Value:
-    if not place:
-        return pointer
-    moved = builder.gep(pointer, [I32(place)], inbounds=True, source_etype=I32)
-    moved.type = ll.PointerType(addrspace=pointer.type.addrspace)
-    return moved
+def _execute_mma(dtype: DType) -> Callable[[Meaning], None]:
+    return lambda meaning: _multiply(meaning, 64 // dtype.bits, np.int32 if dtype == DType.I8 else np.float32)
 
 
-def _word(builder: ll.IRBuilder, pointer: Value, place: int) -> Value:
-    return builder.load(_word_pointer(builder, pointer, place), typ=I32, align=4)
-
-
-def _execute_mma(meaning: Meaning) -> None:
+def _multiply(meaning: Meaning, run: int, kind: type[np.generic]) -> None:
     values = meaning.values
-    lane, part = np.arange(32), np.arange(8)
+    lane, part = np.arange(32), np.arange(run)
     rows = lane[:, None, None] * values["a_lane"] + np.arange(2)[:, None] * values.get("a_half", 0) + part
-    a = meaning.arrays["a"][meaning.starts["a"] + rows].astype(np.int32)  # lane, half, byte
-    b = meaning.arrays["b"][meaning.starts["b"] + lane[:, None] * values["b_lane"] + part].astype(np.int32)
-    left = a.reshape(8, 4, 2, 8).transpose(2, 0, 1, 3).reshape(16, 32)  # half and group are the row
-    product = left @ b.reshape(8, 32).T
+    a = meaning.arrays["a"][meaning.starts["a"] + rows].astype(kind)  # lane, half, element
+    b = meaning.arrays["b"][meaning.starts["b"] + lane[:, None] * values["b_lane"] + part].astype(kind)
+    left = a.reshape(8, 4, 2, run).transpose(2, 0, 1, 3).reshape(16, 4 * run)  # half and group are the row
+    product = left @ b.reshape(8, 4 * run).T
     place = lane[:, None, None] * values["d_lane"] + np.arange(2)[:, None] * 2 + np.arange(2)
     sums = product.reshape(2, 8, 4, 2).transpose(1, 2, 0, 3).reshape(32, 2, 2)
     meaning.arrays["d"][meaning.starts["d"] + place] += sums
+
+
+_MMA = tuple(Instruction(mma_name(kind), _emit_mma(kind), _execute_mma(kind)) for kind in MMA_KINDS)
 
 
 # ---- wgmma ---------------------------------------------------------------------------------------------------
@@ -203,13 +161,13 @@ def _emit_wgmma(columns: int, dtype: DType) -> Callable[[ll.IRBuilder, Operands]
 
 def _on_registers(builder: ll.IRBuilder, text: str, place: Value, count: int, inputs: list[Value]) -> None:
     """Append assembly that changes `count` registers in place."""
-    old = [_word(builder, place, n) for n in range(count)]
+    old = [word(builder, place, n) for n in range(count)]
     kind = ll.FunctionType(ll.LiteralStructType([I32] * count), [*(v.type for v in inputs), *[I32] * count])
     tied = ",".join(map(str, range(count)))
     constraints = ",".join(["=r"] * count + ["l"] * len(inputs)) + f",{tied},~{{memory}}"
     new = assembly(builder, kind, text, constraints, [*inputs, *old])
     for n in range(count):
-        builder.store(builder.extract_value(new, n), _word_pointer(builder, place, n))
+        builder.store(builder.extract_value(new, n), word_pointer(builder, place, n))
 
 
 def _execute_wgmma(columns: int, dtype: DType) -> Callable[[Meaning], None]:
@@ -305,5 +263,5 @@ _ASYNC = (
 )
 
 INSTRUCTIONS: Mapping[str, Instruction] = {
-    instruction.name: instruction for instruction in (*_ORDER, Instruction(MMA_S8, _emit_mma, _execute_mma), *_ASYNC)
+    instruction.name: instruction for instruction in (*_ORDER, *_MMA, *_ASYNC, *WARP_INSTRUCTIONS)
 }

@@ -2,7 +2,7 @@
 
 The 32 threads of a warp hold an instruction's operands in their registers. With a thread's number written as
 `4 * group + member`, thread `(g, m)` holds rows `g` and `g + 8` of the left factor, row `g` of the (transposed) right
-factor, of each the bytes of member `m`, and of the sums rows `g` and `g + 8` at columns `2 m` and `2 m + 1`.
+factor, of each the elements of member `m`, and of the sums rows `g` and `g + 8` at columns `2 m` and `2 m + 1`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from tilewright.compiler.targets.gpu.instructions import MMA_S8, WGMMA_COLUMNS, WGMMA_SUMS, wgmma_name
+from tilewright.compiler.targets.gpu.instructions import MMA_KINDS, WGMMA_COLUMNS, WGMMA_SUMS, mma_name, wgmma_name
 from tilewright.compiler.targets.gpu.kernel import linear, loop
 from tilewright.compiler.tir.tensorize import Intrinsic, Tensorizer
 from tilewright.compiler.tir.visit import walk_expressions, walk_statements
@@ -20,7 +20,7 @@ _ANY = range(1 << 31)
 
 
 def mma_nest(acc: Buffer, a: Buffer, b: Buffer, warp: Expr, place: tuple[Expr, Expr, Expr], half: int) -> Stmt:
-    """Build the product of one 16x32 and one 8x32 block in registers, in plain loops.
+    """Build the product of 16 rows and 8 columns in registers, 32 bytes deep, in plain loops.
 
     Parameters
     ----------
@@ -33,38 +33,37 @@ def mma_nest(acc: Buffer, a: Buffer, b: Buffer, warp: Expr, place: tuple[Expr, E
     half : int
         Distance of the two halves of `a`.
     """
-    group, high, pair, low, member, byte = _mma_variables()
+    group, high, pair, low, member, part = _mma_variables()
     first = warp * 32
     d = (first + (group * 4 + pair), linear((place[0], 1), (high, 2), (low, 1)))
-    left = Load(a, (first + (group * 4 + member), linear((place[1], 1), (high, half), (byte, 1))))
-    right = Load(b, (first + ((pair * 2 + low) * 4 + member), linear((place[2], 1), (byte, 1))))
-    total = Load(acc, d) + left.cast(DType.I32) * right.cast(DType.I32)
-    return _mma_loops((group, high, pair, low, member, byte), Store(acc, d, total))
+    left = Load(a, (first + (group * 4 + member), linear((place[1], 1), (high, half), (part, 1))))
+    right = Load(b, (first + ((pair * 2 + low) * 4 + member), linear((place[2], 1), (part, 1))))
+    total = Load(acc, d) + left.cast(acc.dtype) * right.cast(acc.dtype)
+    return _mma_loops((group, high, pair, low, member, part), a.dtype, Store(acc, d, total))
 
 
 def _mma_variables() -> tuple[Var, ...]:
-    return tuple(Var(f"mma_{name}") for name in ("group", "half", "pair", "low", "member", "byte"))
+    return tuple(Var(f"mma_{name}") for name in ("group", "half", "pair", "low", "member", "part"))
 
 
-def _mma_loops(variables: tuple[Var, ...], body: Stmt) -> Stmt:
-    for var, extent in zip(reversed(variables), (8, 4, 2, 4, 2, 8), strict=True):
+def _mma_loops(variables: tuple[Var, ...], kind: DType, body: Stmt) -> Stmt:
+    for var, extent in zip(reversed(variables), (64 // kind.bits, 4, 2, 4, 2, 8), strict=True):
         body = loop(var, extent, body)
     return body
 
 
-def _mma_intrinsic() -> Intrinsic:
-    group, high, pair, low, member, byte = _mma_variables()
+def _mma_intrinsic(kind: DType) -> Intrinsic:
+    group, high, pair, low, member, part = _mma_variables()
     names = ("d", "d_lane", "a", "a_lane", "a_half", "b", "b_lane")
     d, d_lane, a, a_lane, a_half, b, b_lane = (Var(name) for name in names)
-    sums = Buffer("sums", DType.I32, (1 << 31,), "register")
-    left = Buffer("left", DType.I8, (1 << 31,), "register")
-    right = Buffer("right", DType.I8, (1 << 31,), "register")
+    sums = Buffer("sums", WGMMA_SUMS[kind], (1 << 31,), "register")
+    left, right = (Buffer(name, kind, (1 << 31,), "register") for name in ("left", "right"))
     place = (d + (group * 4 + pair) * d_lane + high * 2 + low,)
-    x = Load(left, (a + (group * 4 + member) * a_lane + high * a_half + byte,))
-    y = Load(right, (b + ((pair * 2 + low) * 4 + member) * b_lane + byte,))
-    store = Store(sums, place, Load(sums, place) + x.cast(DType.I32) * y.cast(DType.I32))
-    body = _mma_loops((group, high, pair, low, member, byte), store)
-    return Intrinsic(MMA_S8, {}, body, dict.fromkeys(names, _ANY), {"register": 1}, {})
+    x = Load(left, (a + (group * 4 + member) * a_lane + high * a_half + part,))
+    y = Load(right, (b + ((pair * 2 + low) * 4 + member) * b_lane + part,))
+    store = Store(sums, place, Load(sums, place) + x.cast(sums.dtype) * y.cast(sums.dtype))
+    body = _mma_loops((group, high, pair, low, member, part), kind, store)
+    return Intrinsic(mma_name(kind), {}, body, dict.fromkeys(names, _ANY), {"register": 1}, {})
 
 
 def wgmma_nest(
@@ -136,7 +135,7 @@ def _wgmma_intrinsic(columns: int, kind: DType) -> Intrinsic:
 def tensorizer() -> Tensorizer:
     """Return the tensorizer for the instructions of tensor cores."""
     wgmma = (_wgmma_intrinsic(columns, kind) for kind in WGMMA_SUMS for columns in WGMMA_COLUMNS)
-    return Tensorizer((_mma_intrinsic(), *wgmma))
+    return Tensorizer((*map(_mma_intrinsic, MMA_KINDS), *wgmma))
 
 
 def tensorized(nest: Stmt, around: tuple[str, ...], roles: Mapping[str, str]) -> Call:

@@ -158,6 +158,12 @@ class Image:
         return self.pixel(n, h, w)
 
 
+def is_same_memory(image: Image, other: Image) -> bool:
+    """Whether two images of single pixels, of other shapes, are the same memory."""
+    flat = image.is_dense and other.is_dense and image.height * image.width == other.height * other.width == 1
+    return flat and (image.batch, image.channels, image.pitch) == (other.batch, other.channels, other.pitch)
+
+
 def split_index(number: Expr, extents: tuple[int, ...]) -> tuple[Expr, ...]:
     """Build the indices of an element by its number in row-major order."""
     found: list[Expr] = []

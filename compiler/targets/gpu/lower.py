@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.targets.gpu.lowering import Lowering
+from tilewright.compiler.targets.gpu.integer_lowering import IntegerLowering
 from tilewright.compiler.targets.gpu.operators import LOWERINGS, has_kernel
 from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
@@ -24,15 +26,16 @@ def lower(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
         When a tensor takes 2 GB or more.
     """
     steps: list[Segment | Node] = []
-    for is_device, nodes in _parts(graph):
+    for is_device, nodes in parts(graph, lambda node: has_kernel(graph, node)):
         if is_device:
-            steps.append(Lowering(graph, nodes, choose).segment(LOWERINGS))
+            state = IntegerLowering(graph, nodes, choose)
+            steps.append(state.segment(lambda node, state=state: LOWERINGS[node.op](state, node)))  # type: ignore[misc]
         else:
             steps += nodes
     return GpuProgram(graph, tuple(steps))
 
 
-def _parts(graph: Graph) -> list[tuple[bool, tuple[Node, ...]]]:
+def parts(graph: Graph, is_for_device: Callable[[Node], bool]) -> list[tuple[bool, tuple[Node, ...]]]:
     """Group the nodes by where they run, as few groups as their order allows."""
     known = {*graph.inputs, *graph.constants, ""}
     pending, parts, is_device = list(graph.nodes), [], False
@@ -40,7 +43,7 @@ def _parts(graph: Graph) -> list[tuple[bool, tuple[Node, ...]]]:
         taken: list[Node] = []
         rest: list[Node] = []
         for node in pending:
-            if has_kernel(graph, node) == is_device and known.issuperset(node.inputs):
+            if is_for_device(node) == is_device and known.issuperset(node.inputs):
                 taken.append(node)
                 known.update(node.outputs)
             else:

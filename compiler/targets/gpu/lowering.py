@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -10,22 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.qops import Window
 from tilewright.compiler.targets.gpu import pointwise
-from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
-from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm, padded_channels
-from tilewright.compiler.targets.gpu.gemm_direct import direct_gemm
-from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
-from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.layout import NARROW, Image, Pads, View
 from tilewright.compiler.targets.gpu.memory_plan import Storage, plan_memory
-from tilewright.compiler.targets.gpu.program import Launch, Segment
-from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule
+from tilewright.compiler.targets.gpu.program import Launch, Port, Segment
+from tilewright.compiler.targets.gpu.schedules import Chooser
 from tilewright.isa.errors import CapacityError
+from tilewright.isa.ir import DType
 
 _NO_PADS: Pads = (0, 0, 0, 0)
+
+#: Element types of graphs.
+_TYPES = {"int8": DType.I8, "float16": DType.F16, "float32": DType.F32}
 
 #: Places in a tensor are computed in 32 bits.
 _LARGEST = 1 << 31
@@ -42,16 +42,35 @@ class Need:
 
 @dataclass(frozen=True)
 class Placed:
-    """A value in memory: where, in which order and, when it is one, as which image."""
+    """A value in memory: where, of how many elements, in which order and, when it is one, as which image."""
 
     storage: str
     size: int
     view: View
     image: Image | None = None
+    dtype: DType = DType.I8
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """A window that a node slides over an image.
+
+    Attributes
+    ----------
+    window : Window
+    value : int
+        What every byte of the padding holds.
+    is_dense : bool
+        Whether all channels are summed up.
+    """
+
+    window: Window
+    value: int
+    is_dense: bool
 
 
 @dataclass
-class Lowering:
+class Lowering(ABC):
     """The state of lowering one segment: where values lie, and the launches so far."""
 
     graph: Graph
@@ -62,18 +81,18 @@ class Lowering:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     launches: list[Launch] = field(default_factory=list)
 
-    def segment(self, lowerings: Mapping[str, Callable[[Lowering, Node], None]]) -> Segment:
-        """Lower the nodes, each as its operator says."""
+    def segment(self, lower: Callable[[Node], None]) -> Segment:
+        """Lower the nodes, each by `lower`."""
         made = {output for node in self.nodes for output in node.outputs}
         entering = dict.fromkeys(
-            name for node in self.nodes for name in self._activations(node) if name and name not in made
+            name for node in self.nodes for name in self.activations(node) if name and name not in made
         )
         inputs = {name: self._enter(name) for name in entering}
         for node in self.nodes:
-            lowerings[node.op](self, node)
+            lower(node)
         leaving = [name for name in made if name in self.graph.outputs or self._is_read_outside(name)]
         outputs = {name: self._leave(name) for name in sorted(leaving)}
-        kept = frozenset(storage for storage, _ in (*inputs.values(), *outputs.values()))
+        kept = frozenset(port.storage for port in (*inputs.values(), *outputs.values()))
         uses = [[name for name in launch.arguments.values() if name in self.storages] for launch in self.launches]
         for storage in self.storages.values():
             if storage.size >= _LARGEST:
@@ -84,12 +103,18 @@ class Lowering:
         plan = plan_memory(list(self.storages.values()), uses, kept)
         return Segment(tuple(self.launches), plan, self.constants, inputs, outputs)
 
-    def _activations(self, node: Node) -> list[str]:
+    @property
+    @abstractmethod
+    def element(self) -> DType:
+        """Type of the values in memory."""
+
+    @abstractmethod
+    def activations(self, node: Node) -> list[str]:
         """Name what a node reads that is no parameter."""
-        operator = qops.OPERATORS[node.op]
-        if operator.is_variadic:
-            return list(node.inputs)
-        return [name for formal, name in zip(operator.operands, node.inputs, strict=True) if not formal.is_constant]
+
+    @abstractmethod
+    def sliding(self, node: Node) -> Sliding | None:
+        """Give the window that a node slides over its first input, or None."""
 
     def _is_read_outside(self, name: str) -> bool:
         inside = {id(node) for node in self.nodes}
@@ -97,25 +122,33 @@ class Lowering:
 
     # ---- memory ----------------------------------------------------------------------------------------------
 
-    def _enter(self, name: str) -> tuple[str, View]:
-        shape = self.graph.shape(name)
-        view = View.plain(shape)
-        self.places[name] = Placed(f"in:{name}", prod(shape), view)
-        self.storages[f"in:{name}"] = Storage(f"in:{name}", prod(shape))
+    def _enter(self, name: str) -> Port:
+        shape, kind = self.graph.shape(name), _TYPES[self.graph.dtype(name)]
+        view, storage = View.plain(shape), f"in:{name}"
+        image = Image.of(shape, dtype=kind)
+        if kind == self.element and len(shape) != 4 and image.view.is_plain:
+            self.places[name] = Placed(storage, image.size, view, image, kind)
+            self.storages[storage] = Storage(storage, image.bytes)
+        else:
+            self.places[name] = Placed(storage, prod(shape), view, None, kind)
+            self.storages[storage] = Storage(storage, _bytes(prod(shape), kind))
         if name in self.graph.constants:  # a constant where a value is expected
-            self.constants[f"in:{name}"] = self.graph.constants[name].reshape(-1)
-        return f"in:{name}", view
+            self.constants[storage] = self.graph.constants[name].reshape(-1)
+        return Port(storage, view, self.graph.dtype(name))
 
-    def _leave(self, name: str) -> tuple[str, View]:
-        placed = self.places[name]
-        if placed.view.is_plain:
-            return placed.storage, placed.view
+    def _leave(self, name: str) -> Port:
+        placed, kind = self.places[name], _TYPES[self.graph.dtype(name)]
+        if placed.view.is_plain and placed.dtype == kind:
+            return Port(placed.storage, placed.view, self.graph.dtype(name))
         storage = f"out:{name}"
         view = View.plain(placed.view.shape)
-        self.storages[storage] = Storage(storage, prod(view.shape))
-        kernel = pointwise.move(self.kernel_name("leave"), placed.view, placed.size, view, prod(view.shape))
-        self._launch(kernel, {"x": placed.storage, "y": storage}, name, "copy", 0, (prod(view.shape), prod(view.shape)))
-        return storage, view
+        size = prod(view.shape)
+        self.storages[storage] = Storage(storage, _bytes(size, kind))
+        kinds = placed.dtype, kind
+        kernel = pointwise.move(self.kernel_name("leave"), placed.view, placed.size, view, size, kinds)
+        moved = _bytes(size, placed.dtype), _bytes(size, kind)
+        self._launch(kernel, {"x": placed.storage, "y": storage}, name, "copy", 0, moved)
+        return Port(storage, view, self.graph.dtype(name))
 
     def kernel_name(self, what: str) -> str:
         """Name the next launch's kernel."""
@@ -128,10 +161,10 @@ class Lowering:
         return image
 
     def _store_image(self, name: str, storage: str, image: Image) -> None:
-        outline = (image.batch, image.height, image.width, image.pitch, image.pads, image.value)
+        outline = (image.batch, image.height, image.width, image.pitch, image.pads, image.value, image.dtype)
         border = None if image.is_dense else outline
-        self.storages[storage] = Storage(storage, image.size, border, image.value)
-        self.places[name] = Placed(storage, image.size, image.view, image)
+        self.storages[storage] = Storage(storage, image.bytes, border, image.value)
+        self.places[name] = Placed(storage, image.size, image.view, image, image.dtype)
 
     def _wished(self, name: str, is_gathered: bool) -> Image:
         """Give the layout that most readers can use as it is."""
@@ -143,12 +176,13 @@ class Lowering:
         for need in bordered:
             if need.value == value:
                 pads = _wider(pads, need.pads)
-        return Image.of(self.graph.shape(name), pads, value, narrow)
+        return Image.of(self.graph.shape(name), pads, value, narrow, self.element)
 
     def _need(self, node: Node, name: str) -> Need:
-        if node.op not in ("qconv2d", "qmaxpool", "qavgpool") or node.inputs[0] != name:
+        sliding = self.sliding(node)
+        if sliding is None or node.inputs[0] != name:
             return Need()
-        window = qops.window(self.graph, node)
+        window = sliding.window
         extents = self.graph.shape(name)[2:]
         positions = window.output_extents(*extents)
         after = [
@@ -158,10 +192,8 @@ class Lowering:
             )
         ]
         pads = (window.pads[0], window.pads[1], after[0], after[1])
-        value = qops.INT8_MIN if node.op == "qmaxpool" else node["zero_in"]
-        is_dense = node.op == "qconv2d" and node["groups"] == 1
-        is_narrow = is_dense and self.graph.shape(name)[1] <= NARROW and window.dilations[1] == 1
-        return Need(pads, value, is_narrow)
+        is_narrow = sliding.is_dense and self.graph.shape(name)[1] <= NARROW and window.dilations[1] == 1
+        return Need(pads, sliding.value, is_narrow)
 
     def image(self, node: Node, name: str, need: Need | None = None) -> tuple[str, Image]:
         """Give a value as an image that a reader can use, copied where it is none."""
@@ -174,7 +206,7 @@ class Lowering:
         assert image is not None
         if _serves(image, wanted):
             return placed.storage, image
-        copied = Image.of(image.shape, wanted.pads, wanted.value)
+        copied = Image.of(image.shape, wanted.pads, wanted.value, dtype=self.element)
         storage = f"t:{name}:{len(self.launches)}"
         self._gather(name, placed, storage, copied)
         self.places[name] = placed
@@ -183,10 +215,19 @@ class Lowering:
     def _gather(self, name: str, placed: Placed, storage: str, image: Image) -> None:
         is_planar = pointwise.is_planar(placed.view, image)
         build = pointwise.gather_planes if is_planar else pointwise.gather
-        kernel = build(self.kernel_name("gather"), placed.view, placed.size, image)
+        kernel = build(self.kernel_name("gather"), placed.view, placed.size, image, placed.dtype)
         self._store_image(name, storage, image)
         size = prod(image.shape)
-        self._launch(kernel, {"x": placed.storage, "y": storage}, name, "copy", 0, (size, size))
+        moved = _bytes(size, placed.dtype), _bytes(size, image.dtype)
+        self._launch(kernel, {"x": placed.storage, "y": storage}, name, "copy", 0, moved)
+
+    def move(self, node: Node, placed: Placed, view: View, size: int) -> None:
+        """Append the copy of a value in row-major order of both views."""
+        storage, kinds = f"t:{node.output}", (placed.dtype, self.element)
+        self.storages[storage] = Storage(storage, _bytes(size, self.element))
+        kernel = pointwise.move(self.kernel_name(node.op), placed.view, placed.size, view, size, kinds)
+        self.places[node.output] = Placed(storage, size, view, None, self.element)
+        self.emit(node, kernel, {"x": placed.storage, "y": storage})
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Keep an array that kernels read."""
@@ -198,66 +239,13 @@ class Lowering:
     ) -> None:
         self.launches.append(Launch(kernel, arguments, layer, op, macs, *moved))
 
-    # ---- operators -------------------------------------------------------------------------------------------
-
-    def finish(self, node: Node, scaling: Scaling | None) -> Finish:
-        """Give what follows the sums of a node."""
-        has_table = bool(qops.has_operand(node.op, "table") and qops.operand(node, "table"))
-        epilogue = node.get("epilogue") or qops.Epilogue()
-        if scaling is None:
-            return Finish(epilogue, has_table=has_table, has_scaling=False)
-        return Finish(epilogue, scaling.is_high, scaling.has_shift, has_table)
-
-    def scaling(self, node: Node) -> Scaling:
-        """Give the requantization constants of a node."""
-        bias, multiplier, shift = (self.array(node, name) for name in ("bias", "multiplier", "shift"))
-        return Scaling.of(bias, multiplier, shift)
-
-    def array(self, node: Node, operand: str) -> NDArray[Any]:
-        """Give a constant operand."""
-        return np.asarray(self.graph.constants[qops.operand(node, operand)])
-
-    def parameters(self, node: Node, scaling: Scaling | None, channels: int) -> dict[str, str]:
-        """Keep a node's constants, and name them by argument."""
-        arrays = dict(scaling.arrays(channels)) if scaling is not None else {}
-        if qops.has_operand(node.op, "table") and qops.operand(node, "table"):
-            arrays["table"] = self.array(node, "table").astype(np.int8)
-        return {key: self.constant(f"{node.output}:{key}", array) for key, array in arrays.items()}
-
-    def residual(self, node: Node) -> tuple[dict[str, str], Image | None]:
-        """Give a node's second operand as an argument."""
-        name = qops.operand(node, "residual") if qops.has_operand(node.op, "residual") else ""
-        if not name:
-            return {}, None
-        storage, image = self.image(node, name, Need())
-        return {"residual": storage}, image
-
     def emit(self, node: Node, kernel: Kernel, arguments: Mapping[str, str], macs: int = 0, constants: int = 0) -> None:
         """Append a launch that computes a node."""
-        read = sum(prod(self.graph.shape(name)) for name in self._activations(node) if name) + constants
+        read = sum(prod(self.graph.shape(name)) for name in dict.fromkeys(self.activations(node)) if name) + constants
         written = prod(self.graph.shape(node.output))
+        moved = _bytes(read, self.element), _bytes(written, self.element)
         origin = node.origin[0] if node.origin else node.output
-        self._launch(kernel, dict(arguments), origin, node.op, macs, (read, written))
-
-    def gemm(
-        self, node: Node, gemm: Gemm, weight: NDArray[np.int8], scaling: Scaling, arguments: dict[str, str]
-    ) -> None:
-        """Append a convolution or matrix product."""
-        chosen = self.choose(gemm)
-        kernel = gemm_kernel(self.kernel_name(node.op), gemm, chosen)
-        chunk = STEP if isinstance(chosen, Grouping) else CHUNK
-        arguments["w"] = self.constant(f"{node.output}:w", gemm.pack(weight, chosen.columns, chosen.run, chunk))
-        arguments |= self.parameters(node, scaling, padded_channels(gemm, chosen.columns))
-        self.emit(node, kernel, arguments, gemm.macs, weight.size)
-
-
-def gemm_kernel(name: str, gemm: Gemm, schedule: Schedule) -> Kernel:
-    """Build the kernel of a convolution or matrix product."""
-    if isinstance(schedule, Tiling):
-        return tiled_gemm(name, gemm, schedule)
-    if isinstance(schedule, Grouping):
-        return warpgroup_gemm(name, gemm, schedule)
-    return direct_gemm(name, gemm, schedule)
+        self._launch(kernel, dict(arguments), origin, node.op, macs, moved)
 
 
 def _wider(a: Pads, b: Pads) -> Pads:
@@ -270,3 +258,7 @@ def _serves(image: Image, need: Need) -> bool:
     if not any(need.pads):
         return True
     return image.value == need.value and all(a >= b for a, b in zip(image.pads, need.pads, strict=True))
+
+
+def _bytes(count: int, kind: DType) -> int:
+    return count * kind.bits // 8

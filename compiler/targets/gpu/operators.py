@@ -15,12 +15,13 @@ from tilewright.compiler.partition import is_integer_node
 from tilewright.compiler.targets.gpu import pointwise, rows, windows
 from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
 from tilewright.compiler.targets.gpu.gemm import Gemm
-from tilewright.compiler.targets.gpu.layout import ALIGNMENT, Image, View
-from tilewright.compiler.targets.gpu.lowering import Lowering, Need, Placed
+from tilewright.compiler.targets.gpu.integer_lowering import IntegerLowering
+from tilewright.compiler.targets.gpu.layout import ALIGNMENT, Image, View, is_same_memory
+from tilewright.compiler.targets.gpu.lowering import Need, Placed
 from tilewright.compiler.targets.gpu.memory_plan import Storage
 
 
-def _convolution(state: Lowering, node: Node) -> None:
+def _convolution(state: IntegerLowering, node: Node) -> None:
     graph = state.graph
     weight = np.asarray(graph.constants[qops.operand(node, "weight")])
     window = qops.window(graph, node)
@@ -39,7 +40,7 @@ def _convolution(state: Lowering, node: Node) -> None:
     sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, 1, residual)
     arguments |= state.parameters(node, scaling, y.pitch)
     if weight.shape[1] == 1 and weight.shape[0] == x.channels and max(window.kernel) <= 7:
-        sliding = replace(sliding, across=_across(y))
+        sliding = replace(sliding, across=windows.across_of(y))
         arguments["w"] = state.constant(f"{node.output}:w", sliding.pack(weight))
         state.emit(node, sliding.depthwise(state.kernel_name("depthwise")), arguments, macs, weight.size)
         return
@@ -48,16 +49,7 @@ def _convolution(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, arguments, macs, weight.size)
 
 
-def _across(y: Image) -> int:
-    """Choose how many columns a thread computes: more when there are enough threads anyway."""
-    threads = y.pixels * y.pitch // 4
-    for across in (4, 2):
-        if y.width >= across and threads // across >= 132 * 1024:
-            return across
-    return 1
-
-
-def _matrix(state: Lowering, node: Node) -> None:
+def _matrix(state: IntegerLowering, node: Node) -> None:
     weight = np.asarray(state.graph.constants[qops.operand(node, "weight")])
     shape = state.graph.shape(node.inputs[0])
     storage, x = state.image(node, node.inputs[0], Need())
@@ -79,7 +71,7 @@ def _as_matrix(image: Image, rows: int) -> Image:
     return image
 
 
-def _window_operator(state: Lowering, node: Node) -> None:
+def _window_operator(state: IntegerLowering, node: Node) -> None:
     window = qops.window(state.graph, node)
     storage, x = state.image(node, node.inputs[0])
     arguments, residual = state.residual(node)
@@ -88,7 +80,9 @@ def _window_operator(state: Lowering, node: Node) -> None:
     arguments |= {"x": storage, "y": state.places[node.output].storage}
     if node.op == "qmaxpool":
         finish = state.finish(node, None)
-        sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, _across(y))
+        sliding = windows.Sliding(
+            x, y, window.kernel, window.strides, window.dilations, pads, finish, windows.across_of(y)
+        )
         state.emit(node, sliding.maxima(state.kernel_name("maxpool")), arguments)
         return
     region = int(_regions(state.graph, node).reshape(-1)[0])
@@ -100,7 +94,7 @@ def _window_operator(state: Lowering, node: Node) -> None:
     state.emit(node, sliding.sums(state.kernel_name("avgpool")), arguments)
 
 
-def _global_average(state: Lowering, node: Node) -> None:
+def _global_average(state: IntegerLowering, node: Node) -> None:
     storage, x = state.image(node, node.inputs[0], Need())
     arguments, residual = state.residual(node)
     y = state.new_image(node.output)
@@ -110,7 +104,7 @@ def _global_average(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, arguments)
 
 
-def _pointwise(state: Lowering, node: Node) -> None:
+def _pointwise(state: IntegerLowering, node: Node) -> None:
     storage, x = state.image(node, node.inputs[0], Need())
     arguments, residual = state.residual(node)
     y = state.new_image(node.output)
@@ -127,7 +121,7 @@ def _operand(placed: Placed) -> rows.Operand:
     return rows.Operand(placed.view, placed.size)
 
 
-def _new_rows(state: Lowering, name: str) -> rows.Operand:
+def _new_rows(state: IntegerLowering, name: str) -> rows.Operand:
     """Give a result memory in which its last dimension lies side by side."""
     shape = state.graph.shape(name)
     if len(shape) != 4:
@@ -141,14 +135,14 @@ def _new_rows(state: Lowering, name: str) -> rows.Operand:
     return _operand(state.places[name])
 
 
-def _view_residual(state: Lowering, node: Node) -> tuple[dict[str, str], rows.Operand | None]:
+def _view_residual(state: IntegerLowering, node: Node) -> tuple[dict[str, str], rows.Operand | None]:
     name = qops.operand(node, "residual")
     if not name:
         return {}, None
     return {"residual": state.places[name].storage}, _operand(state.places[name])
 
 
-def _row_operator(state: Lowering, node: Node) -> None:
+def _row_operator(state: IntegerLowering, node: Node) -> None:
     placed = state.places[node.inputs[0]]
     arguments, residual = _view_residual(state, node)
     y = _new_rows(state, node.output)
@@ -167,7 +161,7 @@ def _row_operator(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, arguments)
 
 
-def _batch_product(state: Lowering, node: Node) -> None:
+def _batch_product(state: IntegerLowering, node: Node) -> None:
     x, b = state.places[node.inputs[0]], state.places[node.inputs[1]]
     arguments, residual = _view_residual(state, node)
     target = _new_rows(state, node.output)
@@ -182,7 +176,7 @@ def _batch_product(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, arguments | state.parameters(node, scaling, 1), macs)
 
 
-def _product(state: Lowering, node: Node) -> None:
+def _product(state: IntegerLowering, node: Node) -> None:
     x, b = state.places[node.inputs[0]], state.places[node.inputs[1]]
     target = _new_rows(state, node.output)
     scaling = state.scaling(node)
@@ -194,7 +188,7 @@ def _product(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, arguments | state.parameters(node, scaling, 1))
 
 
-def _gather_places(state: Lowering, node: Node) -> None:
+def _gather_places(state: IntegerLowering, node: Node) -> None:
     placed = state.places[node.inputs[0]]
     target = _new_rows(state, node.output)
     axis = node["axis"] % len(target.view.shape)
@@ -204,7 +198,7 @@ def _gather_places(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, {"x": placed.storage, "y": state.places[node.output].storage})
 
 
-def _interleave(state: Lowering, node: Node) -> None:
+def _interleave(state: IntegerLowering, node: Node) -> None:
     y = state.new_image(node.output)
     target = state.places[node.output]
     high, wide = node["factors"]
@@ -217,7 +211,7 @@ def _interleave(state: Lowering, node: Node) -> None:
         state.emit(node, kernel, {"x": placed.storage, "y": target.storage})
 
 
-def _split_heads(state: Lowering, node: Node) -> None:
+def _split_heads(state: IntegerLowering, node: Node) -> None:
     placed, heads = state.places[node.inputs[0]], node["heads"]
     *outer, count, channels = placed.view.shape
     *steps, row, step = placed.view.strides
@@ -226,7 +220,7 @@ def _split_heads(state: Lowering, node: Node) -> None:
     state.places[node.output] = Placed(placed.storage, placed.size, view)
 
 
-def _merge_heads(state: Lowering, node: Node) -> None:
+def _merge_heads(state: IntegerLowering, node: Node) -> None:
     placed = state.places[node.inputs[0]]
     *outer, heads, count, depth = placed.view.shape
     axes = tuple(range(len(outer)))
@@ -238,7 +232,7 @@ def _merge_heads(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, {"x": placed.storage, "y": state.places[node.output].storage})
 
 
-def _pad(state: Lowering, node: Node) -> None:
+def _pad(state: IntegerLowering, node: Node) -> None:
     placed = state.places[node.inputs[0]]
     y = state.new_image(node.output)
     target = state.places[node.output]
@@ -247,7 +241,7 @@ def _pad(state: Lowering, node: Node) -> None:
     state.emit(node, kernel, {"x": placed.storage, "y": target.storage})
 
 
-def _concat(state: Lowering, node: Node) -> None:
+def _concat(state: IntegerLowering, node: Node) -> None:
     y = state.new_image(node.output)
     target = state.places[node.output]
     axis = node["axis"] % len(y.view.shape)
@@ -261,36 +255,25 @@ def _concat(state: Lowering, node: Node) -> None:
         start += shape[axis]
 
 
-def _reshape(state: Lowering, node: Node) -> None:
+def _reshape(state: IntegerLowering, node: Node) -> None:
     placed, shape = state.places[node.inputs[0]], tuple(node["shape"])
-    if placed.image is not None and _is_same_memory(placed.image, shape):
-        image = Image.of(shape)
+    image = Image.of(shape)
+    if placed.image is not None and is_same_memory(placed.image, image):
         state.places[node.output] = Placed(placed.storage, placed.size, image.view, image)
         return
     if placed.view.is_plain:
         state.places[node.output] = Placed(placed.storage, placed.size, View.plain(shape))
         return
-    storage = f"t:{node.output}"
-    view = View.plain(shape)
-    state.storages[storage] = Storage(storage, prod(shape))
-    kernel = pointwise.move(state.kernel_name("reshape"), placed.view, placed.size, view, prod(shape))
-    state.places[node.output] = Placed(storage, prod(shape), view)
-    state.emit(node, kernel, {"x": placed.storage, "y": storage})
+    state.move(node, placed, View.plain(shape), prod(shape))
 
 
-def _is_same_memory(image: Image, shape: tuple[int, ...]) -> bool:
-    other = Image.of(shape)
-    flat = image.is_dense and image.height * image.width == 1 and other.height * other.width == 1
-    return flat and (image.batch, image.channels, image.pitch) == (other.batch, other.channels, other.pitch)
-
-
-def _transpose(state: Lowering, node: Node) -> None:
+def _transpose(state: IntegerLowering, node: Node) -> None:
     placed = state.places[node.inputs[0]]
     view = placed.view.transposed(tuple(node["perm"]))
     state.places[node.output] = Placed(placed.storage, placed.size, view)
 
 
-LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
+LOWERINGS: Mapping[str, Callable[[IntegerLowering, Node], None]] = {
     "qconv2d": _convolution,
     "qmatmul": _matrix,
     "qadd": _pointwise,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from tilewright.compiler.targets.gpu.epilogue import Finish, finish_run
+from tilewright.compiler.targets.gpu.epilogue import Finishing, finish_run
+from tilewright.compiler.targets.gpu.gemm import SUMS
 from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, loop, sequence, when
 from tilewright.compiler.targets.gpu.layout import Image, View, split_index
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var
@@ -38,7 +39,7 @@ class Pointwise:
     Attributes
     ----------
     x, y : Image
-    finish : Finish
+    finish : Finishing
     residual : Image, optional
     flip : bool
         Exchange the signed and the unsigned reading of the input.
@@ -46,7 +47,7 @@ class Pointwise:
 
     x: Image
     y: Image
-    finish: Finish
+    finish: Finishing
     residual: Image | None = None
     flip: bool = False
 
@@ -56,8 +57,12 @@ class Pointwise:
         pixel, run = split_index(thread_number(), (self.y.pixels, runs))
         channel = run * _RUN
         x, y = self.x.buffer("x"), self.y.buffer("y")
-        inputs = Buffer("x_run", DType.I8, (THREADS, _RUN), "register")
-        fetch = copy(_RUN, inputs, (_T, Const(0)), x, (self.x.pixel_of(pixel) + channel,))
+        inputs = Buffer("x_run", self.x.dtype, (THREADS, _RUN), "register")
+        step = min(_RUN, 128 // self.x.dtype.bits)
+        origin = self.x.pixel_of(pixel) + channel
+        fetch = sequence(
+            *(copy(step, inputs, (_T, Const(i)), x, (origin + i if i else origin,)) for i in range(0, _RUN, step))
+        )
         buffers, residual = [x, y], None
         if self.residual is not None:
             b = self.residual.buffer("residual")
@@ -72,10 +77,10 @@ class Pointwise:
 
     def _element(self, value: Expr) -> Expr:
         flipped = value ^ -128 if self.flip else value
-        return flipped.cast(DType.I32)
+        return flipped.cast(SUMS[self.x.dtype])
 
 
-def gather(name: str, source: View, size: int, target: Image) -> Kernel:
+def gather(name: str, source: View, size: int, target: Image, kind: DType = DType.I8) -> Kernel:
     """Build the kernel that brings elements, wherever they lie, into an image: 4 channels a thread.
 
     Parameters
@@ -84,28 +89,31 @@ def gather(name: str, source: View, size: int, target: Image) -> Kernel:
     source : View
         Of the image's shape.
     size : int
-        Bytes of the source's buffer.
+        Elements of the source's buffer.
     target : Image
+    kind : DType
+        Of the source's elements.
     """
     runs = -(-target.channels // 4)
     extents = (target.batch, target.height, target.width, runs)
     # neighbouring threads read neighbours where the source has its columns innermost
     n, run, h, w = split_index(thread_number(), (extents[0], extents[3], extents[1], extents[2]))
-    x, y = Buffer("x", DType.I8, (size,), "dram"), target.buffer("y")
-    word = Buffer("word", DType.I8, (THREADS, 4), "register")
+    x, y = Buffer("x", kind, (size,), "dram"), target.buffer("y")
+    word = Buffer("word", target.dtype, (THREADS, 4), "register")
     loads: list[Stmt] = []
     for place in range(4):
         channel = run * 4 + place
-        value: Stmt = Store(word, (_T, Const(place)), Load(x, (source.place(_logical(target, n, h, w, channel)),)))
+        found = Load(x, (source.place(_logical(target, n, h, w, channel)),)).cast(target.dtype)
+        value: Stmt = Store(word, (_T, Const(place)), found)
         if target.channels % 4:
-            loads.append(Store(word, (_T, Const(place)), Const(0, DType.I8)))
+            loads.append(Store(word, (_T, Const(place)), Const(0, target.dtype)))
             value = when(channel < target.channels, value)
         loads.append(value)
     store = copy(4, y, (target.pixel(n, h, w) + run * 4,), word, (_T, Const(0)))
     return grid_of_threads(name, prod(extents), [x, y], sequence(*loads, store), [word])
 
 
-def gather_planes(name: str, source: View, size: int, target: Image) -> Kernel:
+def gather_planes(name: str, source: View, size: int, target: Image, kind: DType = DType.I8) -> Kernel:
     """Build `gather` for few channels whose rows lie side by side in the source: 4 pixels a thread.
 
     Rows and planes of the source begin at multiples of 4 bytes, see `is_planar`.
@@ -113,15 +121,15 @@ def gather_planes(name: str, source: View, size: int, target: Image) -> Kernel:
     columns = target.width // 4
     n, h, column = split_index(thread_number(), (target.batch, target.height, columns))
     w = column * 4
-    x, y = Buffer("x", DType.I8, (size,), "dram"), target.buffer("y")
-    runs = [Buffer(f"plane{c}", DType.I8, (THREADS, 4), "register") for c in range(target.channels)]
-    pixels = [Buffer(f"pixel{i}", DType.I8, (THREADS, 4), "register") for i in range(4)]
+    x, y = Buffer("x", kind, (size,), "dram"), target.buffer("y")
+    runs = [Buffer(f"plane{c}", kind, (THREADS, 4), "register") for c in range(target.channels)]
+    pixels = [Buffer(f"pixel{i}", target.dtype, (THREADS, 4), "register") for i in range(4)]
     zero = Const(0)
     body: list[Stmt] = [copy(4, run, (_T, zero), x, (source.place((n, Const(c), h, w)),)) for c, run in enumerate(runs)]
     for i, pixel in enumerate(pixels):
         for c in range(4):
-            value = Load(runs[c], (_T, Const(i))) if c < target.channels else Const(0, DType.I8)
-            body.append(Store(pixel, (_T, Const(c)), value))
+            value = Load(runs[c], (_T, Const(i))) if c < target.channels else Const(0, target.dtype)
+            body.append(Store(pixel, (_T, Const(c)), value.cast(target.dtype)))
         body.append(copy(4, y, (target.pixel(n, h, w + i),), pixel, (_T, zero)))
     return grid_of_threads(name, target.batch * target.height * columns, [x, y], sequence(*body), [*runs, *pixels])
 
@@ -141,11 +149,14 @@ def _logical(image: Image, n: Expr, h: Expr, w: Expr, channel: Expr) -> tuple[Ex
     return (*split_index(n, image.shape[:-1]), channel) if len(image.shape) > 1 else (channel,)
 
 
-def move(name: str, source: View, source_size: int, target: View, target_size: int) -> Kernel:
-    """Build the kernel that copies elements in row-major order of both views, which may differ in shape."""
+def move(
+    name: str, source: View, source_size: int, target: View, target_size: int,
+    kinds: tuple[DType, DType] = (DType.I8, DType.I8),
+) -> Kernel:  # fmt: skip
+    """Build the kernel that copies elements in row-major order of both views, which may differ in shape and type."""
     number = thread_number()
-    x, y = Buffer("x", DType.I8, (source_size,), "dram"), Buffer("y", DType.I8, (target_size,), "dram")
-    value = Load(x, (source.place(split_index(number, source.shape)),))
+    x, y = Buffer("x", kinds[0], (source_size,), "dram"), Buffer("y", kinds[1], (target_size,), "dram")
+    value = Load(x, (source.place(split_index(number, source.shape)),)).cast(kinds[1])
     body = Store(y, (target.place(split_index(number, target.shape)),), value)
     return grid_of_threads(name, prod(target.shape), [x, y], body, [])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.gpu.instructions import interpreted
-from tilewright.compiler.targets.gpu.kernel import Kernel
+from tilewright.compiler.targets.gpu.kernel import Kernel, buffer_bytes
 from tilewright.compiler.targets.gpu.layout import View
 from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
-from tilewright.compiler.tir.interpreter import interpret
+from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,14 @@ class Launch:
     written_bytes: int = 0
 
 
+class Port(NamedTuple):
+    """A plain value that enters or leaves: where it lies, its order, and NumPy's name of its type."""
+
+    storage: str
+    view: View
+    dtype: str = "int8"
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """Launches without the host between them: one CUDA graph.
@@ -55,15 +63,14 @@ class Segment:
     launches : tuple of Launch
     plan : MemoryPlan
     constants : dict of str to array
-    inputs, outputs : dict of str to (storage, View)
-        Plain values that enter and leave.
+    inputs, outputs : dict of str to Port
     """
 
     launches: tuple[Launch, ...]
     plan: MemoryPlan
     constants: Mapping[str, NDArray[Any]]
-    inputs: Mapping[str, tuple[str, View]]
-    outputs: Mapping[str, tuple[str, View]]
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +125,10 @@ class InterpretedDevice(Device):
         memory = np.zeros(segment.plan.size, np.int8)
         for offset, size, byte in segment.plan.fills:
             memory[offset : offset + size].view(np.uint8)[:] = byte
-        for name, (storage, view) in segment.inputs.items():
-            start = segment.plan.offsets[storage]
-            memory[start : start + inputs[name].size] = inputs[name].reshape(-1)
-            assert view.is_plain
+        for name, port in segment.inputs.items():
+            start = segment.plan.offsets[port.storage]
+            memory[start : start + inputs[name].nbytes] = inputs[name].reshape(-1).view(np.int8)
+            assert port.view.is_plain
         for launch in segment.launches:
             arrays = {}
             for buffer in launch.kernel.function.buffers:
@@ -130,11 +137,11 @@ class InterpretedDevice(Device):
                     arrays[buffer.name] = np.array(segment.constants[name])
                 else:
                     start = segment.plan.offsets[name]
-                    arrays[buffer.name] = memory[start : start + buffer.shape[0]]
+                    arrays[buffer.name] = memory[start : start + buffer_bytes(buffer)].view(ARRAY_TYPES[buffer.dtype])
             interpret(launch.kernel.function, {}, arrays, interpreted())
-        return {name: self._output(memory, segment, *place) for name, place in segment.outputs.items()}
+        return {name: self._output(memory, segment, port) for name, port in segment.outputs.items()}
 
-    def _output(self, memory: NDArray[np.int8], segment: Segment, storage: str, view: View) -> Array:
-        start = segment.plan.offsets[storage]
-        size = int(np.prod(view.shape))
-        return np.array(memory[start : start + size]).reshape(view.shape)
+    def _output(self, memory: NDArray[np.int8], segment: Segment, port: Port) -> Array:
+        start, kind = segment.plan.offsets[port.storage], np.dtype(port.dtype)
+        size = int(np.prod(port.view.shape)) * kind.itemsize
+        return np.array(memory[start : start + size].view(kind)).reshape(port.view.shape)

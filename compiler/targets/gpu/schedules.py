@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 
-from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm
+from tilewright.compiler.targets.gpu.gemm import CHUNK_BYTES, Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
-from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping
+from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP_BYTES, Grouping
+from tilewright.isa.ir import DType
 
 Schedule = Tiling | Splitting | Grouping
 Schedules = Mapping[str, Schedule]
@@ -36,6 +37,7 @@ _GROUPINGS = tuple(
     for groups, blocks, columns, stages in (
         (2, 1, 256, 4), (2, 1, 192, 4), (2, 1, 128, 4), (2, 1, 64, 4), (2, 2, 128, 4), (2, 2, 64, 4), (1, 1, 64, 4),
         (1, 1, 128, 4), (1, 2, 64, 4), (2, 1, 32, 4), (1, 2, 128, 4), (1, 1, 256, 4), (1, 1, 32, 4),
+        (2, 1, 128, 3), (1, 1, 128, 3), (2, 1, 64, 3), (1, 2, 128, 3), (2, 1, 192, 3), (2, 1, 256, 3), (1, 1, 192, 4),
     )
 )  # fmt: skip
 _MOST_WARPS = 16
@@ -45,7 +47,8 @@ _MOST_LOADS = 24
 def key(gemm: Gemm) -> str:
     """Name a problem: what decides which schedule is fast."""
     window = "x".join(map(str, gemm.kernel))
-    return f"m{gemm.rows}n{gemm.y.channels}k{gemm.depth}w{window}s{gemm.strides[0]}{'n' if gemm.is_narrow else ''}"
+    kind = {DType.I8: "", DType.F16: "h"}[gemm.dtype] + ("n" if gemm.is_narrow else "")
+    return f"m{gemm.rows}n{gemm.y.channels}k{gemm.depth}w{window}s{gemm.strides[0]}{kind}"
 
 
 def by_model(gemm: Gemm) -> Schedule:
@@ -104,6 +107,10 @@ def candidates(gemm: Gemm, has_wgmma: bool) -> Iterator[Schedule]:
                     yield Splitting(warps, (high, wide), ahead)
 
 
+def _depth_bytes(gemm: Gemm) -> int:
+    return gemm.depth * gemm.dtype.bits // 8
+
+
 def estimate(gemm: Gemm, option: Schedule) -> float:
     """Estimate the cycles of a schedule."""
     if isinstance(option, Tiling):
@@ -113,7 +120,7 @@ def estimate(gemm: Gemm, option: Schedule) -> float:
     high, wide = option.blocks
     blocks = -(-gemm.rows // (16 * high)) * -(-gemm.y.channels // (8 * wide))
     resident = max(1, min(24 // option.warps, -(-blocks // _PROCESSORS)))
-    load = gemm.chunks * CHUNK * (16 * high + 8 * wide)
+    load = gemm.chunks * CHUNK_BYTES * (16 * high + 8 * wide)
     rounds = gemm.chunks // (option.warps * option.ahead)
     one = max(rounds * 800 + 1500 + 25 * option.warps, resident * load / 32)
     return -(-blocks // (_PROCESSORS * resident)) * one
@@ -121,10 +128,10 @@ def estimate(gemm: Gemm, option: Schedule) -> float:
 
 def _estimate_tiled(gemm: Gemm, option: Tiling) -> float:
     blocks = -(-gemm.rows // option.rows) * -(-gemm.y.channels // option.columns)
-    shared = option.stages * option.chunks * CHUNK * (option.rows + option.columns)
+    shared = option.stages * option.chunks * CHUNK_BYTES * (option.rows + option.columns)
     resident = max(1, min(_BLOCKS[option.threads], 220_000 // shared, -(-blocks // _PROCESSORS)))
-    work = option.rows * option.columns * CHUNK / _MACS
-    traffic = (option.rows + option.columns) * CHUNK / _BYTES
+    work = option.rows * option.columns * CHUNK_BYTES / _MACS
+    traffic = (option.rows + option.columns) * CHUNK_BYTES / _BYTES
     step = max(resident * work, resident * traffic, 350)
     one = gemm.chunks * step + 2500 + resident * option.rows * option.columns / 20
     return -(-blocks // (_PROCESSORS * resident)) * one
@@ -133,8 +140,8 @@ def _estimate_tiled(gemm: Gemm, option: Tiling) -> float:
 def _estimate_grouped(gemm: Gemm, option: Grouping) -> float:
     blocks = -(-gemm.rows // option.rows) * -(-gemm.y.channels // option.columns)
     resident = max(1, min(2048 // option.threads // 3, _SHARED_BYTES // option.shared_bytes, -(-blocks // _PROCESSORS)))
-    work = option.rows * option.columns * STEP / _WGMMA_MACS
-    traffic = (option.rows + option.columns) * STEP / _BYTES
+    work = option.rows * option.columns * STEP_BYTES / _WGMMA_MACS
+    traffic = (option.rows + option.columns) * STEP_BYTES / _BYTES
     step = max(resident * work, resident * traffic, 450)
-    one = -(-gemm.depth // STEP) * step + 3000 + resident * option.rows * option.columns / 20
+    one = -(-_depth_bytes(gemm) // STEP_BYTES) * step + 3000 + resident * option.rows * option.columns / 20
     return -(-blocks // (_PROCESSORS * resident)) * one

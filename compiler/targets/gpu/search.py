@@ -13,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.fixed_point import to_fixed_point
-from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.targets.gpu.device import GpuDevice
-from tilewright.compiler.targets.gpu.epilogue import Scaling
-from tilewright.compiler.targets.gpu.gemm import CHUNK, Gemm, padded_channels
-from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP, Grouping
+from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
+from tilewright.compiler.targets.gpu.gemm import ARRAYS, Gemm, padded_channels
+from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.layout import Image
-from tilewright.compiler.targets.gpu.lower import lower
-from tilewright.compiler.targets.gpu.lowering import gemm_kernel
 from tilewright.compiler.targets.gpu.ptx import to_ptx
-from tilewright.compiler.targets.gpu.schedules import Schedule, by_model, candidates, estimate, key
+from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model, candidates, estimate, key
+from tilewright.isa.ir import DType
 
 _REPEATS = 20
 _SAMPLES = 3
@@ -46,16 +44,16 @@ class Timing:
     differences: int
 
 
-def problems(graphs: Sequence[Graph]) -> dict[str, Gemm]:
-    """Give the different GEMMs of graphs by `schedules.key`."""
+def problems(networks: Sequence[Callable[[Chooser], object]]) -> dict[str, Gemm]:
+    """Give the different GEMMs of networks, each of which is lowered with a chooser, by `schedules.key`."""
     found: dict[str, Gemm] = {}
 
     def choose(gemm: Gemm) -> Schedule:
         found.setdefault(key(gemm), gemm)
         return by_model(gemm)
 
-    for graph in graphs:
-        lower(graph, choose)
+    for network in networks:
+        network(choose)
     return found
 
 
@@ -113,24 +111,24 @@ def measure(gemm: Gemm, options: Sequence[tuple[Schedule, Any]], device: GpuDevi
     rng = np.random.default_rng(0)
     gpu = device.gpu
     images = {"x": gemm.x, "y": gemm.y} | ({"residual": gemm.residual} if gemm.residual is not None else {})
-    memory = {name: gpu.allocate(image.size) for name, image in images.items()}
+    memory = {name: gpu.allocate(image.bytes) for name, image in images.items()}
     for name in memory:
-        gpu.upload(memory[name], rng.integers(-128, 128, images[name].size).astype(np.int8))
-    weight = rng.integers(-128, 128, (gemm.y.channels, gemm.x.channels, *gemm.kernel)).astype(np.int8)
-    scaling = _scaling(gemm, rng)
+        gpu.upload(memory[name], _random(gemm.dtype, (images[name].size,), rng))
+    weight = _random(gemm.dtype, (gemm.y.channels, gemm.x.channels, *gemm.kernel), rng)
     timings: list[Timing] = []
-    expected: NDArray[np.int8] | None = None
+    expected: NDArray[np.generic] | None = None
+    scaling = None if gemm.dtype.is_float else _scaling(gemm, rng)
     for option, module in options:
         kernel = gemm_kernel("kernel", gemm, option)
         constants = _constants(gemm, option, weight, scaling)
         addresses = {**memory, **{name: gpu.allocate(array.nbytes) for name, array in constants.items()}}
         for name, array in constants.items():
             gpu.upload(addresses[name], array)
-        gpu.fill(memory["y"], gemm.y.size, 0x55)
+        gpu.fill(memory["y"], gemm.y.bytes, 0x55)
         milliseconds = _time(device, kernel, module, addresses)
         result = _interior(gemm.y, gpu, memory["y"])
         expected = result if expected is None else expected
-        timings.append(Timing(option, milliseconds, int(np.count_nonzero(result != expected))))
+        timings.append(Timing(option, milliseconds, _differences(result, expected)))
         for name in constants:
             gpu.free(addresses[name])
     for address in memory.values():
@@ -160,11 +158,13 @@ def _time(device: GpuDevice, kernel: Kernel, module: Any, addresses: Mapping[str
 
 
 def _constants(
-    gemm: Gemm, option: Schedule, weight: NDArray[np.int8], scaling: Scaling
+    gemm: Gemm, option: Schedule, weight: NDArray[np.generic], scaling: Scaling | None
 ) -> dict[str, NDArray[np.generic]]:
-    chunk = STEP if isinstance(option, Grouping) else CHUNK
     channels = padded_channels(gemm, option.columns)
-    found = {"w": gemm.pack(weight, option.columns, option.run, chunk), **scaling.arrays(channels)}
+    found: dict[str, NDArray[np.generic]] = {"w": packed_weight(gemm, option, weight)}
+    if scaling is None:
+        return found | {name: np.ones(channels, np.float32) for name in gemm.finish.constants(channels)}
+    found |= scaling.arrays(channels)
     if gemm.finish.has_table:
         found["table"] = np.arange(-128, 128, dtype=np.int8)
     names = {"w", *gemm.finish.constants(channels)}
@@ -180,12 +180,28 @@ def _scaling(gemm: Gemm, rng: np.random.Generator) -> Scaling:
     count = gemm.y.channels
     bias = rng.integers(-1000, 1000, count).astype(np.int32)
     found = Scaling.of(bias, np.full(count, factor.multiplier, np.int32), np.full(count, factor.shift, np.int32))
-    return found if gemm.finish.is_high else replace(found, is_high=False)
+    is_high = isinstance(gemm.finish, Finish) and gemm.finish.is_high
+    return found if is_high else replace(found, is_high=False)
 
 
-def _interior(image: Image, gpu: Any, address: int) -> NDArray[np.int8]:
+def _random(kind: DType, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.generic]:
+    if kind.is_float:
+        return rng.standard_normal(shape, np.float32).astype(np.float16)
+    return rng.integers(-128, 128, shape).astype(np.int8)
+
+
+def _differences(result: NDArray[Any], expected: NDArray[Any]) -> int:
+    """Count results that differ; those of fp16, by more than the order of sums explains."""
+    if result.dtype == np.int8:
+        return int(np.count_nonzero(result != expected))
+    wanted = expected.astype(np.float32)
+    allowed = 2.0**-7 * np.maximum(np.abs(wanted), np.sqrt(np.mean(wanted**2)))
+    return int(np.count_nonzero(~(np.abs(result.astype(np.float32) - wanted) <= allowed)))
+
+
+def _interior(image: Image, gpu: Any, address: int) -> NDArray[np.generic]:
     """Read an image without its border and the bytes behind its channels."""
-    whole = np.empty(image.size, np.int8)
+    whole = np.empty(image.size, ARRAYS[image.dtype])
     gpu.download(address, whole)
     count = image.batch * image.rows * image.row_pixels * image.pitch
     pixels = whole[:count].reshape(image.batch, image.rows, image.row_pixels, image.pitch)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler.targets.gpu.epilogue import Finish, finish_run
+from tilewright.compiler.targets.gpu.epilogue import Finishing, finish_run
+from tilewright.compiler.targets.gpu.gemm import ARRAYS, SUMS
 from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, linear, loop, sequence, when
 from tilewright.compiler.targets.gpu.layout import Image, split_index
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
@@ -15,6 +16,16 @@ from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Stmt, 
 
 _T = Var("t")
 _RUN = 4
+_LEAST = {DType.I32: -128, DType.F32: -65504.0}
+
+
+def across_of(y: Image) -> int:
+    """Choose how many columns a thread computes: more when there are enough threads anyway."""
+    threads = y.pixels * y.pitch // 4
+    for across in (4, 2):
+        if y.width >= across and threads // across >= 132 * 1024:
+            return across
+    return 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class Sliding:
         Of height and width.
     pads : tuple of int
         Top and left; the border of `x` is at least as wide.
-    finish : Finish
+    finish : Finishing
     across : int
         Neighbouring output columns that a thread computes.
     residual : Image, optional
@@ -40,13 +51,13 @@ class Sliding:
     strides: tuple[int, int]
     dilations: tuple[int, int]
     pads: tuple[int, int]
-    finish: Finish
+    finish: Finishing
     across: int = 1
     residual: Image | None = None
 
     def depthwise(self, name: str) -> Kernel:
         """Build a convolution with a kernel for each channel, packed by `pack`."""
-        weights = Buffer("w", DType.I8, (self.kernel[0] * self.kernel[1] * self.y.pitch,), "dram")
+        weights = Buffer("w", self.x.dtype, (self.kernel[0] * self.kernel[1] * self.y.pitch,), "dram")
         return self._kernel(name, "sum", [weights])
 
     def sums(self, name: str) -> Kernel:
@@ -57,9 +68,9 @@ class Sliding:
         """Build the windows' largest elements."""
         return self._kernel(name, "max", [])
 
-    def pack(self, weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    def pack(self, weight: NDArray[np.generic]) -> NDArray[np.generic]:
         """Order weights `[C, 1, KH, KW]` by tap, channels innermost."""
-        packed = np.zeros((*weight.shape[2:], self.y.pitch), np.int8)
+        packed = np.zeros((*weight.shape[2:], self.y.pitch), ARRAYS[self.x.dtype])
         packed[:, :, : weight.shape[0]] = weight[:, 0].transpose(1, 2, 0)
         return packed.reshape(-1)
 
@@ -71,11 +82,11 @@ class Sliding:
         channel = run * _RUN
         constants = self.finish.constants(y.pitch)
         x, out = self.x.buffer("x"), y.buffer("y")
-        acc = Buffer("acc", DType.I32, (THREADS, across * _RUN), "register")
+        kind_of_sum = SUMS[self.x.dtype]
+        first_value = Const(_LEAST[kind_of_sum] if kind == "max" else 0, kind_of_sum)
+        acc = Buffer("acc", kind_of_sum, (THREADS, across * _RUN), "register")
         start = self.x.pixel(n, h * self.strides[0], first * self.strides[1], *self.pads) + channel
-        body: list[Stmt] = [
-            Store(acc, (_T, Const(i)), Const(-128 if kind == "max" else 0, DType.I32)) for i in range(across * _RUN)
-        ]
+        body: list[Stmt] = [Store(acc, (_T, Const(i)), first_value) for i in range(across * _RUN)]
         local, steps = self._taps(kind, x, weights, start, channel, acc)
         body += steps
         buffers = [x, *weights, out]
@@ -103,7 +114,7 @@ class Sliding:
         local, body = [], []
         for row in range(rows):
             for tap in range(columns if weights else 0):
-                word = Buffer(f"w_{row}_{tap}", DType.I8, (THREADS, _RUN), "register")
+                word = Buffer(f"w_{row}_{tap}", self.x.dtype, (THREADS, _RUN), "register")
                 local.append(word)
                 origin = channel + (row * columns + tap) * self.y.pitch
                 body.append(copy(_RUN, word, (_T, Const(0)), weights[0], (origin,)))
@@ -116,7 +127,7 @@ class Sliding:
                 ]
                 if not used:
                     continue
-                word = Buffer(f"x_{row}_{column}", DType.I8, (THREADS, _RUN), "register")
+                word = Buffer(f"x_{row}_{column}", self.x.dtype, (THREADS, _RUN), "register")
                 local.append(word)
                 body.append(copy(_RUN, word, (_T, Const(0)), x, (start + (row * line + column * self.x.pitch),)))
                 for place, tap in used:
@@ -127,15 +138,15 @@ class Sliding:
         self, kind: str, weights: list[Buffer], acc: Buffer, word: Buffer, row: int, place: int, tap: int, i: int
     ) -> Stmt:
         target = (_T, Const(place * _RUN + i))
-        value = Load(word, (_T, Const(i))).cast(DType.I32)
+        value = Load(word, (_T, Const(i))).cast(acc.dtype)
         if weights:
-            weight = Buffer(f"w_{row}_{tap}", DType.I8, (THREADS, _RUN), "register")
-            value = value * Load(weight, (_T, Const(i))).cast(DType.I32)
+            weight = Buffer(f"w_{row}_{tap}", self.x.dtype, (THREADS, _RUN), "register")
+            value = value * Load(weight, (_T, Const(i))).cast(acc.dtype)
         old = Load(acc, target)
         return Store(acc, target, old.maximum(value) if kind == "max" else old + value)
 
 
-def global_average(name: str, x: Image, y: Image, finish: Finish, residual: Image | None = None) -> Kernel:
+def global_average(name: str, x: Image, y: Image, finish: Finishing, residual: Image | None = None) -> Kernel:
     """Build the finished sums of whole planes: 8 groups of 16 threads share the pixels of 64 channels."""
     lanes, parts = 16, THREADS // 16
     block, batch = Var("block"), Var("image")
@@ -143,22 +154,23 @@ def global_average(name: str, x: Image, y: Image, finish: Finish, residual: Imag
     channel = (block * lanes + _T % lanes) * _RUN
     constants = finish.constants(y.pitch)
     source, out = x.buffer("x"), y.buffer("y")
-    acc = Buffer("acc", DType.I32, (THREADS, _RUN), "register")
-    word = Buffer("word", DType.I8, (THREADS, _RUN), "register")
-    shared = Buffer("shared_sums", DType.I32, (THREADS * _RUN,), "shared")
+    kind = SUMS[x.dtype]
+    acc = Buffer("acc", kind, (THREADS, _RUN), "register")
+    word = Buffer("word", x.dtype, (THREADS, _RUN), "register")
+    shared = Buffer("shared_sums", kind, (THREADS * _RUN,), "shared")
     pixels, turn, i = x.height * x.width, Var("turn"), Var("element")
     number = turn * parts + _T // lanes
     h, w = split_index(number, (x.height, x.width))
     fetch = copy(_RUN, word, (_T, Const(0)), source, (x.pixel(batch, h, w) + channel,))
     added = [
-        Store(acc, (_T, Const(n)), Load(acc, (_T, Const(n))) + Load(word, (_T, Const(n))).cast(DType.I32))
+        Store(acc, (_T, Const(n)), Load(acc, (_T, Const(n))) + Load(word, (_T, Const(n))).cast(kind))
         for n in range(_RUN)
     ]
     guard = number < pixels
     if x.pitch % (lanes * _RUN):
         guard = guard & (channel < x.pitch)
     turns = loop(turn, -(-pixels // parts), when(guard, sequence(fetch, *added)), kind="unrolled")
-    zero = loop(i, _RUN, Store(acc, (_T, i), Const(0, DType.I32)), kind="unrolled")
+    zero = loop(i, _RUN, Store(acc, (_T, i), Const(0, kind)), kind="unrolled")
     share = loop(i, _RUN, Store(shared, (linear((i, THREADS), (_T, 1)),), Load(acc, (_T, i))), kind="unrolled")
     totals = [total(Load(shared, (_T + (n * THREADS + part * lanes),)) for part in range(parts)) for n in range(_RUN)]
     b = None
@@ -188,14 +200,15 @@ def plain_convolution(name: str, sliding: Sliding, channels: int, groups: int) -
     rows, columns = sliding.kernel
     kh, kw, c = Var("kh"), Var("kw"), Var("c")
     source, out = x.buffer("x"), y.buffer("y")
-    weights = Buffer("w", DType.I8, (y.channels * rows * columns * channels,), "dram")
-    acc = Buffer("acc", DType.I32, (THREADS, 1), "register")
+    kind = SUMS[x.dtype]
+    weights = Buffer("w", x.dtype, (y.channels * rows * columns * channels,), "dram")
+    acc = Buffer("acc", kind, (THREADS, 1), "register")
     group = channel // (y.channels // groups)
     start = x.pixel(n, h * sliding.strides[0], w * sliding.strides[1], *sliding.pads) + group * channels
     line = sliding.dilations[0] * x.row_pixels * x.pitch
-    value = Load(source, (start + linear((kh, line), (kw, sliding.dilations[1] * x.pitch), (c, 1)),)).cast(DType.I32)
+    value = Load(source, (start + linear((kh, line), (kw, sliding.dilations[1] * x.pitch), (c, 1)),)).cast(kind)
     place = linear((channel, rows * columns * channels), (kh, columns * channels), (kw, channels), (c, 1))
-    product = value * Load(weights, (place,)).cast(DType.I32)
+    product = value * Load(weights, (place,)).cast(kind)
     zero = (_T, Const(0))
     add = Store(acc, zero, Load(acc, zero) + product)
     nest = loop(kh, rows, loop(kw, columns, loop(c, channels, add)))
@@ -206,7 +219,8 @@ def plain_convolution(name: str, sliding: Sliding, channels: int, groups: int) -
         buffers.append(sliding.residual.buffer("residual"))
         b = Load(buffers[-1], (sliding.residual.pixel(n, h, w) + channel,))
     result = sliding.finish.value(Load(acc, zero), scale, b, constants.get("table"))
-    body = sequence(Store(acc, zero, Const(0, DType.I32)), nest, Store(out, (y.pixel(n, h, w) + channel,), result))
+    store = Store(out, (y.pixel(n, h, w) + channel,), result.cast(y.dtype))
+    body = sequence(Store(acc, zero, Const(0, kind)), nest, store)
     count = y.pixels * y.channels
     kernel = grid_of_threads(name, count, [*buffers, *constants.values()], body, [acc])
     return Kernel(kernel.function, kernel.constants | {"w"})

@@ -21,7 +21,7 @@ def run_on_gpu(
 ) -> int:
     """Compile a model for the GPU, run it, and show what ran where and how long it took."""
     from tilewright import api, gpu
-    from tilewright.arrays import count_differences, write_arrays
+    from tilewright.arrays import write_arrays
     from tilewright.cli.subject import subject_inputs
 
     if api.is_program_file(model):
@@ -36,13 +36,13 @@ def run_on_gpu(
     if output_file is not None:
         write_arrays(output_file, result.outputs)
     data = {**result.report.as_data(), "seconds": dict(terminal.seconds)}
-    wrong = count_differences(compiled.reference(inputs), result.outputs) if check else {}
+    wrong = compiled.count_differences(inputs, result.outputs) if check else {}
     terminal.write_json({**data, "differences": wrong} if check else data)
     terminal.show(_table(result.report))
     if check:
-        terminal.show(f"{sum(wrong.values())} values differ from the integer reference")
+        terminal.show(f"{sum(wrong.values())} values differ from the reference")
     if any(wrong.values()):
-        click.echo(f"error: {model}: outputs differ from the integer reference", err=True)
+        click.echo(f"error: {model}: outputs differ from the reference", err=True)
         return Exit.FAILED
     return Exit.OK
 

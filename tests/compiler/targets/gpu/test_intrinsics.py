@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tilewright.compiler.targets.gpu.instructions import MMA_S8, interpreted
+from tilewright.compiler.targets.gpu.instructions import interpreted, mma_name
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
 from tilewright.compiler.targets.gpu.kernel import loop
 from tilewright.compiler.tir.interpreter import interpret
@@ -38,7 +38,7 @@ def test_instruction_means_its_nest(rng: np.random.Generator) -> None:
 def test_call_names_its_places() -> None:
     found = tensorized(_nest(), ("warp",), _ROLES)
     operands = {key: value for key, value in found.operands if isinstance(value, Const)}
-    assert found.name == MMA_S8
+    assert found.name == mma_name(DType.I8)
     assert {key: value.value for key, value in operands.items()} == {
         "d_lane": 8, "a_lane": 64, "a_half": 16, "b_lane": 32,
     }  # fmt: skip

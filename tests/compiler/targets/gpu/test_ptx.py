@@ -10,9 +10,9 @@ import pytest
 from tests.compiler.targets.gpu.small_networks import NETWORKS
 from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.gpu.epilogue import Finish
+from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting, direct_gemm
-from tilewright.compiler.targets.gpu.gemm_half import HalfGemm, half_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
 from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
@@ -20,7 +20,7 @@ from tilewright.compiler.targets.gpu.layout import Image
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
 from tilewright.compiler.tir.visit import walk_statements
-from tilewright.isa.ir import Call
+from tilewright.isa.ir import Call, DType
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,22 @@ def _matrix() -> Gemm:
     return Gemm(x, x, (1, 1), (1, 1), (1, 1), (0, 0), Finish(Epilogue()))
 
 
+def _half_gemm() -> Gemm:
+    x = Image.of((8, 64, 14, 14), (1, 1, 1, 1), dtype=DType.F16)
+    finish = FloatFinish(True, Activation(low=0.0))
+    return Gemm(x, x, (3, 3), (1, 1), (1, 1), (1, 1), finish, x)
+
+
+def _half_matrix() -> Gemm:
+    x = Image.of((512, 512), dtype=DType.F16)
+    return Gemm(x, x, (1, 1), (1, 1), (1, 1), (0, 0), FloatFinish(True, Activation(is_gelu=True)))
+
+
 _KERNELS = {
     "tiled": lambda: tiled_gemm("tiled", _gemm(), Tiling((2, 2), (4, 8))),
     "direct": lambda: direct_gemm("direct", _gemm(), Splitting(3, (1, 4), 3)),
+    "tiled_f16": lambda: tiled_gemm("tiled", _half_gemm(), Tiling((2, 2), (4, 8))),
+    "direct_f16": lambda: direct_gemm("direct", _half_matrix(), Splitting(4, (1, 4), 4)),
 }
 
 
@@ -57,7 +70,7 @@ _KERNELS = {
 def test_gemm_is_assembled(name: str, architecture: str, ptxas: str) -> None:
     kernel: Kernel = _KERNELS[name]()
     ptx = to_ptx([kernel], architecture)
-    assert "mma.sync.aligned.m16n8k32" in ptx
+    assert "mma.sync.aligned.m16n8k" in ptx
     assert _spills(assemble(ptx, architecture, ptxas)) == 0
 
 
@@ -72,7 +85,8 @@ def test_network_is_assembled(name: str, ptxas: str, rng: np.random.Generator) -
 _HOPPER = {
     "engine": lambda: warpgroup_gemm("engine", _matrix(), Grouping(2, 2, 128, 4)),
     "threads": lambda: warpgroup_gemm("threads", _gemm(), Grouping(2, 1, 64, 4)),
-    "half": lambda: half_gemm("half", HalfGemm(256, 256, 256), Grouping(2, 1, 256, 3)),
+    "engine_f16": lambda: warpgroup_gemm("engine", _half_matrix(), Grouping(2, 2, 128, 4)),
+    "threads_f16": lambda: warpgroup_gemm("threads", _half_gemm(), Grouping(2, 1, 64, 4)),
 }
 
 

@@ -1,0 +1,227 @@
+"""How float operators become launches of fp16 kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.qops import Window
+from tilewright.compiler.targets.gpu import pointwise, windows
+from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
+from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
+from tilewright.compiler.targets.gpu.gemm import Gemm, padded_channels
+from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
+from tilewright.compiler.targets.gpu.layout import Image, View, is_same_memory
+from tilewright.compiler.targets.gpu.lower import parts
+from tilewright.compiler.targets.gpu.lowering import Lowering, Need, Placed, Sliding
+from tilewright.compiler.targets.gpu.norms import layer_norm
+from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
+from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
+from tilewright.compiler.targets.gpu.windows import across_of
+from tilewright.isa.ir import DType
+
+#: What fills the border of a maximum: every byte of -65,376, about the least that fp16 holds.
+_LEAST_BYTE = -5
+
+
+def lower_floats(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
+    """Compile what `float_graph` gave; operators that have no kernel run on the host.
+
+    Raises
+    ------
+    CapacityError
+        When a tensor takes 2 GB or more.
+    """
+    steps: list[Segment | Node] = []
+    for is_device, nodes in parts(graph, lambda node: node.op in LOWERINGS):
+        if is_device:
+            state = FloatLowering(graph, nodes, choose)
+            steps.append(state.segment(lambda node, state=state: LOWERINGS[node.op](state, node)))  # type: ignore[misc]
+        else:
+            steps += nodes
+    return GpuProgram(graph, tuple(steps))
+
+
+@dataclass
+class FloatLowering(Lowering):
+    """The state of lowering float operators."""
+
+    @property
+    def element(self) -> DType:
+        """Type of the values in memory."""
+        return DType.F16
+
+    def activations(self, node: Node) -> list[str]:
+        """Name what a node reads that is no parameter."""
+        if node.op in ("fconv", "fmatmul"):
+            return [node.inputs[0], *([node.inputs[3]] if node.inputs[3] else [])]
+        return list(node.inputs[:1] if node.op == "fnorm" else node.inputs)
+
+    def sliding(self, node: Node) -> Sliding | None:
+        """Give the window that a node slides over its first input, or None."""
+        if node.op not in ("fconv", "fmaxpool"):
+            return None
+        window = Window(node["kernel"], node["strides"], node["pads"], node["dilations"])
+        is_pool = node.op == "fmaxpool"
+        return Sliding(window, _LEAST_BYTE if is_pool else 0, not is_pool and node["groups"] == 1)
+
+    def finish(self, node: Node) -> FloatFinish:
+        """Give what follows the sums of a convolution or product."""
+        return FloatFinish(bool(node.inputs[2]), node["activation"])
+
+    def bias(self, node: Node, channels: int) -> dict[str, str]:
+        """Keep a node's bias, continued to a number of channels, and name it by argument."""
+        if not node.inputs[2]:
+            return {}
+        array = np.zeros(channels, np.float32)
+        given = self.graph.constants[node.inputs[2]].reshape(-1)
+        array[: given.size] = given
+        return {"bias": self.constant(f"{node.output}:bias", array)}
+
+    def residual(self, name: str) -> tuple[dict[str, str], Image | None]:
+        """Give a second operand as an argument."""
+        if not name:
+            return {}, None
+        storage, image = self.image(self.graph.consumers[name][0], name, Need())
+        return {"residual": storage}, image
+
+
+def _convolution(state: FloatLowering, node: Node) -> None:
+    weight = state.graph.constants[node.inputs[1]].astype(np.float16)
+    storage, x = state.image(node, node.inputs[0])
+    arguments, residual = state.residual(node.inputs[3])
+    y = state.new_image(node.output)
+    arguments |= {"x": storage, "y": state.places[node.output].storage}
+    pads = (node["pads"][0], node["pads"][1])
+    if node["groups"] == 1:
+        gemm = Gemm(x, y, node["kernel"], node["strides"], node["dilations"], pads, state.finish(node), residual)
+        _gemm(state, node, gemm, weight, arguments)
+        return
+    sliding = windows.Sliding(
+        x, y, node["kernel"], node["strides"], node["dilations"], pads, state.finish(node), 1, residual
+    )
+    arguments |= state.bias(node, y.pitch)
+    macs = y.pixels * weight.size
+    if weight.shape[1] == 1 and weight.shape[0] == x.channels and max(node["kernel"]) <= 7:
+        sliding = replace(sliding, across=across_of(y))
+        arguments["w"] = state.constant(f"{node.output}:w", sliding.pack(weight))
+        state.emit(node, sliding.depthwise(state.kernel_name("depthwise")), arguments, macs, weight.size)
+        return
+    arguments["w"] = state.constant(f"{node.output}:w", weight.transpose(0, 2, 3, 1).reshape(-1))
+    kernel = windows.plain_convolution(state.kernel_name("grouped"), sliding, weight.shape[1], node["groups"])
+    state.emit(node, kernel, arguments, macs, weight.size)
+
+
+def _gemm(state: FloatLowering, node: Node, gemm: Gemm, weight: NDArray[np.generic], arguments: dict[str, str]) -> None:
+    chosen = state.choose(gemm)
+    kernel = gemm_kernel(state.kernel_name(node.op), gemm, chosen)
+    arguments["w"] = state.constant(f"{node.output}:w", packed_weight(gemm, chosen, weight))
+    arguments |= state.bias(node, padded_channels(gemm, chosen.columns))
+    state.emit(node, kernel, arguments, gemm.macs, weight.size)
+
+
+def _matrix(state: FloatLowering, node: Node) -> None:
+    weight = state.graph.constants[node.inputs[1]].astype(np.float16)
+    storage, x = state.image(node, node.inputs[0], Need())
+    arguments, residual = state.residual(node.inputs[3])
+    y = state.new_image(node.output)
+    arguments |= {"x": storage, "y": state.places[node.output].storage}
+    gemm = Gemm(x, y, (1, 1), (1, 1), (1, 1), (0, 0), state.finish(node), residual)
+    _gemm(state, node, gemm, weight.T[:, :, None, None], arguments)
+
+
+def _max_pool(state: FloatLowering, node: Node) -> None:
+    storage, x = state.image(node, node.inputs[0])
+    y = state.new_image(node.output)
+    pads = (node["pads"][0], node["pads"][1])
+    sliding = windows.Sliding(
+        x, y, node["kernel"], node["strides"], node["dilations"], pads, FloatFinish(), across_of(y)
+    )
+    arguments = {"x": storage, "y": state.places[node.output].storage}
+    state.emit(node, sliding.maxima(state.kernel_name("maxpool")), arguments)
+
+
+def _average(state: FloatLowering, node: Node) -> None:
+    storage, x = state.image(node, node.inputs[0], Need())
+    y = state.new_image(node.output)
+    finish = FloatFinish(factor=1 / (x.height * x.width))
+    kernel = windows.global_average(state.kernel_name("average"), x, y, finish)
+    state.emit(node, kernel, {"x": storage, "y": state.places[node.output].storage})
+
+
+def _pointwise(state: FloatLowering, node: Node) -> None:
+    storage, x = state.image(node, node.inputs[0], Need())
+    arguments, residual = state.residual(node.inputs[1] if node.op == "fadd" else "")
+    y = state.new_image(node.output)
+    arguments |= {"x": storage, "y": state.places[node.output].storage}
+    activation: Activation = node["activation"]
+    kernel = pointwise.Pointwise(x, y, FloatFinish(activation=activation), residual).kernel(state.kernel_name(node.op))
+    state.emit(node, kernel, arguments)
+
+
+def _norm(state: FloatLowering, node: Node) -> None:
+    storage, x = state.image(node, node.inputs[0], Need())
+    y = state.new_image(node.output)
+    arguments = {"x": storage, "y": state.places[node.output].storage}
+    for name, constant in zip(("scale", "bias"), node.inputs[1:], strict=True):
+        array = np.zeros(x.pitch, np.float32)
+        array[: x.channels] = state.graph.constants[constant]
+        arguments[name] = state.constant(f"{node.output}:{name}", array)
+    kernel = layer_norm(state.kernel_name("norm"), x, y, node["epsilon"])
+    state.emit(node, kernel, arguments)
+
+
+def _attention(state: FloatLowering, node: Node) -> None:
+    found = [state.image(node, name, Need()) for name in node.inputs]
+    y = state.new_image(node.output)
+    batch, words, heads, depth = node["extents"]
+    q, k, v = (image for _, image in found)
+    problem = Attention(
+        (q, k, v), node["columns"], y, batch, words, heads, depth, node["scale"],
+        choose_warps(batch, heads, words),
+    )  # fmt: skip
+    arguments = {name: storage for name, (storage, _) in zip("qkv", found, strict=True)}
+    arguments["y"] = state.places[node.output].storage
+    state.emit(node, problem.kernel(state.kernel_name("attention")), arguments, problem.macs)
+
+
+def _reshape(state: FloatLowering, node: Node) -> None:
+    placed, shape = state.places[node.inputs[0]], tuple(node["shape"])
+    image, other = placed.image, Image.of(shape, dtype=placed.dtype)
+    if image is not None and is_same_memory(image, other):
+        state.places[node.output] = Placed(placed.storage, placed.size, other.view, other, placed.dtype)
+        return
+    if placed.view.is_plain:
+        state.places[node.output] = Placed(placed.storage, placed.size, View.plain(shape), None, placed.dtype)
+        return
+    state.move(node, placed, View.plain(shape), prod(shape))
+
+
+def _transpose(state: FloatLowering, node: Node) -> None:
+    placed = state.places[node.inputs[0]]
+    view = placed.view.transposed(tuple(node["perm"]))
+    state.places[node.output] = Placed(placed.storage, placed.size, view, None, placed.dtype)
+
+
+def _cast(state: FloatLowering, node: Node) -> None:
+    state.places[node.output] = state.places[node.inputs[0]]
+
+
+LOWERINGS: Mapping[str, Callable[[FloatLowering, Node], None]] = {
+    "fconv": _convolution,
+    "fmatmul": _matrix,
+    "fmaxpool": _max_pool,
+    "faverage": _average,
+    "fadd": _pointwise,
+    "factivation": _pointwise,
+    "fnorm": _norm,
+    "fattention": _attention,
+    "fcast": _cast,
+    "reshape": _reshape,
+    "transpose": _transpose,
+}

@@ -1,0 +1,28 @@
+"""The kernel that a schedule asks for, and weights in the order in which it reads them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.compiler.targets.gpu.gemm import Gemm
+from tilewright.compiler.targets.gpu.gemm_direct import direct_gemm
+from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
+from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping, step_elements, warpgroup_gemm
+from tilewright.compiler.targets.gpu.kernel import Kernel
+from tilewright.compiler.targets.gpu.schedules import Schedule
+
+
+def gemm_kernel(name: str, gemm: Gemm, schedule: Schedule) -> Kernel:
+    """Build the kernel of a convolution or matrix product."""
+    if isinstance(schedule, Tiling):
+        return tiled_gemm(name, gemm, schedule)
+    if isinstance(schedule, Grouping):
+        return warpgroup_gemm(name, gemm, schedule)
+    return direct_gemm(name, gemm, schedule)
+
+
+def packed_weight(gemm: Gemm, schedule: Schedule, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Order a weight `[O, C, KH, KW]` for the kernel."""
+    chunk = step_elements(gemm) if isinstance(schedule, Grouping) else gemm.chunk
+    return gemm.pack(weight, schedule.columns, schedule.run, chunk)

@@ -153,13 +153,18 @@ def _pair_cycles(
 ) -> int | None:
     """The estimate of two layers with what is kept around them and between them; None when nothing fits."""
     total = 0
-    for blocks in (between.parts if between else ()) or (None,):
+    for blocks, times in _alike(between.parts if between else ()):
         for layer, source, target in ((pair[0], around[0], between), (pair[1], between, around[1])):
             try:
-                total += _cycles(graph, config, layer, source, target, blocks)
+                total += times * _cycles(graph, config, layer, source, target, blocks)
             except CapacityError:
                 return None
     return total
+
+
+def _alike(parts: tuple[Blocks, ...]) -> tuple[tuple[Blocks | None, int], ...]:
+    """Return parts that cost something else, and how often each is there: all but the last are equal."""
+    return ((parts[0], len(parts) - 1), (parts[-1], 1)) if parts else ((None, 1),)
 
 
 def _cycles(

@@ -7,12 +7,14 @@ semantics, and leaving out what then cannot happen, gives the pattern; nothing i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import product
 from math import prod
 
-from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic
+from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, Signature
 from tilewright.compiler.tir.tensorize.specialise import Specialiser
 from tilewright.compiler.tir.tensorize.tensorizer import Tensorizer
+from tilewright.isa.config import Depthwise, Epilogue, Gemm, Vector
 from tilewright.isa.fields import Field, FieldKind
 from tilewright.isa.instructions import Instruction, InstructionSet
 from tilewright.isa.ir import Buffer, Const, Stmt
@@ -26,15 +28,64 @@ _BORDERS = (("pad_top", "pad_bottom"), ("pad_left", "pad_right"))
 _ORDERING = ("fence",)
 
 
+Mode = Mapping[str, int]
+
+
 def intrinsics(isa: InstructionSet) -> tuple[Intrinsic, ...]:
     """Return every instruction in every mode, plainer modes first."""
-    mem = memories(isa.config, 1 << isa.config.bus.address_bits)
-    return tuple(intrinsic for instruction in isa.instructions for intrinsic in _of_instruction(instruction, mem))
+    table = _Table(isa)
+    return tuple(table.intrinsic(instruction, mode) for instruction in isa.instructions for mode in _modes(instruction))
 
 
 def tensorizer(isa: InstructionSet) -> Tensorizer:
     """Return a tensorizer for an instruction set."""
-    return Tensorizer(intrinsics(isa))
+    return Tensorizer(_Table(isa).alike)
+
+
+class _Table:
+    """The intrinsics of an instruction set, each worked out when it is asked for.
+
+    Parameters
+    ----------
+    isa : InstructionSet
+    """
+
+    def __init__(self, isa: InstructionSet) -> None:
+        config = isa.config
+        self._isa = isa
+        self._memories = memories(config, 1 << config.bus.address_bits)
+        self._chosen: dict[tuple[object, ...], Stmt] = {}
+        self._signatures = _signatures(config.gemm, config.epilogue, config.vector, config.depthwise)
+
+    def alike(self, wanted: Signature) -> list[Intrinsic]:
+        """Return the intrinsics of one signature, plainer modes first."""
+        found: list[Intrinsic] = []
+        for instruction in self._isa.instructions:
+            for mode in _modes(instruction):
+                key = (instruction.name, *mode.items())
+                if key not in self._signatures:
+                    self._signatures[key] = self.intrinsic(instruction, mode).signature
+                if self._signatures[key] == wanted:
+                    found.append(self.intrinsic(instruction, mode))
+        return found
+
+    def intrinsic(self, instruction: Instruction, mode: Mode) -> Intrinsic:
+        """Return an instruction in one mode; what its choices leave is worked out once for all flags."""
+        positive = {name: 1 for name, field in instruction.operands.items() if field.kind is FieldKind.EXTENT}
+        choices = {name: mode[name] for name, field in instruction.operands.items() if field.kind is FieldKind.CHOICE}
+        key = (instruction.name, *choices.values())
+        if key not in self._chosen:
+            self._chosen[key] = _specialised(instruction.meaning(self._memories), choices, positive)
+        return _intrinsic(instruction, mode, _specialised(self._chosen[key], mode, positive), self._memories)
+
+
+@lru_cache(maxsize=256)
+def _signatures(gemm: Gemm, epilogue: Epilogue, vector: Vector, depthwise: Depthwise) -> dict[object, Signature]:
+    """Return the signatures known so far of all instruction sets of these parts, by instruction and mode.
+
+    What an instruction reads and writes does not depend on how deep the memories are.
+    """
+    return {}
 
 
 def _modes(instruction: Instruction) -> Iterator[dict[str, int]]:
@@ -59,30 +110,17 @@ def _modes(instruction: Instruction) -> Iterator[dict[str, int]]:
             yield mode
 
 
-def _is_distinct(instruction: Instruction, mode: Mapping[str, int]) -> bool:
+def _is_distinct(instruction: Instruction, mode: Mode) -> bool:
     """Whether a mode is allowed; flags of the way to `act` mean nothing on the way to `acc`."""
     exclusive = any(sum(mode.get(name, 0) for name in group) > 1 for group in instruction.exclusive)
     return not exclusive and not (mode.get("to_acc") and (mode.get("residual") or mode.get("table_enable")))
-
-
-def _of_instruction(instruction: Instruction, mem: Mapping[str, Buffer]) -> Iterator[Intrinsic]:
-    """Yield an instruction's modes; what its choices leave is worked out once for all flags."""
-    positive = {name: 1 for name, field in instruction.operands.items() if field.kind is FieldKind.EXTENT}
-    meaning = instruction.meaning(mem)
-    chosen: dict[tuple[int, ...], Stmt] = {}
-    choices = [name for name, field in instruction.operands.items() if field.kind is FieldKind.CHOICE]
-    for mode in _modes(instruction):
-        key = tuple(mode[name] for name in choices)
-        if key not in chosen:
-            chosen[key] = _specialised(meaning, {name: mode[name] for name in choices}, positive)
-        yield _intrinsic(instruction, mode, _specialised(chosen[key], mode, positive), mem)
 
 
 def _specialised(body: Stmt, values: Mapping[str, int], positive: Mapping[str, int]) -> Stmt:
     return Specialiser({name: Const(value) for name, value in values.items()}, positive).stmt(body)
 
 
-def _intrinsic(instruction: Instruction, mode: Mapping[str, int], body: Stmt, mem: Mapping[str, Buffer]) -> Intrinsic:
+def _intrinsic(instruction: Instruction, mode: Mode, body: Stmt, mem: Mapping[str, Buffer]) -> Intrinsic:
     holes = {name: field for name, field in instruction.operands.items() if name not in mode and _is_hole(field)}
     return Intrinsic(
         name=instruction.name,

@@ -165,7 +165,9 @@ def _wait(state: _State, syncs: list[Sync], pair: tuple[int, int], number: int, 
     giver, taker = pair
     tokens = state.tokens.setdefault(pair, [])
     place = state.places[giver][number]
-    in_flight = sum(1 for _, take in tokens[-limit:] if state.places[taker][take] > place) if tokens else 0
+    in_flight = 0
+    while in_flight < min(limit, len(tokens)) and state.places[taker][tokens[-1 - in_flight][1]] > place:
+        in_flight += 1
     if in_flight >= limit:
         old, take = tokens.pop()
         syncs[state.places[giver][old]].signal &= ~(1 << taker)

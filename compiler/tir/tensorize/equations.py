@@ -113,7 +113,8 @@ class Equations:
 
     def reduced(self, poly: Poly) -> Poly:
         """Put in what is known."""
-        return poly.substituted({name: Poly.constant(value) for name, value in self.values.items()})
+        known = self.values
+        return poly.substituted({name: Poly.constant(known[name]) for name in poly.names if name in known})
 
     def bases(self) -> tuple[Base, ...]:
         """Solve for the operands that placements decide."""

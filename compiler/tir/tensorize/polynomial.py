@@ -49,6 +49,8 @@ class Poly:
         return frozenset(name for monomial, _ in self.terms for name in monomial)
 
     def __add__(self, other: Poly) -> Poly:
+        if not self.terms or not other.terms:
+            return self if self.terms else other
         result = dict(self.terms)
         for monomial, factor in other.terms:
             result[monomial] = result.get(monomial, 0) + factor
@@ -64,7 +66,9 @@ class Poly:
 
     def scaled(self, factor: int) -> Poly:
         """Multiply by an integer."""
-        return Poly.of({m: c * factor for m, c in self.terms})
+        if factor == 1:
+            return self
+        return Poly(tuple((m, c * factor) for m, c in self.terms)) if factor else Poly()
 
     def __sub__(self, other: Poly) -> Poly:
         return self + other.scaled(-1)
@@ -75,7 +79,7 @@ class Poly:
 
     def without(self, names: frozenset[str]) -> Poly:
         """Drop every term in which one of `names` occurs."""
-        return Poly.of({m: c for m, c in self.terms if not names & set(m)})
+        return Poly(tuple(term for term in self.terms if names.isdisjoint(term[0])))
 
     def substituted(self, values: Mapping[str, Poly]) -> Poly:
         """Replace variables by polynomials."""

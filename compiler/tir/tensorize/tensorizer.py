@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -75,18 +76,29 @@ class Template:
         return value
 
 
+#: Gives the intrinsics of a signature.
+Catalogue = Callable[[Signature], Sequence[Intrinsic]]
+
+
 class Tensorizer:
     """Finds the instructions that mean nests, and remembers them by nest.
 
     Parameters
     ----------
-    intrinsics : sequence of Intrinsic
+    intrinsics : sequence of Intrinsic, or Catalogue
         Tried in order.
     """
 
-    def __init__(self, intrinsics: Sequence[Intrinsic]) -> None:
-        self.intrinsics = tuple(intrinsics)
+    def __init__(self, intrinsics: Sequence[Intrinsic] | Catalogue) -> None:
+        self._catalogue = intrinsics if callable(intrinsics) else partial(_of_signature, tuple(intrinsics))
+        self._candidates: dict[Signature, Sequence[Intrinsic]] = {}
         self._templates: dict[int, tuple[Function, Template]] = {}
+
+    def candidates(self, wanted: Signature) -> Sequence[Intrinsic]:
+        """Return the intrinsics that a nest of this signature may be, in the order in which they are tried."""
+        if wanted not in self._candidates:
+            self._candidates[wanted] = self._catalogue(wanted)
+        return self._candidates[wanted]
 
     def tensorize(self, nest: Function, placement: Mapping[str, int]) -> InstructionCall:
         """Return the one instruction that means a nest.
@@ -144,7 +156,7 @@ class Tensorizer:
     def _build(self, name: str, tree: Level, around: tuple[str, ...] = (), most: int | None = None) -> Template:
         wanted = signature(tree)
         failures: list[tuple[Intrinsic, TensorizeError]] = []
-        candidates = [intrinsic for intrinsic in self.intrinsics if intrinsic.signature == wanted]
+        candidates = self.candidates(wanted)
         for is_innermost, intrinsic in product((True, False), candidates):
             try:
                 return _unify_hoisting(intrinsic, tree, around, most, is_innermost)
@@ -162,11 +174,14 @@ class Tensorizer:
     def _with_fewer_loops(self, wanted: Signature, tree: Level, around: tuple[str, ...]) -> Template | None:
         """Look for the fewest instructions where an outermost loop does not fit any hardware loop."""
         for count in range(1, len(tree.loops)):
-            for intrinsic in self.intrinsics:
-                if intrinsic.signature == wanted:
-                    with suppress(Mismatch, TooManyLoops):
-                        return _unified(intrinsic, tree, around, count)
+            for intrinsic in self.candidates(wanted):
+                with suppress(Mismatch, TooManyLoops):
+                    return _unified(intrinsic, tree, around, count)
         return None
+
+
+def _of_signature(intrinsics: Sequence[Intrinsic], wanted: Signature) -> Sequence[Intrinsic]:
+    return [intrinsic for intrinsic in intrinsics if intrinsic.signature == wanted]
 
 
 def _placed(base: Base, around: tuple[str, ...], placement: Mapping[str, int]) -> Expr:

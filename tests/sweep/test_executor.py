@@ -56,6 +56,37 @@ def test_a_task_that_kills_its_process_fails_alone(tmp_path: Path) -> None:
     assert outcomes[1].reason == "the process that evaluated it died 3 times"
 
 
+def test_processes_end_with_the_one_that_coordinates(tmp_path: Path) -> None:
+    code = f"from tests.sweep import test_executor; test_executor.coordinate({str(tmp_path)!r})"
+    coordinator = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    try:
+        while len(workers := [int(path.name.split("-")[1]) for path in tmp_path.glob("worker-*")]) < 2:
+            assert time.monotonic() < deadline and coordinator.poll() is None, "the workers do not start"
+            time.sleep(0.05)
+    finally:
+        coordinator.kill()
+    coordinator.wait()
+    while any(is_running(worker) for worker in workers):
+        assert time.monotonic() < deadline, f"of the processes {workers} some still run"
+        time.sleep(0.05)
+
+
+def coordinate(folder: str) -> None:
+    """Evaluate tasks without end."""
+    with LocalExecutor(2, work.slow_figures) as executor:
+        while True:
+            list(executor.run(tasks(Path(folder))))
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     """Start a program of Dask that finds the tests' own modules."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

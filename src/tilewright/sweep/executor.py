@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -111,9 +113,18 @@ class LocalExecutor:
 
 
 def _prepare() -> None:
-    """Leave Ctrl-C to the process that coordinates, and look for dead cycles of objects rarely: there are few."""
+    """Leave Ctrl-C to the process that coordinates, end with it, and look for dead cycles of objects rarely."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that coordinates is gone, killed perhaps: nobody would take the result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class ClusterExecutor:

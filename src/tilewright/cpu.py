@@ -197,8 +197,9 @@ def _launch_info(launch: Launch) -> LayerInfo:
 
 
 def compile_for_cpu(
-    model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None, level: str | None = None
-) -> CpuModel:
+    model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None, level: str | None = None,
+    threads: int = 1,
+) -> CpuModel:  # fmt: skip
     """Compile a model for this computer's processor.
 
     Parameters
@@ -208,22 +209,24 @@ def compile_for_cpu(
         Extents of named dynamic dimensions.
     level : str, optional
         Instructions to use, a name of `tilewright.compiler.targets.cpu.levels`; by default the best.
+    threads : int
+        That run the model together; they sleep when there is nothing to do.
 
     Raises
     ------
     ModelError
         When the model cannot be read, is invalid, or holds an operator that nothing here knows.
     ConfigError
-        When this processor does not have the instructions.
+        When this processor does not have the instructions, or there cannot be so many threads.
     """
     from tilewright.api import load
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
 
-    chosen = level_of(level)
+    chosen, machine = level_of(level), NativeMachine(ObjectCache.default(), threads)
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
     graph = run_passes(imported, integer_passes())
-    return CpuModel(lower(graph, chosen), chosen.name)
+    return CpuModel(lower(graph, chosen), chosen.name, machine)
 
 
 def random_inputs(graph: Graph, rng: np.random.Generator) -> dict[str, NDArray[Any]]:

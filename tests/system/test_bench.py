@@ -68,12 +68,24 @@ def test_list_names_all_cases() -> None:
     assert "simulators" not in invoke("accelerator", "--list").output
 
 
-def test_what_does_not_exist_yet_is_a_record_with_a_reason() -> None:
-    result = invoke("cpu", "--json", "-")
+def test_cpu_cases_are_checked_and_compared() -> None:
+    from tilewright.bench.suites import MODELS
+
+    if not (MODELS / "dscnn_kws_fp32.onnx").exists():
+        pytest.skip("the models beside the repository are not there")
+    result = invoke("cpu", "--only", "dscnn_kws_t1", "--json", "-")
     assert result.exit_code == 0
-    (record,) = json.loads(result.stdout)
-    assert record["value"] is None
-    assert record["reason"] == "there is no CPU target yet"
+    records = json.loads(result.stdout)
+    assert all(record["threads"] == 1 and record["precision"] for record in records)
+    ours = next(record for record in records if "wrong" in record)
+    assert ours["wrong"] == 0 and ours["checked"] == 12 and ours["value"] > 0
+    assert ours["peer_value"] == min(
+        record["value"]
+        for record in records
+        if record["metric"] == ours["metric"] and record["value"] is not None and record is not ours
+    )
+    ratio = next(record["value"] for record in records if record["metric"] == "ratio_to_best_peer")
+    assert ratio == pytest.approx(ours["peer_value"] / ours["value"])
 
 
 def test_gpu_cases_without_a_gpu_are_records_with_a_reason() -> None:

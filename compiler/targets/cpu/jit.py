@@ -18,6 +18,7 @@ from llvmlite import ir as ll
 from numpy.typing import NDArray
 
 from tilewright.compiler.graph.types import Array
+from tilewright.compiler.targets.cpu import threads
 from tilewright.compiler.targets.cpu.emit import POINTER, emit_kernels
 from tilewright.compiler.targets.cpu.instructions import moved
 from tilewright.compiler.targets.cpu.program import Launch, Machine, Segment
@@ -26,6 +27,8 @@ from tilewright.compiler.tir.native import Host
 from tilewright.compiler.tir.object_cache import ObjectCache
 
 _ALIGNMENT = 64
+_SHARED_WORK = 1 << 15  # bytes or words of products below which one thread does a launch by itself
+_CHUNKS = 4  # of a launch for each thread
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def aligned(size: int) -> NDArray[np.uint8]:
     return raw[start : start + size]
 
 
-def emit_segment(segment: Segment, offsets: Mapping[str, int]) -> str:
-    """Return LLVM IR text of a segment."""
+def emit_segment(segment: Segment, offsets: Mapping[str, int], has_threads: bool = False) -> str:
+    """Return LLVM IR text of a segment; with threads, also of `void share(job, thread)`, which they run together."""
     module = ll.Module(name="tilewright")
     emit_kernels(module, segment.kernels, segment.level)
     whole = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER] * 3), name="network")
@@ -79,7 +82,10 @@ def emit_segment(segment: Segment, offsets: Mapping[str, int]) -> str:
         _call(builder, whole.args, segment, offsets, launch)
     builder.ret_void()
     _emit_single(module, segment, offsets)
-    return str(module)
+    if not has_threads:
+        return str(module)
+    _emit_share(module, segment, offsets)
+    return str(module).replace('declare void @"tw_barrier"(ptr', "; (ptr") + threads.runtime_text()
 
 
 def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]) -> None:
@@ -97,9 +103,56 @@ def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]
     ll.IRBuilder(end).ret_void()
 
 
-def _call(builder: ll.IRBuilder, bases: Any, segment: Segment, offsets: Mapping[str, int], launch: Launch) -> None:
+def _emit_share(module: ll.Module, segment: Segment, offsets: Mapping[str, int]) -> None:
+    """Emit what each of some threads does: launch after launch, chunks of tasks as long as there are any."""
+    share = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER, I64]), name="share")
+    barrier = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER]), name="tw_barrier")
+    builder = ll.IRBuilder(share.append_basic_block("entry"))
+    job, thread = share.args
+
+    def word(place: int, kind: Any) -> Value:
+        pointer = builder.gep(job, [I64(place)], inbounds=True, source_etype=I64)
+        return pointer if kind is None else builder.load(pointer, typ=kind)
+
+    bases = [word(place, POINTER) for place in (threads.MEMORY, threads.CONSTANTS, threads.TERMINALS)]
+    count = word(threads.THREADS, I64)
+    was_alone = False
+    for number, launch in enumerate(segment.launches):
+        is_alone = launch.kernel.tasks == 1 or launch.work < _SHARED_WORK
+        if number and not (is_alone and was_alone):
+            builder.call(barrier, [job])
+        was_alone = is_alone
+        if is_alone:
+            with builder.if_then(builder.icmp_signed("==", thread, I64(0))):
+                _call(builder, bases, segment, offsets, launch)
+            continue
+        tasks = I64(launch.kernel.tasks)
+        wanted = builder.mul(count, I64(_CHUNKS))
+        chunk = builder.sdiv(builder.add(tasks, builder.sub(wanted, I64(1))), wanted)
+        counter = word(threads.COUNTERS + threads.LINE * number, None)
+        body, after = share.append_basic_block("chunk"), share.append_basic_block("after")
+        work = share.append_basic_block("work")
+        builder.branch(body)
+        builder.position_at_end(body)
+        begin = builder.atomic_rmw("add", counter, chunk, "monotonic")
+        builder.cbranch(builder.icmp_signed("<", begin, tasks), work, after)
+        builder.position_at_end(work)
+        end = builder.add(begin, chunk)
+        end = builder.select(builder.icmp_signed("<", end, tasks), end, tasks)
+        _call(builder, bases, segment, offsets, launch, (begin, end))
+        builder.branch(body)
+        builder.position_at_end(after)
+    builder.call(barrier, [job])
+    builder.ret_void()
+
+
+def _call(
+    builder: ll.IRBuilder, bases: Any, segment: Segment, offsets: Mapping[str, int], launch: Launch,
+    part: tuple[Value, Value] | None = None,
+) -> None:  # fmt: skip
     places = [_place(builder, bases, segment, offsets, launch, b.name) for b in launch.kernel.function.buffers]
-    builder.call(builder.module.globals[launch.kernel.name], [I64(0), I64(launch.kernel.tasks), *places])
+    begin, end = part or (I64(0), I64(launch.kernel.tasks))
+    builder.call(builder.module.globals[launch.kernel.name], [begin, end, *places])
 
 
 def _place(
@@ -137,11 +190,11 @@ class LoadedSegment:
         Overwritten by the next call.
     """
 
-    def __init__(self, segment: Segment, cache: ObjectCache | None) -> None:
-        self._segment = segment
+    def __init__(self, segment: Segment, cache: ObjectCache | None, pool: threads.Pool | None = None) -> None:
+        self._pool = pool
         self._constants = Constants.of(segment.constants)
         host = Host.this()
-        text = emit_segment(segment, self._constants.offsets)
+        text = emit_segment(segment, self._constants.offsets, pool is not None)
 
         def build() -> bytes:
             machine = host.target_machine()
@@ -157,6 +210,7 @@ class LoadedSegment:
         self._call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(self._engine.get_function_address("network"))
         single = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
         self._single = single(self._engine.get_function_address("launch"))
+        self._share = self._engine.get_function_address("share") if pool is not None else 0
         self._memory = aligned(segment.plan.size + 4096)
         for offset, size, byte in segment.plan.fills:
             self._memory[offset : offset + size] = byte
@@ -181,7 +235,10 @@ class LoadedSegment:
             array = np.ascontiguousarray(values[name], dtype)
             kept.append(array)
             self._addresses[number] = array.ctypes.data
-        self._call(*self._arguments)
+        if self._pool is not None:
+            self._pool.run(self._share, *self._arguments)
+        else:
+            self._call(*self._arguments)
         return self.outputs
 
     def launch(self, number: int) -> None:
@@ -196,19 +253,41 @@ class NativeMachine(Machine):
     ----------
     cache : ObjectCache, optional
         Where compiled code is kept; by default nowhere.
+    count : int
+        Threads.
+
+    Raises
+    ------
+    ConfigError
+        When there cannot be so many threads.
     """
 
-    def __init__(self, cache: ObjectCache | None = None) -> None:
+    def __init__(self, cache: ObjectCache | None = None, count: int = 1) -> None:
         self._cache = cache
-        self._loaded: dict[int, LoadedSegment] = {}
+        self._count = count
+        self._loaded: dict[int, tuple[Segment, LoadedSegment]] = {}
+        self._pools: list[threads.Pool] = []
+        if count != 1:
+            threads.check(count)
 
     def load(self, segment: Segment) -> LoadedSegment:
         """Compile a segment, once."""
         found = self._loaded.get(id(segment))
         if found is None:
-            found = self._loaded[id(segment)] = LoadedSegment(segment, self._cache)
-        return found
+            pool = None
+            if self._count > 1:
+                pool = threads.Pool(self._count, len(segment.launches))
+                self._pools.append(pool)
+            found = self._loaded[id(segment)] = segment, LoadedSegment(segment, self._cache, pool)
+        return found[1]
 
     def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
         """Compute a segment's outputs."""
         return {name: array.copy() for name, array in self.load(segment)(values).items()}
+
+    def close(self) -> None:
+        """End the threads."""
+        for pool in self._pools:
+            pool.close()
+        self._pools = []
+        self._loaded = {}

@@ -41,6 +41,11 @@ class Launch:
     op: str
     macs: int = 0
 
+    @property
+    def work(self) -> int:
+        """About how much there is to do: words of products, or bytes of the largest buffer."""
+        return max(self.macs // 4, *(buffer.shape[0] for buffer in self.kernel.function.buffers if buffer.name in "xy"))
+
 
 @dataclass(frozen=True)
 class Terminal:

@@ -30,6 +30,10 @@ class Record:
         What limits the figure.
     bound_percent : float, optional
         Of the cycles, layer by layer, those in which what bounds them is busy; the rest waits.
+    precision : str, optional
+        What a processor computes with.
+    threads : int, optional
+        Of a processor.
     reason : str, optional
     config_hash : str, optional
         Names the accelerator exactly; `config` is its array only.
@@ -69,6 +73,8 @@ class Record:
     least_bytes: int | None = None
     checked: int | None = None
     bound_percent: float | None = None
+    precision: str | None = None
+    threads: int | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Give the record for JSON: what is not known is left out, but `value` is always there."""

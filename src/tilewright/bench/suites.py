@@ -124,7 +124,7 @@ SUITES = {
         Suite("accelerator", "layers and networks, in cycles of the RTL", "tilewright.bench.accelerator"),
         Suite("simulators", "how fast the simulators are", "tilewright.bench.simulators"),
         Suite("compile", "how long compiling takes", "tilewright.bench.compiling"),
-        Suite("cpu", "the CPU target", missing="there is no CPU target yet"),
+        Suite("cpu", "the CPU target beside other runtimes: networks, in milliseconds", "tilewright.bench.cpu"),
         Suite("gpu", "the GPU target: matrix products and networks, in milliseconds", "tilewright.bench.gpu"),
         Suite("fpga", "synthesis and place and route", "tilewright.bench.fpga"),
     )

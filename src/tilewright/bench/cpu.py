@@ -1,0 +1,160 @@
+"""Networks on this processor, checked on fresh random inputs, beside onnxruntime and OpenVINO.
+
+All engines take turns in one process. With one thread the figure is the processor's time, with two the time of the
+clock; each the median of many turns. A peer's figure is that of the form of the model that it is fastest with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.bench.cpu_models import NETWORKS, quantized_models
+from tilewright.bench.record import Record
+from tilewright.bench.suites import Context
+
+if TYPE_CHECKING:
+    from tilewright.bench.cpu_peers import Action
+    from tilewright.cpu import CpuModel
+
+SUITE = "cpu"
+
+#: Each network on one thread and on two.
+CASES = tuple(f"{name}_t{threads}" for threads in (1, 2) for name in NETWORKS)
+
+_TURNS = 25
+_WARM = 3
+_LEAST_SECONDS = 2e-3  # a turn repeats a fast model until the clock can be trusted
+_OURS = "tilewright"
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What is timed: by whom, with which form of the model."""
+
+    name: str
+    form: str
+    action: Action
+
+
+def measure(case: str, context: Context) -> Iterator[Record]:
+    """Record one case: every engine's time, then what ours is in multiplications a second and beside the best peer."""
+    name, _, threads = case.rpartition("_t")
+    network, count = NETWORKS[name], int(threads)
+    metric = "cpu_milliseconds" if count == 1 else "wall_milliseconds"
+    blank = Record(SUITE, case, "-", metric, None, "ms", "lower", threads=count)
+    try:
+        forms = quantized_models(name, context.models, _folder())
+    except (FileNotFoundError, ImportError) as error:
+        yield replace(blank, reason=str(error))
+        return
+    yield from _compared(case, blank, network.macs, forms, count, context)
+
+
+def _folder() -> Any:
+    from tilewright.compiler.tir.object_cache import cache_directory
+
+    return cache_directory() / "bench"
+
+
+def _compared(
+    case: str, blank: Record, macs: int, forms: Mapping[str, Any], count: int, context: Context
+) -> Iterator[Record]:
+    from tilewright import cpu
+    from tilewright.bench.cpu_peers import PRECISIONS, peer_actions, version
+
+    own = "full" if "full" in forms else "u8"
+    context.progress(f"{case}: compiling", 0, _TURNS)
+    model = cpu.compile_for_cpu(forms[own], threads=count)
+    inputs = cpu.random_inputs(model.graph, np.random.default_rng(time.time_ns()))
+    wrong = sum(model.count_differences(inputs, model(inputs)).values())
+    peers = peer_actions(forms, count)
+    engines = [_Engine(_OURS, own, model)]
+    engines += [_Engine(*key, action) for key, action in peers.items() if not isinstance(action, str)]
+    times = _times(engines, inputs, time.process_time if count == 1 else time.perf_counter, case, context)
+    model.machine.close()
+    peak = _peak(context)
+    ideal = macs / peak / count * 1e3 if peak else None
+    for (name, form), reason in peers.items():
+        if isinstance(reason, str):
+            yield replace(blank, on=version(name), precision=PRECISIONS[form], reason=reason)
+    for engine, milliseconds in zip(engines[1:], times[1:], strict=True):
+        yield replace(blank, value=milliseconds, on=version(engine.name), precision=PRECISIONS[engine.form])
+    best = min(zip(times[1:], engines[1:], strict=True), key=lambda pair: pair[0], default=None)
+    peer = None if best is None else f"{version(best[1].name)}, {PRECISIONS[best[1].form]}"
+    peer_value = None if best is None else best[0]
+    title = f"{_OURS} {model.level}"
+    ours = replace(
+        blank, value=times[0], ideal=ideal, peer=peer, peer_value=peer_value, on=title, wrong=wrong,
+        checked=_checked(model), operations=2 * macs, bound=_bound(times[0], ideal),
+        precision=f"{PRECISIONS[own]}; equal to the integer reference bit for bit",
+    )  # fmt: skip
+    yield ours
+    yield from _derived(ours, macs, peak, count)
+
+
+def _derived(ours: Record, macs: int, peak: float | None, count: int) -> Iterator[Record]:
+    """Yield what follows from a time."""
+    assert ours.value is not None
+    plain = replace(ours, peer=None, peer_value=None, ideal=None, bound=None, wrong=None, checked=None, better="higher")
+    speed = macs / ours.value / 1e6
+    yield replace(plain, metric="speed", value=speed, unit="GMAC/s", ideal=peak * count / 1e9 if peak else None)
+    share = None if peak is None else 100 * speed * 1e9 / (peak * count)
+    reason = "no AVX-512 VNNI here" if share is None else None
+    yield replace(plain, metric="share_of_peak", value=share, unit="%", reason=reason)
+    if ours.peer_value is None:
+        yield replace(plain, metric="ratio_to_best_peer", value=None, unit="x", reason="no peer ran")
+        return
+    yield replace(plain, metric="ratio_to_best_peer", value=ours.peer_value / ours.value, unit="x", peer=ours.peer)
+
+
+def _bound(milliseconds: float, ideal: float | None) -> str | None:
+    """Say what limits a network, from how far it is from the peak of the dot products."""
+    if ideal is None:
+        return None
+    if milliseconds < 1.5 * ideal:
+        return "dot products"
+    return "epilogues, depthwise layers and calls" if milliseconds < 4 * ideal else "calls and small layers"
+
+
+def _checked(model: CpuModel) -> int:
+    return sum(int(np.prod(value.known_shape)) for value in model.outputs.values())
+
+
+def _peak(context: Context) -> float | None:
+    from tilewright.bench.cpu_peak import measured_peak
+
+    if "cpu peak" not in context.results:
+        context.results["cpu peak"] = measured_peak()
+    found = context.results["cpu peak"]
+    return found if isinstance(found, float) else None
+
+
+def _times(
+    engines: list[_Engine], inputs: Mapping[str, NDArray[Any]], clock: Callable[[], float], case: str, context: Context
+) -> list[float]:
+    """Time engines in turns; give each one's median in milliseconds."""
+    repeats = [_repeats(engine, inputs) for engine in engines]
+    found: list[list[float]] = [[] for _ in engines]
+    for turn in range(_TURNS):
+        context.progress(f"{case}: measuring", turn, _TURNS)
+        for number, engine in enumerate(engines):
+            start = clock()
+            for _ in range(repeats[number]):
+                engine.action(inputs)
+            found[number].append((clock() - start) / repeats[number])
+    return [median(times) * 1e3 for times in found]
+
+
+def _repeats(engine: _Engine, inputs: Mapping[str, NDArray[Any]]) -> int:
+    for _ in range(_WARM):
+        engine.action(inputs)
+    start = time.perf_counter()
+    engine.action(inputs)
+    return max(1, int(_LEAST_SECONDS / max(time.perf_counter() - start, 1e-6)))

@@ -1,0 +1,50 @@
+"""Several threads compute what one does, again and again, and rest in between."""
+
+from __future__ import annotations
+
+import platform
+import time
+
+import numpy as np
+import pytest
+
+from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.reference import evaluate
+from tilewright.compiler.targets.accelerator.networks import NetworkBuilder
+from tilewright.compiler.targets.cpu.jit import NativeMachine
+from tilewright.compiler.targets.cpu.levels import level_of
+from tilewright.compiler.targets.cpu.lower import lower
+from tilewright.isa.errors import ConfigError
+
+pytestmark = pytest.mark.skipif(
+    (platform.system(), platform.machine()) not in (("Linux", "x86_64"), ("Linux", "aarch64")),
+    reason="threads need Linux on x86-64 or AArch64",
+)
+
+
+def _graph(rng: np.random.Generator) -> Graph:
+    net = NetworkBuilder("threads", (1, 3, 40, 40), rng)
+    y = net.convolution("x", 48, 3)
+    z = net.convolution(net.convolution(y, 48, 3, groups=48), 48, 3, residual=y)
+    return net.graph(net.matrix(net.global_average(z), 20))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_threads_equal_the_reference(count: int, rng: np.random.Generator) -> None:
+    graph = _graph(rng)
+    program, machine = lower(graph, level_of()), NativeMachine(count=count)
+    for _ in range(20):
+        inputs = {"x": rng.integers(-128, 128, graph.shape("x")).astype(np.int8)}
+        outputs = program.run(inputs, machine)
+        for name, array in evaluate(graph, inputs).items():
+            np.testing.assert_array_equal(outputs[name], array)
+            assert np.unique(array).size > 1, "every value is the same: the test shows nothing"
+    start = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - start < 0.05, "threads spin when there is nothing to do"
+    machine.close()
+
+
+def test_impossible_number_of_threads_is_refused() -> None:
+    with pytest.raises(ConfigError, match="there must be at least 1 thread, not 0"):
+        NativeMachine(count=0)

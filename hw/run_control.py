@@ -70,11 +70,17 @@ class RunControl(wiring.Component):
                 m.next = "BEGIN"
                 with m.If(self.reset):
                     m.next = "IDLE"
+                with m.Elif(self.start):
+                    m.d.sync += self.error.eq(Error.BUSY)
+                    m.next = "DRAIN"
             with m.State("BEGIN"):
                 m.d.comb += self.begin.eq(1)
                 m.next = "RUN"
                 with m.If(self.reset):
                     m.d.sync += is_abandoned.eq(1)
+                    m.next = "DRAIN"
+                with m.Elif(self.start):
+                    m.d.sync += self.error.eq(Error.BUSY)
                     m.next = "DRAIN"
             with m.State("RUN"):
                 m.d.comb += self.running.eq(1)
@@ -86,7 +92,9 @@ class RunControl(wiring.Component):
                 with m.If(~self.bus_busy):
                     m.next = "STOP"
             with m.State("STOP"):
-                m.d.comb += [self.clear.eq(1), self.drain.eq(1), self.stopped.eq(~is_abandoned)]
+                m.d.comb += [self.clear.eq(1), self.drain.eq(1), self.stopped.eq(~is_abandoned & ~self.reset)]
+                with m.If(self.reset):
+                    m.d.sync += self.error.eq(Error.NONE)
                 m.next = "IDLE"
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
         return m

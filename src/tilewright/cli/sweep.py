@@ -12,13 +12,11 @@ import click
 
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import json_option, quiet_option
+from tilewright.cli.sweep_views import Live, front_table, layer_table
 from tilewright.cli.terminal import Terminal, check_writable, write_text
 from tilewright.isa.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from tilewright.sweep.engine import Progress
     from tilewright.sweep.executor import Executor
     from tilewright.sweep.space import Space
     from tilewright.sweep.study import Point, Study
@@ -96,12 +94,12 @@ def run_command(
     _keep_space(folder, space_file)
     terminal = Terminal(quiet, json_file)
     start = time.perf_counter()
-    with _executor(jobs, cluster) as executor, _Live(terminal, study) as live:
+    with _executor(jobs, cluster) as executor, Live(terminal, study) as live:
         run(study, executor, user_cache() / "sweep", live.update)
     seconds = time.perf_counter() - start
-    if confirmed:
-        _confirm(study, confirmed, terminal, ("rtl", "synth"))
-    return _finish(study, terminal, {"seconds": seconds, "evaluated": live.evaluated})
+    wrong = _confirm(study, _along_front(study, confirmed), terminal, ("rtl", "synth")) if confirmed else 0
+    more = {"seconds": seconds, "evaluated": live.evaluated}
+    return _finish(study, terminal, more) or (Exit.FAILED if wrong else Exit.OK)
 
 
 def _check_models(space: Space) -> None:
@@ -146,7 +144,7 @@ def _finish(study: Study, terminal: Terminal, more: dict[str, Any]) -> int:
         listed = "; ".join(f"{reason} ({count} times)" for reason, count in reasons)
         terminal.show(f"all {sum(p.state == 'failed' for p in points)} points failed: {listed}")
         return Exit.FAILED
-    terminal.show(_table(study, best, f"Pareto front of {study.space.name}"), describe_area(study, points))
+    terminal.show(front_table(study, best, f"Pareto front of {study.space.name}"), describe_area(study, points))
     return Exit.OK
 
 
@@ -163,57 +161,6 @@ def _as_data(study: Study, points: list[Point], best: list[Point]) -> dict[str, 
     }  # fmt: skip
 
 
-def _table(study: Study, points: list[Point], title: str) -> Table:
-    from rich.table import Table
-
-    from tilewright.sweep.confirm import confirmation
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("point", justify="right")
-    for path in study.space.parameters:
-        table.add_column(path.split(".")[1], justify="right")
-    for name in study.space.objectives:
-        table.add_column(name, justify="right", style="bold")
-    table.add_column("confirmed by")
-    for point in points:
-        values = [str(value).lower() for value in point.chosen.values()]
-        metrics = [f"{point.metrics[name]:,.0f}" for name in study.space.objectives]
-        table.add_row(f"#{point.number}", *values, *metrics, confirmation(study, point.number).level)
-    return table
-
-
-class _Live:
-    """The progress of a sweep, on a terminal: counts, rate, best values, time left."""
-
-    def __init__(self, terminal: Terminal, study: Study):
-        self.evaluated = 0
-        self._step = terminal.step("sweep")
-        self._objectives = study.space.objectives
-        self._best: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    def __enter__(self) -> _Live:
-        self._progress = self._step.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._step.__exit__(*error)
-
-    def update(self, progress: Progress, point: Point) -> None:
-        """Show a point that has been kept."""
-        self.evaluated += 1
-        for name in self._objectives if point.state == "done" else ():
-            self._best[name] = min(self._best.get(name, point.metrics[name]), point.metrics[name])
-        rate = self.evaluated / max(time.perf_counter() - self._start, 1e-9)
-        told = progress.done + progress.failed
-        best = ", ".join(f"{name} {value:,.0f}" for name, value in self._best.items())
-        text = (
-            f"{told}/{progress.total} points ({progress.failed} failed, {progress.skipped} skipped), "
-            f"{60 * rate:.0f} a minute, {(progress.total - told) / rate:.0f} s left; best {best}"
-        )
-        self._progress(text, told, progress.total)
-
-
 @command.command("show", cls=TilewrightCommand, examples=("tilewright sweep show space.sweep --json -",))
 @_folder
 @click.option("--point", type=int, help="One point: its configuration, models and layers.")
@@ -227,22 +174,11 @@ def show_command(folder: str, point: int | None, json_file: str | None, quiet: b
         return _finish(study, terminal, {})
     chosen = _point(study, point)
     terminal.write_json(study.result(point) if chosen.state == "done" else {"reason": chosen.reason})
-    terminal.show(_table(study, [chosen], f"Point {point} of {study.space.name}") if chosen.state == "done"
+    terminal.show(front_table(study, [chosen], f"Point {point} of {study.space.name}") if chosen.state == "done"
                   else f"point {point} {chosen.state}: {chosen.reason}")  # fmt: skip
     if chosen.state == "done":
-        terminal.show(_layers(study.result(point)))
+        terminal.show(layer_table(study.result(point)))
     return Exit.OK
-
-
-def _layers(result: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table("model", "layer", "kind", "MACs", "cycles", "DRAM bytes")
-    for name, model in result["models"].items():
-        for layer in model["layers"]:
-            figures = (f"{layer[key]:,}" for key in ("macs", "cycles", "dram_bytes"))
-            table.add_row(name, layer["name"], layer["op"], *figures)
-    return table
 
 
 def _point(study: Study, number: int) -> Point:
@@ -250,6 +186,13 @@ def _point(study: Study, number: int) -> Point:
     if not 0 <= number < len(points):
         raise InputError(f"study `{study.folder}` has points 0 to {len(points) - 1}, not {number}")
     return points[number]
+
+
+def _measured(study: Study, number: int) -> Point:
+    point = _point(study, number)
+    if point.state != "done":
+        raise InputError(f"point {number} has no result: {point.state} {point.reason}")
+    return point
 
 
 @command.command("best", cls=TilewrightCommand, examples=("tilewright sweep best space.sweep > best.toml",))
@@ -285,10 +228,7 @@ def compare_command(folder: str, numbers: tuple[int, ...], json_file: str | None
 
     check_writable(json_file)
     study, terminal = _open(folder), Terminal(quiet, json_file)
-    points = [_point(study, number) for number in numbers]
-    for point in points:
-        if point.state != "done":
-            raise InputError(f"point {point.number} has no result: {point.state} {point.reason}")
+    points = [_measured(study, number) for number in numbers]
     terminal.write_json(rows(study, points))
     table = Table("", *(f"#{point.number}" for point in points), title=study.space.name, title_justify="left")
     for path in study.space.parameters:
@@ -305,29 +245,38 @@ def compare_command(folder: str, numbers: tuple[int, ...], json_file: str | None
 @command.command("confirm", cls=TilewrightCommand, examples=("tilewright sweep confirm space.sweep --points 10",))
 @_folder
 @click.option("--points", type=click.IntRange(1), default=10, show_default=True, help="How many, along the front.")
+@click.option("--point", "numbers", type=int, multiple=True, help="One of these instead; may be given several times.")
 @click.option("--level", "levels", type=click.Choice(["rtl", "synth"]), multiple=True, help="[default: both]")
 @json_option
 @quiet_option
-def confirm_command(folder: str, points: int, levels: tuple[str, ...], json_file: str | None, quiet: bool) -> int:
+def confirm_command(
+    folder: str, points: int, numbers: tuple[int, ...], levels: tuple[str, ...], json_file: str | None, quiet: bool
+) -> int:
     """Run points of the front on the RTL, and synthesize them; each is then marked with what confirmed it."""
     check_writable(json_file)
     study, terminal = _open(folder), Terminal(quiet, json_file)
-    wrong = _confirm(study, points, terminal, levels or ("rtl", "synth"))
+    chosen = [_measured(study, number) for number in numbers] or _along_front(study, points)
+    wrong = _confirm(study, chosen, terminal, levels or ("rtl", "synth"))
     return _finish(study, terminal, {}) or (Exit.FAILED if wrong else Exit.OK)
 
 
-def _confirm(study: Study, count: int, terminal: Terminal, levels: tuple[str, ...]) -> int:
-    """Confirm points spread along the front; return how many differ from what was said of them."""
-    from tilewright.sweep.confirm import confirm
+def _along_front(study: Study, count: int) -> list[Point]:
+    """Return so many points, spread along the front."""
     from tilewright.sweep.front import front
 
     best = front(study.points(), study.space.objectives)
     count = min(count, len(best))
-    chosen = [best[round(i * (len(best) - 1) / max(count - 1, 1))] for i in range(count)]
+    return [best[round(i * (len(best) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _confirm(study: Study, points: list[Point], terminal: Terminal, levels: tuple[str, ...]) -> int:
+    """Confirm points; return how many differ from what was said of them."""
+    from tilewright.sweep.confirm import confirm
+
     wrong = 0
     with terminal.step("confirm") as progress:
-        for done, point in enumerate(chosen):
-            progress(f"point {point.number}", done, count)
+        for done, point in enumerate(points):
+            progress(f"point {point.number}", done, len(points))
             result = confirm(study, point, levels)
             wrong += bool(result.difference or result.wrong)
     return wrong

@@ -21,7 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 }
 td, th { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #ddd } td:first-child { text-align: left }
 th { text-align: right } details { margin: .3rem 0 }
-summary { cursor: pointer } pre { background: #f6f6f6; padding: .7rem }
+.wide { overflow-x: auto } summary { cursor: pointer } pre { background: #f6f6f6; padding: .7rem }
 :target > summary { background: #fff3c4 }
 """
 
@@ -102,7 +102,7 @@ def _front_table(study: Study, best: Sequence[Point], confirmed: Mapping[int, Co
         + f"<td>{confirmed[point.number].level}</td></tr>"
         for point in best
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _number(value: float) -> str:

@@ -7,8 +7,11 @@ at places that are constants of the code, so that the code fits any memory and i
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite
@@ -18,13 +21,16 @@ from llvmlite import ir as ll
 from numpy.typing import NDArray
 
 from tilewright.compiler.graph.types import Array
-from tilewright.compiler.targets.cpu import threads
+from tilewright.compiler.targets.cpu import emit, threads
 from tilewright.compiler.targets.cpu.emit import POINTER, emit_kernels
 from tilewright.compiler.targets.cpu.instructions import moved
 from tilewright.compiler.targets.cpu.program import Launch, Machine, Segment
+from tilewright.compiler.targets.gpu import layout as gpu_layout
+from tilewright.compiler.tir import llvm_scalars
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 from tilewright.compiler.tir.native import Host
 from tilewright.compiler.tir.object_cache import ObjectCache
+from tilewright.isa import row_ops
 
 _ALIGNMENT = 64
 _SHARED_WORK = 1 << 15  # bytes or words of products below which one thread does a launch by itself
@@ -72,8 +78,8 @@ def aligned(size: int) -> NDArray[np.uint8]:
     return raw[start : start + size]
 
 
-def emit_segment(segment: Segment, offsets: Mapping[str, int], has_threads: bool = False) -> str:
-    """Return LLVM IR text of a segment; with threads, also of `void share(job, thread)`, which they run together."""
+def emit_segment(segment: Segment, offsets: Mapping[str, int], count: int = 1) -> str:
+    """Return LLVM IR text of a segment; for several threads, also of `void share(job, run)`, which each runs."""
     module = ll.Module(name="tilewright")
     emit_kernels(module, segment.kernels, segment.level)
     whole = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER] * 3), name="network")
@@ -82,10 +88,14 @@ def emit_segment(segment: Segment, offsets: Mapping[str, int], has_threads: bool
         _call(builder, whole.args, segment, offsets, launch)
     builder.ret_void()
     _emit_single(module, segment, offsets)
-    if not has_threads:
+    if count == 1:
         return str(module)
-    _emit_share(module, segment, offsets)
-    return str(module).replace('declare void @"tw_barrier"(ptr', "; (ptr") + threads.runtime_text()
+    kinds = {"tw_wait": [POINTER, I64, POINTER], "tw_wake": [POINTER, POINTER]}
+    for name, kind in kinds.items():
+        ll.Function(module, ll.FunctionType(ll.VoidType(), kind), name=name)
+    _emit_share(module, segment, offsets, count)
+    lines = [line for line in str(module).split("\n") if not (line.startswith("declare") and '@"tw_' in line)]
+    return "\n".join(lines) + threads.runtime_text()
 
 
 def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]) -> None:
@@ -103,47 +113,64 @@ def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]
     ll.IRBuilder(end).ret_void()
 
 
-def _emit_share(module: ll.Module, segment: Segment, offsets: Mapping[str, int]) -> None:
-    """Emit what each of some threads does: launch after launch, chunks of tasks as long as there are any."""
+def _emit_share(module: ll.Module, segment: Segment, offsets: Mapping[str, int], count: int) -> None:
+    """Emit what each thread does in a run: launch after launch, chunks of tasks as long as there are any."""
     share = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER, I64]), name="share")
-    barrier = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER]), name="tw_barrier")
     builder = ll.IRBuilder(share.append_basic_block("entry"))
-    job, thread = share.args
-
-    def word(place: int, kind: Any) -> Value:
-        pointer = builder.gep(job, [I64(place)], inbounds=True, source_etype=I64)
-        return pointer if kind is None else builder.load(pointer, typ=kind)
-
-    bases = [word(place, POINTER) for place in (threads.MEMORY, threads.CONSTANTS, threads.TERMINALS)]
-    count = word(threads.THREADS, I64)
-    was_alone = False
-    for number, launch in enumerate(segment.launches):
-        is_alone = launch.kernel.tasks == 1 or launch.work < _SHARED_WORK
-        if number and not (is_alone and was_alone):
-            builder.call(barrier, [job])
-        was_alone = is_alone
-        if is_alone:
-            with builder.if_then(builder.icmp_signed("==", thread, I64(0))):
-                _call(builder, bases, segment, offsets, launch)
-            continue
-        tasks = I64(launch.kernel.tasks)
-        wanted = builder.mul(count, I64(_CHUNKS))
-        chunk = builder.sdiv(builder.add(tasks, builder.sub(wanted, I64(1))), wanted)
-        counter = word(threads.COUNTERS + threads.LINE * number, None)
-        body, after = share.append_basic_block("chunk"), share.append_basic_block("after")
-        work = share.append_basic_block("work")
-        builder.branch(body)
-        builder.position_at_end(body)
-        begin = builder.atomic_rmw("add", counter, chunk, "monotonic")
-        builder.cbranch(builder.icmp_signed("<", begin, tasks), work, after)
+    job, run = share.args
+    bases = [_word(builder, job, place, POINTER) for place in (threads.MEMORY, threads.CONSTANTS, threads.TERMINALS)]
+    for number, group in enumerate(_groups(segment.launches)):
+        tasks = group[0].kernel.tasks if len(group) == 1 and not _is_small(group[0]) else 1
+        size = -(-tasks // (_CHUNKS * count))
+        chunks = I64(-(-tasks // size))
+        first = builder.mul(run, chunks)
+        limit = builder.add(first, chunks)
+        places = (threads.TAKEN, threads.DONE, threads.SLEEPERS)
+        taken, done, sleepers = (
+            _word(builder, job, threads.COUNTERS + threads.LINES * number + place) for place in places
+        )
+        look, take, work, wait = (share.append_basic_block(name) for name in ("look", "take", "work", "wait"))
+        builder.branch(look)
+        builder.position_at_end(look)
+        found = builder.load_atomic(taken, "acquire", 8, typ=I64)
+        builder.cbranch(builder.icmp_signed("<", found, limit), take, wait)
+        builder.position_at_end(take)
+        pair = builder.cmpxchg(taken, found, builder.add(found, I64(1)), "seq_cst", "seq_cst")
+        builder.cbranch(builder.extract_value(pair, 1), work, look)
         builder.position_at_end(work)
-        end = builder.add(begin, chunk)
-        end = builder.select(builder.icmp_signed("<", end, tasks), end, tasks)
-        _call(builder, bases, segment, offsets, launch, (begin, end))
-        builder.branch(body)
-        builder.position_at_end(after)
-    builder.call(barrier, [job])
+        begin = builder.mul(builder.sub(found, first), I64(size))
+        end = builder.add(begin, I64(size))
+        end = builder.select(builder.icmp_signed("<", end, I64(tasks)), end, I64(tasks))
+        for launch in group:
+            _call(builder, bases, segment, offsets, launch, (begin, end) if tasks > 1 else None)
+        before = builder.atomic_rmw("add", done, I64(1), "seq_cst")
+        with builder.if_then(builder.icmp_signed("==", builder.add(before, I64(1)), limit)):
+            builder.call(module.globals["tw_wake"], [done, sleepers])
+        builder.branch(look)
+        builder.position_at_end(wait)
+        builder.call(module.globals["tw_wait"], [done, limit, sleepers])
     builder.ret_void()
+
+
+def _word(builder: ll.IRBuilder, job: Value, place: int, kind: Any = None) -> Value:
+    """Give the address of a word of a job, or what is there."""
+    pointer = builder.gep(job, [I64(place)], inbounds=True, source_etype=I64)
+    return pointer if kind is None else builder.load(pointer, typ=kind)
+
+
+def _groups(launches: tuple[Launch, ...]) -> list[list[Launch]]:
+    """Put small launches that follow each other together: one thread does them."""
+    found: list[list[Launch]] = []
+    for launch in launches:
+        if found and _is_small(launch) and _is_small(found[-1][-1]):
+            found[-1].append(launch)
+        else:
+            found.append([launch])
+    return found
+
+
+def _is_small(launch: Launch) -> bool:
+    return launch.kernel.tasks == 1 or launch.work < _SHARED_WORK
 
 
 def _call(
@@ -168,7 +195,8 @@ def _place(
     return moved(builder, memory, segment.plan.offsets[name])
 
 
-def _optimized(text: str, machine: Any) -> Any:
+def optimized(text: str, machine: Any) -> Any:
+    """Parse LLVM IR and optimize it: loops are unrolled and vectors formed already."""
     module = binding.parse_assembly(text)
     module.verify()
     options = binding.create_pipeline_tuning_options(speed_level=2)
@@ -181,6 +209,23 @@ def _optimized(text: str, machine: Any) -> Any:
     return module
 
 
+def description(segment: Segment) -> tuple[object, ...]:
+    """Return what a segment's code follows from."""
+    launches = tuple((launch.kernel.name, tuple(launch.arguments.items())) for launch in segment.launches)
+    return segment.sources, launches, segment.plan.offsets, tuple(segment.terminals), segment.level
+
+
+@cache
+def _digest_of_generators() -> str:
+    """Return the hash of the programs that make the code."""
+    modules = (emit, gpu_layout, llvm_scalars, row_ops)
+    folders = {Path(str(module.__file__)).parent for module in modules}
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class LoadedSegment:
     """A segment's code and memory; calling it computes the outputs.
 
@@ -190,20 +235,22 @@ class LoadedSegment:
         Overwritten by the next call.
     """
 
-    def __init__(self, segment: Segment, cache: ObjectCache | None, pool: threads.Pool | None = None) -> None:
+    def __init__(self, segment: Segment, objects: ObjectCache | None, pool: threads.Pool | None = None) -> None:
         self._pool = pool
         self._constants = Constants.of(segment.constants)
         host = Host.this()
-        text = emit_segment(segment, self._constants.offsets, pool is not None)
+        count = pool.count if pool is not None else 1
 
         def build() -> bytes:
             machine = host.target_machine()
-            code: bytes = machine.emit_object(_optimized(text, machine))
+            text = emit_segment(segment, self._constants.offsets, count)
+            code: bytes = machine.emit_object(optimized(text, machine))
             return code
 
-        versions = f"llvmlite {llvmlite.__version__} LLVM {binding.llvm_version_info}"
-        key = ObjectCache.key(text, host.triple, host.cpu, host.features, versions)
-        code = cache.get(key, build) if cache is not None else build()
+        versions = f"llvmlite {llvmlite.__version__} LLVM {binding.llvm_version_info} {_digest_of_generators()}"
+        made_of = repr((description(segment), dict(self._constants.offsets), count))
+        key = ObjectCache.key(made_of, host.triple, host.cpu, host.features, versions)
+        code = objects.get(key, build) if objects is not None else build()
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), host.target_machine())
         self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
         self._engine.finalize_object()

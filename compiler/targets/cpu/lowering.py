@@ -76,8 +76,8 @@ class Lowering:
         plan = plan_memory(list(self.storages.values()), uses, frozenset())
         inputs = tuple(name for name in entering if name not in self.graph.constants)
         return Segment(
-            tuple(self.kernels.values()), tuple(self.launches), plan, self.constants, self.terminals, inputs,
-            tuple(sorted(leaving)), self.level,
+            tuple(self.kernels.values()), tuple(self.kernels), tuple(self.launches), plan, self.constants,
+            self.terminals, inputs, tuple(sorted(leaving)), self.level,
         )  # fmt: skip
 
     def _activations(self, node: Node) -> list[str]:

@@ -14,7 +14,7 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.cpu.instructions import interpreted
-from tilewright.compiler.targets.cpu.kernel import Kernel
+from tilewright.compiler.targets.cpu.kernel import Kernel, Source
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
@@ -70,6 +70,8 @@ class Segment:
     Attributes
     ----------
     kernels : tuple of Kernel
+    sources : tuple of Source
+        What the kernels are built from.
     launches : tuple of Launch
     plan : MemoryPlan
     constants : dict of str to array
@@ -80,6 +82,7 @@ class Segment:
     """
 
     kernels: tuple[Kernel, ...]
+    sources: tuple[Source, ...]
     launches: tuple[Launch, ...]
     plan: MemoryPlan
     constants: Mapping[str, NDArray[Any]]

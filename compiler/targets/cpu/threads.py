@@ -1,7 +1,9 @@
-"""Threads: a persistent pool whose members run one function together, with barriers in generated code.
+"""Threads: a persistent pool whose members run one function together, chunk by chunk.
 
-A thread that waits spins for some ten microseconds and then sleeps in the kernel, so that nothing spins when there is
-nothing to do, and a barrier costs little when the others are close.
+A launch is over when all its chunks are done, whoever did them: a thread that the system does not run delays nobody,
+but for the chunk that it is at. A thread that waits spins for some ten microseconds and then sleeps in the kernel, so
+that nothing spins when there is nothing to do. Counters only grow, by the same amount in every run: a thread that comes
+late finds the chunks of its run taken.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from llvmlite import binding
 from tilewright.compiler.tir.native import Host
 from tilewright.isa.errors import ConfigError
 
-#: Places in a job, in words of 8 bytes, those that several threads write in lines of their own.
-GO, GO_SLEEPERS, ARRIVED, TURN, TURN_SLEEPERS = 0, 8, 16, 24, 32
-FUNCTION, MEMORY, CONSTANTS, TERMINALS, THREADS, STOP = 40, 41, 42, 43, 44, 45
-COUNTERS = 48
-LINE = 8
+#: Places in a job, in words of 8 bytes: those that several threads write are in lines of their own.
+GO, GO_SLEEPERS = 0, 8
+FUNCTION, MEMORY, CONSTANTS, TERMINALS, STOP = 16, 17, 18, 19, 20
+
+#: Then for each launch: chunks taken, chunks done, and who sleeps until all are.
+COUNTERS, TAKEN, DONE, SLEEPERS, LINES = 24, 0, 8, 16, 24
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98}
 _SPINS = 1000
@@ -29,23 +32,21 @@ _PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i3
 
 
 def runtime_text() -> str:
-    """Return LLVM IR of what waits, wakes and meets: `@tw_wait`, `@tw_wake` and `@tw_barrier`."""
+    """Return LLVM IR of what waits for a word to grow, `@tw_wait`, and what wakes those who do, `@tw_wake`."""
     machine = platform.machine()
-    number = _FUTEX_CALLS[machine]
-    pause = _PAUSES[machine]
-    declared = pause.replace(" 1", "")
+    number, pause = _FUTEX_CALLS[machine], _PAUSES[machine]
     return f"""
 declare i64 @syscall(i64, ...)
-declare void {declared}
+declare void {pause.replace(" 1", "")}
 
-define internal void @tw_wait(ptr %word, i64 %old, ptr %sleepers) noinline nounwind {{
+define internal void @tw_wait(ptr %word, i64 %least, ptr %sleepers) noinline nounwind {{
 entry:
   br label %spin
 spin:
   %turn = phi i64 [ 0, %entry ], [ %next, %again ]
   %now = load atomic i64, ptr %word acquire, align 8
-  %changed = icmp ne i64 %now, %old
-  br i1 %changed, label %done, label %again
+  %reached = icmp sge i64 %now, %least
+  br i1 %reached, label %done, label %again
 again:
   call void {pause}
   %next = add i64 %turn, 1
@@ -54,17 +55,17 @@ again:
 sleep:
   %a = atomicrmw add ptr %sleepers, i64 1 seq_cst, align 8
   %before = load atomic i64, ptr %word seq_cst, align 8
-  %late = icmp ne i64 %before, %old
+  %late = icmp sge i64 %before, %least
   br i1 %late, label %awake, label %call
 call:
-  %low = trunc i64 %old to i32
+  %low = trunc i64 %before to i32
   %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 128, i32 %low, ptr null)
   br label %awake
 awake:
   %b = atomicrmw sub ptr %sleepers, i64 1 seq_cst, align 8
   %after = load atomic i64, ptr %word acquire, align 8
-  %is_new = icmp ne i64 %after, %old
-  br i1 %is_new, label %done, label %sleep
+  %is_over = icmp sge i64 %after, %least
+  br i1 %is_over, label %done, label %sleep
 done:
   ret void
 }}
@@ -80,33 +81,11 @@ call:
 done:
   ret void
 }}
-
-define internal void @tw_barrier(ptr %job) noinline nounwind {{
-entry:
-  %threads.at = getelementptr i64, ptr %job, i64 {THREADS}
-  %threads = load i64, ptr %threads.at, align 8
-  %arrived = getelementptr i64, ptr %job, i64 {ARRIVED}
-  %turn = getelementptr i64, ptr %job, i64 {TURN}
-  %sleepers = getelementptr i64, ptr %job, i64 {TURN_SLEEPERS}
-  %old = load atomic i64, ptr %turn acquire, align 8
-  %before = atomicrmw add ptr %arrived, i64 1 seq_cst, align 8
-  %mine = add i64 %before, 1
-  %is_last = icmp eq i64 %mine, %threads
-  br i1 %is_last, label %last, label %wait
-last:
-  store atomic i64 0, ptr %arrived release, align 8
-  %t = atomicrmw add ptr %turn, i64 1 seq_cst, align 8
-  call void @tw_wake(ptr %turn, ptr %sleepers)
-  ret void
-wait:
-  call void @tw_wait(ptr %turn, i64 %old, ptr %sleepers)
-  ret void
-}}
 """
 
 
 _POOL = f"""
-define void @work(ptr %job, i64 %thread) {{
+define void @work(ptr %job) {{
 entry:
   %go = getelementptr i64, ptr %job, i64 {GO}
   %sleepers = getelementptr i64, ptr %job, i64 {GO_SLEEPERS}
@@ -114,15 +93,17 @@ entry:
   %function.at = getelementptr i64, ptr %job, i64 {FUNCTION}
   br label %next
 next:
-  %old = phi i64 [ 0, %entry ], [ %new, %run ]
-  call void @tw_wait(ptr %go, i64 %old, ptr %sleepers)
-  %new = add i64 %old, 1
+  %run = phi i64 [ 0, %entry ], [ %now, %call ]
+  %least = add i64 %run, 1
+  call void @tw_wait(ptr %go, i64 %least, ptr %sleepers)
+  %now = load atomic i64, ptr %go acquire, align 8
   %stop = load i64, ptr %stop.at, align 8
   %ends = icmp ne i64 %stop, 0
-  br i1 %ends, label %done, label %run
-run:
+  br i1 %ends, label %done, label %call
+call:
   %function = load ptr, ptr %function.at, align 8
-  call void %function(ptr %job, i64 %thread)
+  %number = sub i64 %now, 1
+  call void %function(ptr %job, i64 %number)
   br label %next
 done:
   ret void
@@ -134,14 +115,14 @@ entry:
   %sleepers = getelementptr i64, ptr %job, i64 {GO_SLEEPERS}
   %stop.at = getelementptr i64, ptr %job, i64 {STOP}
   %function.at = getelementptr i64, ptr %job, i64 {FUNCTION}
-  %t = atomicrmw add ptr %go, i64 1 seq_cst, align 8
+  %number = atomicrmw add ptr %go, i64 1 seq_cst, align 8
   call void @tw_wake(ptr %go, ptr %sleepers)
   %stop = load i64, ptr %stop.at, align 8
   %ends = icmp ne i64 %stop, 0
   br i1 %ends, label %done, label %run
 run:
   %function = load ptr, ptr %function.at, align 8
-  call void %function(ptr %job, i64 0)
+  call void %function(ptr %job, i64 %number)
   ret void
 done:
   ret void
@@ -164,8 +145,8 @@ class Pool:
     ----------
     count : int
         Threads, the caller's among them.
-    counters : int
-        Most launches of a job.
+    launches : int
+        Of the function that is run; it is always the same.
 
     Raises
     ------
@@ -173,13 +154,11 @@ class Pool:
         When the count is not positive, or this system is none on which threads can sleep.
     """
 
-    def __init__(self, count: int, counters: int) -> None:
+    def __init__(self, count: int, launches: int) -> None:
         check(count)
-        self.count, self.counters = count, counters
-        raw = np.zeros(COUNTERS + LINE * counters + LINE, np.int64)
-        start = -raw.ctypes.data % 64 // 8
-        self._job = raw[start : start + COUNTERS + LINE * counters]
-        self._job[THREADS] = count
+        self.count = count
+        raw = np.zeros(COUNTERS + LINES * (launches + 1), np.int64)
+        self._job = raw[-raw.ctypes.data % 64 // 8 :]
         self._lock = threading.Lock()
         host = Host.this()
         machine = host.target_machine()
@@ -187,17 +166,15 @@ class Pool:
         self._engine: Any = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
         self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
-        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("work"))
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("work"))
         self._go = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("go"))
         address = self._job.ctypes.data
-        self._workers = [
-            threading.Thread(target=work, args=(address, number), daemon=True) for number in range(1, count)
-        ]
+        self._workers = [threading.Thread(target=work, args=(address,), daemon=True) for _ in range(1, count)]
         for worker in self._workers:
             worker.start()
 
     def run(self, function: int, memory: int, constants: int, terminals: int) -> None:
-        """Let all threads run a function `void (job, thread)`, and wait for them.
+        """Let all threads run a function `void (job, run)`, and wait until everything is done.
 
         Parameters
         ----------
@@ -206,7 +183,6 @@ class Pool:
         """
         with self._lock:
             self._job[FUNCTION : TERMINALS + 1] = function, memory, constants, terminals
-            self._job[COUNTERS::LINE] = 0
             self._go(self._job.ctypes.data)
 
     def close(self) -> None:

@@ -43,7 +43,8 @@ class AccumulatorScratchpad(wiring.Component):
     operand : In(AccReadSignature)
         Operand `a` of vector instructions.
     addend : In(AccReadSignature)
-        Partial sums for the epilogue; apart from `operand`, as it reads at another depth of the pipeline.
+        Partial sums for the epilogue, 0 where none is read; apart from `operand`, as it reads at another depth of the
+        pipeline.
     write : In(AccWriteSignature)
     """
 
@@ -55,7 +56,8 @@ class AccumulatorScratchpad(wiring.Component):
                 "write": In(AccWriteSignature(config)),
             }
         )
-        self.banks = [MemoryBank(config.gemm.acc_bits, config.acc_depth, read_ports=2) for _ in range(config.acc_lanes)]
+        lanes = range(config.acc_lanes)
+        self.banks = [MemoryBank(config.gemm.acc_bits, config.acc_depth, read_ports=2, clearing_ports=1) for _ in lanes]
 
     def elaborate(self, platform):
         m = Module()

@@ -13,6 +13,14 @@ def tree_levels(terms: int, stages: int) -> list[int]:
     return [levels // stages + (i < levels % stages) for i in range(stages)] if stages else []
 
 
+def _sum(m: Module, name: str, x: Value, y: Value) -> Signal:
+    """Add, keeping the sum as such: synthesis makes worse adders of three and more operands."""
+    total = x + y
+    kept = Signal(total.shape(), name=name, attrs={"keep": 1})
+    m.d.comb += kept.eq(total)
+    return kept
+
+
 def add_with_carry(x: Value, y: Value, carry: Value) -> Value:
     """Add two signed numbers and a bit in one carry chain."""
     total = Cat(Const(1, 1), x).as_signed() + Cat(carry, y).as_signed()
@@ -45,10 +53,13 @@ def add_tree(
     """
     sums, left = list(terms), list(carries)
     for stage, count in enumerate(levels):
-        for _ in range(count):
+        for level in range(count):
             pairs = list(zip(sums[::2], sums[1::2], strict=True))
             used, left = left[: len(pairs)], left[len(pairs) :]
-            sums = [add_with_carry(x, y, used[i]) if used else x + y for i, (x, y) in enumerate(pairs)]
+            sums = [
+                add_with_carry(x, y, used[i]) if used else _sum(m, f"{name}{stage}_{level}_{i}", x, y)
+                for i, (x, y) in enumerate(pairs)
+            ]
         registers = [Signal(s.shape(), name=f"{name}{stage}_{i}", reset_less=True) for i, s in enumerate(sums)]
         kept = [Signal(name=f"{name}{stage}_carry{i}", reset_less=True) for i in range(len(left))]
         with m.If(en[stage]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,7 +40,7 @@ class BurstGenerator(wiring.Component):
     """One burst a cycle, the first in the cycle after the request is taken.
 
     Bursts end at multiples of `limit` beats, so that all but the first and the last of a request are of full
-    length and none crosses a page.
+    length and none crosses a page. How long a burst is stands in a register before it is offered.
 
     Parameters
     ----------
@@ -71,26 +71,29 @@ class BurstGenerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         work = Signal(self.request.payload.shape())
-        active = Signal()
-        room = Signal(range(self._limit + 1))
-        count = Signal(range(self._limit + 1))
-        fits = Signal()
-
-        position = work.beat[: self._limit.bit_length() - 1]
-        burst = self.burst.payload
+        active, fits = Signal(), Signal()
+        length = Signal(range(self._limit))
+        request, burst = self.request.payload, self.burst.payload
+        place_bits = self._limit.bit_length() - 1
         m.d.comb += [
-            room.eq(self._limit - position),
-            fits.eq(work.beats <= room),
-            count.eq(Mux(fits, work.beats, room)),
             self.burst.valid.eq(active),
             burst.beat.eq(work.beat),
-            burst.length.eq((count - 1)[: len(count)]),
+            burst.length.eq(length),
             burst.last.eq(work.last & fits),
             burst.empty.eq(work.empty),
             self.request.ready.eq(~active | (self.burst.ready & fits)),
         ]
+        left = Signal.like(work.beats)
+        m.d.comb += left.eq(work.beats + ~Cat(length, Const(0, len(left) - len(length))))  # less `length + 1`
         with m.If(self.request.ready):
-            m.d.sync += [active.eq(self.request.valid), work.eq(self.request.payload)]
+            m.d.sync += [active.eq(self.request.valid), work.eq(request)]
+            self._cut(m, fits, length, request.beats, self._limit - request.beat[:place_bits])
         with m.Elif(self.burst.ready):
-            m.d.sync += [work.beat.eq(work.beat + count), work.beats.eq(work.beats - count)]
+            following = work.beat[place_bits:] + 1
+            m.d.sync += [work.beat.eq(Cat(Const(0, place_bits), following)), work.beats.eq(left)]
+            self._cut(m, fits, length, left, Const(self._limit))
         return m
+
+    def _cut(self, m: Module, fits: Signal, length: Signal, beats: Value, room: Value) -> None:
+        """Register how long a burst is that begins where there is `room` up to the next multiple of the limit."""
+        m.d.sync += [fits.eq(beats <= room), length.eq((Mux(beats <= room, beats, room) - 1)[: len(length)])]

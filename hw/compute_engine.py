@@ -290,7 +290,7 @@ class ComputeEngine(wiring.Component):
             walker.command.eq(command),
             walker.active.eq(sequencer.active),
             walker.halt.eq(self.halt),
-            sequencer.window_complete.eq(pipe.at("complete", WINDOW_CYCLES)),
+            sequencer.window_completes.eq(pipe.at("complete", WINDOW_CYCLES - 1)),
             buffer.step.eq(walker.step),
             buffer.kernel_rows.eq(sequencer.active.extent_red1),
             buffer.kernel_columns.eq(sequencer.active.extent_red2),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +14,6 @@ from tilewright.isa import registers
 from tilewright.isa.config import ISA_VERSION, Config
 
 _WORD_BYTES = 4
-_WORD_ADDRESS_BITS = registers.ADDRESS_BITS - 2
 
 
 class CounterEvents(wiring.Signature):
@@ -117,20 +119,18 @@ class ControlRegisters(wiring.Component):
         return written
 
     def _read_channel(self, m, values):
-        """Register the address, then the value."""
+        """Register which register is meant, then its value."""
         axi = self.s_axi
-        address = Signal(_WORD_ADDRESS_BITS)
+        readable = [register for register in registers.REGISTERS if register.name in values]
+        chosen = Signal(len(readable))
         looking_up = Signal()
         m.d.comb += axi.arready.eq(~looking_up & ~axi.rvalid)
         with m.If(axi.arvalid & axi.arready):
-            m.d.sync += [address.eq(axi.araddr[2:]), looking_up.eq(1)]
+            places = (register.offset // _WORD_BYTES for register in readable)
+            m.d.sync += [chosen.eq(Cat(axi.araddr[2:] == place for place in places)), looking_up.eq(1)]
         with m.If(looking_up):
-            m.d.sync += [looking_up.eq(0), axi.rvalid.eq(1), axi.rdata.eq(0)]
-            with m.Switch(address):
-                for register in registers.REGISTERS:
-                    if register.name in values:
-                        with m.Case(register.offset // _WORD_BYTES):
-                            m.d.sync += axi.rdata.eq(values[register.name])
+            found = (Mux(chosen[i], values[register.name], 0) for i, register in enumerate(readable))
+            m.d.sync += [looking_up.eq(0), axi.rvalid.eq(1), axi.rdata.eq(reduce(or_, found))]
         with m.Elif(axi.rready):
             m.d.sync += axi.rvalid.eq(0)
 

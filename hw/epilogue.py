@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.accumulator_scratchpad import AccReadSignature, AccWriteSignature
+from tilewright.hw.adder_tree import add_with_carry
 from tilewright.hw.layouts import command_layout, member, step_layout
 from tilewright.hw.lookup_table import LookupTables
 from tilewright.hw.parameter_memory import ParameterReadSignature, ScaleLayout, bias_shape
@@ -121,7 +122,8 @@ class Epilogue(wiring.Component):
     def _elaborate_sum(self, m: Module, pipe: ControlPipe, start: int) -> list[Value]:
         """Add bias and partial sum: one cycle to fold the two and choose the unit, one to add.
 
-        Where the bias says so, the unit's sum and the partial sum are subtracted from it.
+        Both are 0 where they are not read. Where the bias says so, the unit's sum and the partial sum are subtracted
+        from it.
         """
         read = start - MEMORY_READ_CYCLES
         m.d.comb += [
@@ -131,25 +133,28 @@ class Epilogue(wiring.Component):
             self.bias.en.eq(pipe.at("result", read) & pipe.at("bias_enable", read)),
         ]
         shape = signed(self._config.gemm.acc_bits)
+        lacks_one = ~pipe.at("vector", start + 1) if self._config.gemm.packed else Const(0, 1)
+        if self._config.gemm.packed and self._config.vector.rows:
+            lacks_one = lacks_one & ~pipe.at("row", start + 1)
         sums = []
         for i in range(self._config.acc_lanes):
             x = Signal(shape, name=f"x{i}", reset_less=True)
             folded = Signal(shape, name=f"folded{i}", reset_less=True)
             total = Signal(shape, name=f"total{i}", reset_less=True)
             chosen = Mux(pipe.at("vector", start), self.vector[i], self.gemm[i])
-            addend = Mux(pipe.at("accumulate", start), self.addend.lanes[i], 0)
+            addend: Value = self.addend.lanes[i]
             bias: Value = self.bias.channels[i % self._config.gemm.block_out]
-            carry: Value = Const(0, 1)
+            carry: Value = lacks_one
             if self._config.vector.rows:
                 chosen = Mux(pipe.at("row", start), self.row[i], chosen)
-                negates = bias.negates & pipe.at("bias_enable", start)
-                bias, carry = bias.value, Signal(name=f"carry{i}", reset_less=True)
+                negates, bias, negated = bias.negates, bias.value, Signal(name=f"negated{i}", reset_less=True)
                 chosen, addend = Mux(negates, ~chosen, chosen), Mux(negates, -addend, addend)
-                m.d.sync += carry.eq(negates)
+                carry = lacks_one ^ negated
+                m.d.sync += negated.eq(negates)
             with m.If(pipe.at("result", start)):
-                m.d.sync += [x.eq(chosen), folded.eq(addend + Mux(pipe.at("bias_enable", start), bias, 0))]
+                m.d.sync += [x.eq(chosen), folded.eq(addend + bias)]
             with m.If(pipe.at("result", start + 1)):
-                m.d.sync += total.eq(x + folded + carry)
+                m.d.sync += total.eq(add_with_carry(x, folded, carry))
             sums.append(total)
         return sums
 
@@ -175,36 +180,40 @@ class Epilogue(wiring.Component):
         return values
 
     def _elaborate_residual(self, m: Module, pipe: ControlPipe, start: int, values: list[Value]) -> list[Value]:
-        """Add operand b, which travelled alongside, where the instruction says so."""
+        """Add operand b, which travelled alongside; where the instruction says not to, scale by one and add nothing."""
         operands = compute_timing(self._config).operands
         enables = Cat(pipe.at("value", start + i) for i in range(RESIDUAL_CYCLES))
-        end = start + RESIDUAL_CYCLES
         pipe.add("b", Cat(self.b), operands)
-        pipe.add("y", Cat(values), start)
+
+        def chosen(name: str, cycles: int, otherwise: int = 0) -> Value:
+            return Mux(pipe.at("residual", start + cycles), pipe.at(name, start + cycles), otherwise)
+
         blended = []
         for i, y in enumerate(values):
             m.submodules[f"residual{i}"] = lane = ResidualAdder(self._config)
             m.d.comb += [
                 lane.y.eq(y),
                 lane.b.eq(pipe.at("b", start).word_select(i, 8)),
-                lane.zero_a.eq(pipe.at("zero_a", start)),
+                lane.zero_a.eq(chosen("zero_a", 0)),
                 lane.zero_b.eq(pipe.at("zero_b", start)),
-                lane.multiplier_a.eq(pipe.at("residual_multiplier_a", start + 1)),
-                lane.multiplier_b.eq(pipe.at("residual_multiplier_b", start + 1)),
-                lane.shift.eq(pipe.at("residual_shift", start + 3)),
-                lane.zero_out.eq(pipe.at("residual_zero_out", start + 5)),
+                lane.multiplier_a.eq(chosen("residual_multiplier_a", 1, 1)),
+                lane.multiplier_b.eq(chosen("residual_multiplier_b", 1)),
+                lane.shift.eq(chosen("residual_shift", 3)),
+                lane.zero_out.eq(chosen("residual_zero_out", 5)),
                 lane.en.eq(enables),
             ]
-            blended.append(Mux(pipe.at("residual", end), lane.result, pipe.at("y", end).word_select(i, 8).as_signed()))
+            blended.append(lane.result)
         return blended
 
     def _elaborate_clamp(self, m: Module, pipe: ControlPipe, start: int, values: list[Value]) -> list[Value]:
         low, high = pipe.at("clamp_low", start), pipe.at("clamp_high", start)
+        pipe.add("clamps_all", pipe.at("clamp_low", start - 1) > pipe.at("clamp_high", start - 1), start - 1)
+        clamps_all = pipe.at("clamps_all", start)
         clamped = []
         for i, y in enumerate(values):
             register = Signal(signed(8), name=f"clamped{i}", reset_less=True)
             with m.If(pipe.at("value", start)):
-                m.d.sync += register.eq(Mux((y > high) | (low > high), high, Mux(y < low, low, y)))
+                m.d.sync += register.eq(Mux((y > high) | clamps_all, high, Mux(y < low, low, y)))
             clamped.append(register)
         return clamped
 

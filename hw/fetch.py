@@ -81,7 +81,7 @@ class Fetch(wiring.Component):
             request.beat.eq(self.program_offset[self._config.bus_bytes.bit_length() - 1 :]),
             request.beats.eq(self.count * self._beats),
             beats.eq(bursts.burst.payload.length + 1),
-            has_room.eq(room >= beats),
+            has_room.eq(room > bursts.burst.payload.length),
             self.burst.payload.eq(bursts.burst.payload),
             self.burst.valid.eq(bursts.burst.valid & has_room),
             bursts.burst.ready.eq(self.burst.ready & has_room),

@@ -13,7 +13,7 @@ from tilewright.hw.signatures import address_bits
 
 
 class BankReadSignature(wiring.Signature):
-    """A read port: `data` follow `timing.MEMORY_READ_CYCLES` after `addr` with `en`, and stay without `en`."""
+    """A read port: `data` follow `timing.MEMORY_READ_CYCLES` after `addr` with `en`; without, they stay, or are 0."""
 
     def __init__(self, depth: int, width: int):
         super().__init__({"addr": Out(address_bits(depth)), "en": Out(1), "data": In(width)})
@@ -36,6 +36,8 @@ class MemoryBank(Repeated):
     depth : int
         Words.
     read_ports : int
+    clearing_ports : int
+        So many of the last ports give 0 where they were not read, the others keep what they gave.
 
     Members
     -------
@@ -43,10 +45,11 @@ class MemoryBank(Repeated):
     read : In(BankReadSignature).array(read_ports)
     """
 
-    def __init__(self, width: int, depth: int, read_ports: int = 1):
+    def __init__(self, width: int, depth: int, read_ports: int = 1, clearing_ports: int = 0):
         self._width = width
         self._depth = depth
         self._read_ports = read_ports
+        self._keeping_ports = read_ports - clearing_ports
         super().__init__(
             {
                 "write": In(BankWriteSignature(depth, width)),
@@ -57,14 +60,14 @@ class MemoryBank(Repeated):
 
     @property
     def kind(self):
-        return self._width, self._depth, self._read_ports
+        return self._width, self._depth, self._read_ports, self._keeping_ports
 
     def elaborate_one(self, platform):
         m = Module()
         m.submodules.memory = self.memory
         write = self.memory.write_port()
         m.d.comb += [write.addr.eq(self.write.addr), write.en.eq(self.write.en), write.data.eq(self.write.data)]
-        for port in self.read:
+        for i, port in enumerate(self.read):
             inner = self.memory.read_port()
             fetched = Signal(reset_less=True)
             output = Signal(self._width, reset_less=True)
@@ -72,4 +75,7 @@ class MemoryBank(Repeated):
             m.d.sync += fetched.eq(port.en)
             with m.If(fetched):
                 m.d.sync += output.eq(inner.data)
+            if i >= self._keeping_ports:
+                with m.Else():
+                    m.d.sync += output.eq(0)
         return m

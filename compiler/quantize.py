@@ -16,6 +16,7 @@ import onnx
 from onnx import ModelProto, version_converter
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from tilewright.compiler.correct_biases import correct_biases
 from tilewright.compiler.frontend.model_file import read_model
 from tilewright.compiler.frontend.onnx_import import import_onnx
 from tilewright.compiler.graph.editor import GraphEditor
@@ -47,6 +48,7 @@ from tilewright.isa.errors import ModelError
 
 _OLDEST_OPSET = 13  # per-channel DequantizeLinear
 _FUSING_OPSET = 20  # LayerNormalization and Gelu
+_MOST_CORRECTING = 40  # samples; each is run once for every layer
 _ACTIVATIONS = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -71,11 +73,14 @@ class QuantizeOptions:
     method : str
         How ranges of activations are found: `minmax`, `entropy`, `percentile`, or `rows`, which keeps each row's error
         small beside the row; `auto` is `rows` for models that normalize rows or multiply activations, else `minmax`.
+    corrects_biases : bool
+        Move biases until the mean output of each layer is the float model's; see `correct_biases`.
     """
 
     activations: str = "int8"
     is_per_channel: bool = True
     method: str = "auto"
+    corrects_biases: bool = False
 
     def __post_init__(self) -> None:
         for field, value, known in (
@@ -199,7 +204,8 @@ def quantize_model(
             )
         except Exception as error:  # onnxruntime and its quantizer raise many kinds
             raise ModelError(f"{cleaned.graph.name}: onnxruntime cannot quantize the model: {_line(error)}") from error
-        return onnx.load(target)
+        quantized = onnx.load(target)
+        return correct_biases(quantized, cleaned, fitted[:_MOST_CORRECTING]) if options.corrects_biases else quantized
 
 
 def _overrides(

@@ -69,6 +69,7 @@ def quantize(
     activations: str = "int8",
     per_channel: bool = True,
     method: str = "auto",
+    correct_biases: bool = False,
     labels: NDArray[Any] | None = None,
     dims: Mapping[str, int] | None = None,
     fixed: Mapping[str, NDArray[Any] | float] | None = None,
@@ -92,6 +93,8 @@ def quantize(
         Give each output channel of weights its own scale.
     method : str
         `minmax`, `entropy`, `percentile`, `rows` or `auto`; see `QuantizeOptions`.
+    correct_biases : bool
+        Move biases until the mean output of each layer is the float model's.
     labels : integers [all samples], optional
         Right classes, by which accuracy is counted.
     dims : mapping, optional
@@ -108,7 +111,7 @@ def quantize(
     InputError
         When the data does not fit the model.
     """
-    options = QuantizeOptions(activations, per_channel, method)
+    options = QuantizeOptions(activations, per_channel, method, correct_biases)
     source, name = read_model(model)
     if fixed:
         source = fix_inputs(source, fixed, dims)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     "--method", type=click.Choice(["auto", "rows", "minmax", "entropy", "percentile"]), default="auto",
     show_default=True, help="How ranges of activations are found.",
 )  # fmt: skip
+@click.option("--correct-biases", is_flag=True, help="Move biases until each layer's mean output is the float model's.")
 @click.option("--labels", metavar="NAME", help="Array of right classes in the NPZ file: count accuracy.")
 @click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Extent of a named dimension; may be repeated.")
 @click.option(
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
 @quiet_option
 def command(
     model: str, output: str, data: str, samples: int | None, held_back: int, activations: str, per_tensor: bool,
-    method: str, labels: str | None, dims: tuple[str, ...], fixed: tuple[str, ...], json_file: str | None, quiet: bool,
+    method: str, correct_biases: bool, labels: str | None, dims: tuple[str, ...], fixed: tuple[str, ...],
+    json_file: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Quantize MODEL, a float ONNX model, to int8 (QDQ), and say how close its outputs stay.
 
@@ -73,7 +75,8 @@ def command(
     with terminal.step("quantizing") as progress:
         quantized = quantize(
             model, data, samples=samples, held_back=held_back, activations=activations, per_channel=not per_tensor,
-            method=method, labels=right, dims=extents, fixed=dict(map(_filling, fixed)), progress=progress,
+            method=method, correct_biases=correct_biases, labels=right, dims=extents,
+            fixed=dict(map(_filling, fixed)), progress=progress,
         )  # fmt: skip
     quantized.save(output)
     terminal.write_json(_data(quantized, output, terminal.seconds))

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import onnx
@@ -52,7 +52,7 @@ _PHOTOGRAPHED = ("categorization", "explore_farm_animals", "explore_monuments", 
 class _Tensors(pickle.Unpickler):
     """Reads the older form of PyTorch's files, whose tensors' data follow the pickled objects."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)
         self.storages: dict[str, dict[str, Any]] = {}
 

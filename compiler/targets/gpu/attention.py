@@ -71,7 +71,7 @@ class Attention:
 def choose_warps(batch: int, heads: int, words: int, processors: int = 132) -> int:
     """Choose the warps of a block: few where there would be too few blocks."""
     tiles = -(-words // _QUERIES) * batch * heads
-    return next((warps for warps in (4, 2) if tiles >= 2 * processors * warps), 1)
+    return 4 if tiles >= 8 * processors else 2
 
 
 class _Builder:

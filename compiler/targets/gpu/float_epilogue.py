@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load
 
-#: GELU is `x * (1/2 + z * P(z^2 / 16))` with `z` being `x` between -4 and 4; it is 1.3e-4 off at most.
+#: GELU is `x * (1/2 + z * P((z / 4)^2))` with `z` being `x` between -4 and 4; it is 1.3e-4 off at most.
 _GELU_END = 4.0
 _GELU = (
     0.39853142627, -1.05018918222, 2.39560316275, -3.95629364071, 4.51823133906, -3.34268741919, 1.4263906997,
-    -0.26459037247,
+    -0.26458638566,
 )  # fmt: skip
 
 
@@ -85,9 +85,10 @@ def bounded(x: Expr, low: float, high: float) -> Expr:
 
 def _gelu(x: Expr) -> Expr:
     z = bounded(x, -_GELU_END, _GELU_END)
-    square = z * z * real(_GELU_END**-2)
-    polynomial: Expr = real(_GELU[-1])
-    for coefficient in reversed(_GELU[:-1]):
+    square = z * z
+    scaled = [coefficient / _GELU_END ** (2 * power) for power, coefficient in enumerate(_GELU)]
+    polynomial: Expr = real(scaled[-1])
+    for coefficient in reversed(scaled[:-1]):
         polynomial = polynomial * square + real(coefficient)
     return x * (z * polynomial + real(0.5))
 

@@ -143,7 +143,7 @@ class Gemm:
             found.append(self.residual.buffer("residual"))
         return [*found, *self.finish.constants(channels).values()]
 
-    def pack(self, weight: NDArray[np.generic], columns: int, run: int, chunk: int) -> NDArray[np.generic]:
+    def pack(self, weight: NDArray[np.generic], columns: int, run: int, unit: int, chunk: int) -> NDArray[np.generic]:
         """Order weights `[O, C, KH, KW]` as kernels read them: `[tile, chunk, column of the tile, element]`.
 
         Parameters
@@ -152,7 +152,9 @@ class Gemm:
         columns : int
             Of a tile.
         run : int
-            Neighbouring channels whose sums one thread of a warp gets.
+            Channels whose sums one thread of a warp gets.
+        unit : int
+            Of them, those that are neighbours.
         chunk : int
             Elements of depth that lie together.
         """
@@ -167,21 +169,23 @@ class Gemm:
         chunks = -(-self.depth // chunk)
         flat = np.zeros((-(-outputs // columns) * columns, chunks * chunk), kind)
         flat[:outputs, : self.depth] = deep.reshape(outputs, -1)
-        order = column_order(run, columns)
+        order = column_order(run, columns, unit)
         tiles = flat.reshape(-1, columns, chunks, chunk)[:, order]
         return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(-1)
 
 
-def column_order(run: int, columns: int) -> NDArray[np.int64]:
+def column_order(run: int, columns: int, unit: int) -> NDArray[np.int64]:
     """Give the channel of each column of a tile, so that a thread's sums are those of neighbouring channels.
 
-    A thread has two neighbouring columns of every 8: member `m` of a group has columns `2 m` and `2 m + 1`.
+    A thread has two neighbouring columns of every 8: member `m` of a group has columns `2 m` and `2 m + 1`. Of its
+    `run` channels, `unit` at a time are neighbours, and beside them are those of the next member.
     """
     width = 4 * run
     column = np.arange(columns)
     warp, inner = column // width * width, column % width
     block, place = inner // 8, inner % 8
-    return warp + place // 2 * run + block * 2 + place % 2
+    own = block * 2 + place % 2
+    return np.asarray(warp + own // unit * (4 * unit) + place // 2 * unit + own % unit)
 
 
 def padded_channels(gemm: Gemm, columns: int) -> int:

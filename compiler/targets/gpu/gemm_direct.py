@@ -52,7 +52,7 @@ class Splitting:
 
 
 def direct_gemm(name: str, gemm: Gemm, splitting: Splitting) -> Kernel:
-    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, gemm.chunk)`."""
+    """Build the kernel; its weights are packed by `gemm_kernels.packed_weight`."""
     constants = frozenset({"w", "bias", "multiplier", "shift", "table"})
     return Kernel(_Builder(name, gemm, splitting).function(), constants)
 

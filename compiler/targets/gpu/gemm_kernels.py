@@ -24,5 +24,6 @@ def gemm_kernel(name: str, gemm: Gemm, schedule: Schedule) -> Kernel:
 
 def packed_weight(gemm: Gemm, schedule: Schedule, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     """Order a weight `[O, C, KH, KW]` for the kernel."""
-    chunk = step_elements(gemm) if isinstance(schedule, Grouping) else gemm.chunk
-    return gemm.pack(weight, schedule.columns, schedule.run, chunk)
+    if isinstance(schedule, Grouping):
+        return gemm.pack(weight, schedule.columns, schedule.run, schedule.unit(gemm), step_elements(gemm))
+    return gemm.pack(weight, schedule.columns, schedule.run, schedule.run, gemm.chunk)

@@ -57,7 +57,7 @@ class Tiling:
 
 
 def tiled_gemm(name: str, gemm: Gemm, tiling: Tiling, min_blocks: int = 1) -> Kernel:
-    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, gemm.chunk)`."""
+    """Build the kernel; its weights are packed by `gemm_kernels.packed_weight`."""
     return Kernel(
         _Builder(name, gemm, tiling).function(),
         frozenset({"w", "bias", "multiplier", "shift", "table"}),

@@ -7,9 +7,11 @@ bytes from wherever the window is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import gcd
 
 from tilewright.compiler.targets.gpu.epilogue import finish_run
+from tilewright.compiler.targets.gpu.float_epilogue import FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.instructions import TENSOR_LOAD
 from tilewright.compiler.targets.gpu.intrinsics import tensorized, wgmma_nest
@@ -32,8 +34,9 @@ from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, 
 #: Bytes of depth of one step.
 STEP_BYTES = 128
 _ROWS = 64
+_REGISTERS, _OTHER_REGISTERS, _SHARED_BYTES = 65536, 32, 232_448  # of a multiprocessor; of a thread besides its sums
 _T, _G, _STAGE = Var("t"), Var("warpgroup"), Var("stage_now")
-_RUN = 16
+_BLOCK, _HALF, _PART = Var("row_block"), Var("half"), Var("finish_part")
 _CONSTANTS = frozenset({"w", "bias", "multiplier", "shift", "table"})
 
 
@@ -70,8 +73,12 @@ class Grouping:
 
     @property
     def run(self) -> int:
-        """Neighbouring channels of one thread."""
+        """Channels of one thread."""
         return self.columns // 4
+
+    def unit(self, gemm: Gemm) -> int:
+        """Give how many of them are neighbours: 16 bytes of results, where that divides them."""
+        return gcd(self.run, gemm.piece)
 
     @property
     def shared_bytes(self) -> int:
@@ -89,10 +96,22 @@ def is_plain_matrix(gemm: Gemm) -> bool:
     return gemm.kernel == (1, 1) and gemm.strides == (1, 1) and gemm.x.is_dense and not gemm.is_narrow
 
 
-def warpgroup_gemm(name: str, gemm: Gemm, grouping: Grouping, min_blocks: int = 1) -> Kernel:
-    """Build the kernel; its weights are packed by `gemm.pack(weight, columns, run, step_elements(gemm))`."""
+def warpgroup_gemm(name: str, gemm: Gemm, grouping: Grouping) -> Kernel:
+    """Build the kernel; its weights are packed by `gemm_kernels.packed_weight`."""
     builder = (_ByEngine if is_plain_matrix(gemm) else _ByThreads)(name, gemm, grouping)
-    return Kernel(builder.function(), _CONSTANTS, builder.tensor_maps(), min_blocks)
+    return Kernel(builder.function(), _CONSTANTS, builder.tensor_maps(), _resident(gemm, grouping))
+
+
+def _resident(gemm: Gemm, grouping: Grouping) -> int:
+    """Choose how many blocks the registers of a multiprocessor should be enough for.
+
+    A block's end then overlaps with another's products. Left to itself the assembler takes registers for all results
+    at once; the ends of integer products need fewer, and are left to it.
+    """
+    if not gemm.dtype.is_float:
+        return 1
+    registers = grouping.threads * (grouping.blocks * grouping.columns // 2 + _OTHER_REGISTERS)
+    return max(1, min(_SHARED_BYTES // grouping.shared_bytes, _REGISTERS // registers))
 
 
 def tile_of_block(block: Var, row_tiles: int, tiles: int) -> tuple[Expr, Expr]:
@@ -144,6 +163,7 @@ class _Builder(ABC):
 
     def __init__(self, name: str, gemm: Gemm, grouping: Grouping) -> None:
         self.name, self.gemm, self.grouping = name, gemm, grouping
+        self.unit = grouping.unit(gemm)
         self.channels = padded_channels(gemm, grouping.columns)
         self.depth = step_elements(gemm)
         self.bytes = gemm.dtype.bits // 8
@@ -176,10 +196,60 @@ class _Builder(ABC):
     def threads(self, *body: Stmt) -> Stmt:
         return loop(_T, self.grouping.threads, *body, kind="bound:thread")
 
-    def zero(self) -> Stmt:
+    def start(self) -> Stmt:
+        """Begin sums with 0, or in floating point with the bias."""
         place = Var("place")
+        finish = self.gemm.finish
         store = Store(self.acc, (_T, place), Const(0, self.gemm.sum_dtype))
-        return self.threads(loop(place, self.acc.shape[1], store, kind="unrolled"))
+        zero = self.threads(loop(place, self.acc.shape[1], store, kind="unrolled"))
+        if not (isinstance(finish, FloatFinish) and finish.has_bias):
+            return zero
+        bias = Buffer("bias_run", DType.F32, (self.grouping.threads, self.unit), "register")
+        step = gcd(self.unit, 4)
+        loads = [
+            copy(step, bias, (_T, Const(i)), self.arguments["bias"], (self._channel(_PART) + i,))
+            for i in range(0, self.unit, step)
+        ]
+        stores = [Store(self.acc, (_T, self._sum(_PART, i)), Load(bias, (_T, Const(i)))) for i in range(self.unit)]
+        blocks = self._each_run(*stores)
+        return self.threads(
+            loop(_PART, self.grouping.run // self.unit, inside([bias], sequence(*loads, blocks)), kind="unrolled")
+        )
+
+    def add_residual(self) -> list[Stmt]:
+        """Add the residual before the products, in floating point, while the first tiles are on their way."""
+        gemm = self.gemm
+        if gemm.residual is None or not isinstance(gemm.finish, FloatFinish):
+            return []
+        run = Buffer("residual_run", gemm.dtype, (self.grouping.threads, self.unit), "register")
+        row = self._row().minimum(gemm.rows - 1)
+        origin = gemm.residual.pixel_of(row) + self._channel(_PART)
+        load = copy(self.unit, run, (_T, Const(0)), self.arguments["residual"], (origin,))
+        stores: list[Stmt] = []
+        for i in range(self.unit):
+            place = (_T, self._sum(_PART, i))
+            stores.append(Store(self.acc, place, Load(self.acc, place) + Load(run, (_T, Const(i))).cast(DType.F32)))
+        body = inside([run], sequence(load, *stores))
+        return [self.threads(self._each_run(loop(_PART, self.grouping.run // self.unit, body, kind="unrolled")))]
+
+    def _each_run(self, *body: Stmt) -> Stmt:
+        """Build what is done for both halves of every block of rows."""
+        return loop(_BLOCK, self.grouping.blocks, loop(_HALF, 2, *body, kind="unrolled"), kind="unrolled")
+
+    def _sum(self, part: Expr, i: int) -> Expr:
+        """Build the register of a sum, of the `i`-th channel of a run."""
+        return linear((_BLOCK, self.registers), (part, self.unit * 2), (_HALF, 2)) + (i // 2 * 4 + i % 2)
+
+    def _row(self) -> Expr:
+        grouping = self.grouping
+        warp, group = _T // WARP, _T % WARP // 4
+        return linear(
+            (self.row_tile, grouping.rows), (warp // 4, _ROWS * grouping.blocks), (_BLOCK, _ROWS), (warp % 4, 16),
+            (_HALF, 8), (group, 1),
+        )  # fmt: skip
+
+    def _channel(self, part: Expr) -> Expr:
+        return linear((self.tile, self.grouping.columns), (_T % 4, self.unit), (part, 4 * self.unit))
 
     def multiply(self, step: Expr) -> Stmt:
         """Build the products of a step, whose stage is its number modulo the stages."""
@@ -199,28 +269,18 @@ class _Builder(ABC):
         return loop(_G, self.grouping.groups, Call("wgmma_wait", operands), kind="bound:warpgroup")
 
     def finish(self) -> Stmt:
-        grouping, gemm = self.grouping, self.gemm
-        half, part, block = Var("half"), Var("finish_part"), Var("row_block")
-        run = min(grouping.run, _RUN)
-        warp, group, pair = _T // WARP, _T % WARP // 4, _T % 4
-        row = linear(
-            (self.row_tile, grouping.rows), (warp // 4, _ROWS * grouping.blocks), (block, _ROWS), (warp % 4, 16),
-            (half, 8), (group, 1),
-        )  # fmt: skip
-        channel = linear((self.tile, grouping.columns), (pair, grouping.run), (part, run))
-        totals = [
-            Load(self.acc, (_T, linear((block, self.registers), (part, run * 2), (half, 2)) + (n // 2 * 4 + n % 2)))
-            for n in range(run)
-        ]
+        grouping, gemm, arguments = self.grouping, self.gemm, self.arguments
+        finish, row, channel = gemm.finish, self._row(), self._channel(_PART)
+        residual = residual_place(gemm, arguments, row, channel)
+        if isinstance(finish, FloatFinish):  # the sums began with bias and residual
+            finish, residual = replace(finish, has_bias=False), None
+        totals = [Load(self.acc, (_T, self._sum(_PART, i))) for i in range(self.unit)]
         body = finish_run(
-            gemm.finish, _T, grouping.threads, totals, channel, gemm.finish.constants(self.channels),
-            residual_place(gemm, self.arguments, row, channel),
-            (self.arguments["y"], gemm.y.pixel_of(row) + channel),
+            finish, _T, grouping.threads, totals, channel, finish.constants(self.channels), residual,
+            (arguments["y"], gemm.y.pixel_of(row) + channel),
         )  # fmt: skip
         body = when(is_inside(gemm, grouping.columns, row, gemm.rows % grouping.rows == 0, channel), body)
-        for var, extent in ((part, grouping.run // run), (half, 2), (block, grouping.blocks)):
-            body = loop(var, extent, body, kind="unrolled")
-        return self.threads(body)
+        return self.threads(self._each_run(loop(_PART, grouping.run // self.unit, body, kind="unrolled")))
 
 
 class _ByThreads(_Builder):
@@ -243,8 +303,8 @@ class _ByThreads(_Builder):
             call("wgmma_wait", count=self.grouping.blocks),
         )  # fmt: skip
         return sequence(
-            self.zero(), call("dependency_wait"), *prologue, main, call("dependents_launch"), self.all_sums(),
-            self.finish(),
+            self.start(), call("dependency_wait"), *prologue, *self.add_residual(), main, call("dependents_launch"),
+            self.all_sums(), self.finish(),
         )  # fmt: skip
 
     def _fill(self, step: Expr, stage: Expr) -> Stmt:
@@ -298,8 +358,8 @@ class _ByEngine(_Builder):
             when(following < self.steps, self._one_thread(self._fetch(following, following % stages))),
         )  # fmt: skip
         return sequence(
-            start, self.zero(), call("barrier"), call("dependency_wait"), self._one_thread(*first), main,
-            call("dependents_launch"), self.all_sums(), self.finish(),
+            start, self.start(), call("barrier"), call("dependency_wait"), self._one_thread(*first),
+            *self.add_residual(), main, call("dependents_launch"), self.all_sums(), self.finish(),
         )  # fmt: skip
 
     def _one_thread(self, *body: Stmt) -> Stmt:

@@ -9,7 +9,7 @@ from importlib import resources
 from tilewright.compiler.targets.gpu.gemm import CHUNK_BYTES, Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
-from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP_BYTES, Grouping
+from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP_BYTES, Grouping, is_plain_matrix
 from tilewright.isa.ir import DType
 
 Schedule = Tiling | Splitting | Grouping
@@ -38,6 +38,7 @@ _GROUPINGS = tuple(
         (2, 1, 256, 4), (2, 1, 192, 4), (2, 1, 128, 4), (2, 1, 64, 4), (2, 2, 128, 4), (2, 2, 64, 4), (1, 1, 64, 4),
         (1, 1, 128, 4), (1, 2, 64, 4), (2, 1, 32, 4), (1, 2, 128, 4), (1, 1, 256, 4), (1, 1, 32, 4),
         (2, 1, 128, 3), (1, 1, 128, 3), (2, 1, 64, 3), (1, 2, 128, 3), (2, 1, 192, 3), (2, 1, 256, 3), (1, 1, 192, 4),
+        (2, 1, 192, 2), (2, 1, 128, 2), (2, 2, 128, 2), (2, 1, 256, 2), (1, 1, 256, 2), (1, 2, 128, 2), (2, 2, 128, 3),
     )
 )  # fmt: skip
 _MOST_WARPS = 16
@@ -95,8 +96,8 @@ def from_data(data: Mapping[str, list[object]]) -> dict[str, Schedule]:
 def candidates(gemm: Gemm, has_wgmma: bool) -> Iterator[Schedule]:
     """Yield all schedules that can compute a problem."""
     yield from _TILINGS
-    if has_wgmma:
-        yield from _GROUPINGS
+    if has_wgmma:  # threads that copy are two steps ahead
+        yield from (grouping for grouping in _GROUPINGS if grouping.stages > 2 or is_plain_matrix(gemm))
     for high in (1, 2):
         for wide in (2, 4, 8):
             for warps in range(1, _MOST_WARPS + 1):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onnx import ModelProto
@@ -32,8 +35,21 @@ def compile_model(model: str | Path | ModelProto | Graph, config: Config, option
     CapacityError
         When a layer does not fit the accelerator's memories.
     """
-    if isinstance(model, Graph):
-        graph = model
-    else:
-        graph = load_integer_graph(model, multiplier_bits=config.epilogue.multiplier_bits)
-    return lower(graph, config, options or Options())
+    with _collecting_later():
+        if isinstance(model, Graph):
+            graph = model
+        else:
+            graph = load_integer_graph(model, multiplier_bits=config.epilogue.multiplier_bits)
+        return lower(graph, config, options or Options())
+
+
+@contextmanager
+def _collecting_later() -> Iterator[None]:
+    """Put off looking for dead cycles of objects: a compilation makes many objects and hardly any cycles."""
+    is_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_enabled:
+            gc.enable()

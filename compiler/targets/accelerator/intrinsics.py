@@ -55,12 +55,16 @@ class _Table:
         self._isa = isa
         self._memories = memories(config, 1 << config.bus.address_bits)
         self._chosen: dict[tuple[object, ...], Stmt] = {}
+        self._accessed: dict[str, set[str]] = {}
         self._signatures = _signatures(config.gemm, config.epilogue, config.vector, config.depthwise)
 
     def alike(self, wanted: Signature) -> list[Intrinsic]:
         """Return the intrinsics of one signature, plainer modes first."""
         found: list[Intrinsic] = []
+        spaces = {space for part in wanted for space in part}
         for instruction in self._isa.instructions:
+            if not spaces <= self._spaces(instruction):
+                continue
             for mode in _modes(instruction):
                 key = (instruction.name, *mode.items())
                 if key not in self._signatures:
@@ -68,6 +72,14 @@ class _Table:
                 if self._signatures[key] == wanted:
                     found.append(self.intrinsic(instruction, mode))
         return found
+
+    def _spaces(self, instruction: Instruction) -> set[str]:
+        """Return the memories that an instruction accesses in any mode."""
+        kept = self._accessed.get(instruction.name)
+        if kept is None:
+            whole = Intrinsic(instruction.name, {}, instruction.meaning(self._memories), {}, {}, {})
+            kept = self._accessed[instruction.name] = {space for part in whole.signature for space in part}
+        return kept
 
     def intrinsic(self, instruction: Instruction, mode: Mode) -> Intrinsic:
         """Return an instruction in one mode; what its choices leave is worked out once for all flags."""

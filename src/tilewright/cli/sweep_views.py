@@ -25,7 +25,7 @@ def front_table(study: Study, points: list[Point], title: str) -> Table:
     for path in study.space.parameters:
         table.add_column(path.split(".")[1], justify="right")
     for name in study.space.objectives:
-        table.add_column(name, justify="right", style="bold")
+        table.add_column(name, justify="right", style="bold", no_wrap=True)
     table.add_column("confirmed by")
     for point in points:
         values = [str(value).lower() for value in point.chosen.values()]

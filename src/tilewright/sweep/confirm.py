@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,21 +79,24 @@ def confirm(study: Study, point: Point, levels: Sequence[str] = LEVELS) -> Confi
     DeviceError
         When the RTL stops with an error.
     """
-    known = confirmation(study, point.number)
     config = study.space.config(point.chosen)
-    rtl = dict(known.rtl)
     if "rtl" in levels:
         expected = study.result(point.number)["models"]
         for model in study.space.models:
-            if model not in rtl:
+            if model not in confirmation(study, point.number).rtl:
                 cycles = int(expected[model]["cycles"])
-                rtl[model] = run_rtl(config, model, study.space.memory) | {"expected": cycles}
-    synth = known.synth
-    if "synth" in levels and not synth:
-        synth = run_synthesis(config)
-    result = Confirmation(rtl, synth)
-    _write(study.trial_folder(point.number) / _FILE, result)
-    return result
+                _keep(study, point, rtl={model: run_rtl(config, model, study.space.memory) | {"expected": cycles}})
+    if "synth" in levels and not confirmation(study, point.number).synth:
+        _keep(study, point, synth=run_synthesis(config))
+    return confirmation(study, point.number)
+
+
+def _keep(
+    study: Study, point: Point, rtl: Mapping[str, dict[str, int]] | None = None, synth: dict[str, Any] | None = None
+) -> None:
+    """Add to what has confirmed a point; somebody else may have confirmed another part of it meanwhile."""
+    known = confirmation(study, point.number)
+    _write(study.trial_folder(point.number) / _FILE, Confirmation({**known.rtl, **(rtl or {})}, synth or known.synth))
 
 
 def describe_area(study: Study, points: Sequence[Point]) -> str:
@@ -124,4 +127,6 @@ def run_synthesis(config: Config) -> dict[str, Any]:
 
 
 def _write(path: Path, result: Confirmation) -> None:
-    path.write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
+    part.replace(path)

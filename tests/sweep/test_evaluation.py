@@ -58,6 +58,14 @@ def test_a_point_without_room_says_why(tmp_path: Path) -> None:
     assert not outcome.models and outcome.reason
 
 
+def test_a_point_that_leaves_products_to_the_host_says_which(tmp_path: Path) -> None:
+    """Its cycles would say nothing of what the host takes."""
+    without_sums = CONFIG.with_values(epilogue={"residual": False})
+    outcome = evaluate(Task(without_sums, (MODEL,), MEMORY, tmp_path))
+    assert not outcome.models
+    assert "layers that multiply are left to the host" in outcome.reason and "epilogue.residual" in outcome.reason
+
+
 def test_networks_have_the_names_of_the_benchmarks() -> None:
     from tilewright.bench.workloads import WORKLOADS
 

@@ -41,7 +41,7 @@ class SweepGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Take `run` for what names no command but is a file, or ends as one."""
-        if args and args[0] not in self.commands and (args[0].endswith(".toml") or Path(args[0]).exists()):
+        if args and args[0] not in self.commands and (args[0].endswith(".toml") or os.path.exists(args[0])):
             args = ["run", *args]
         return super().resolve_command(ctx, args)
 

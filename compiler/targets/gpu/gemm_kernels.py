@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.compiler.targets.gpu import windows
 from tilewright.compiler.targets.gpu.gemm import Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import direct_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
 from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping, step_elements, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
-from tilewright.compiler.targets.gpu.schedules import Schedule
+from tilewright.compiler.targets.gpu.schedules import Plain, Schedule
 
 
 def gemm_kernel(name: str, gemm: Gemm, schedule: Schedule) -> Kernel:
@@ -19,6 +20,8 @@ def gemm_kernel(name: str, gemm: Gemm, schedule: Schedule) -> Kernel:
         return tiled_gemm(name, gemm, schedule)
     if isinstance(schedule, Grouping):
         return warpgroup_gemm(name, gemm, schedule)
+    if isinstance(schedule, Plain):
+        return windows.plain_convolution(name, windows.sliding_of(gemm), gemm.x.channels, 1)
     return direct_gemm(name, gemm, schedule)
 
 
@@ -26,4 +29,6 @@ def packed_weight(gemm: Gemm, schedule: Schedule, weight: NDArray[np.generic]) -
     """Order a weight `[O, C, KH, KW]` for the kernel."""
     if isinstance(schedule, Grouping):
         return gemm.pack(weight, schedule.columns, schedule.run, schedule.unit(gemm), step_elements(gemm))
+    if isinstance(schedule, Plain):
+        return np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(-1)
     return gemm.pack(weight, schedule.columns, schedule.run, schedule.run, gemm.chunk)

@@ -43,17 +43,22 @@ def to_ptx(kernels: Sequence[Kernel], architecture: str = "sm_90a") -> str:
 
 def llvm_text(kernels: Sequence[Kernel], architecture: str) -> str:
     """Return LLVM IR for an architecture."""
-    text = re.sub(r'(!\d+) = !{ !"tilewright.loop\.\d+"', r"\1 = distinct !{ \1", emit_kernels(kernels))
+    text = distinct_loops(emit_kernels(kernels))
     if int(re.sub(r"\D", "", architecture)) < 90:
         text = re.sub(r'call void asm sideeffect "griddepcontrol[^\n]*', "", text)
     return text
+
+
+def distinct_loops(text: str) -> str:
+    """Make the metadata of loops distinct, as llvmlite cannot."""
+    return re.sub(r'(!\d+) = !{ !"tilewright.loop\.\d+"', r"\1 = distinct !{ \1", text)
 
 
 def compile_text(text: str, architecture: str, cache: ObjectCache | None = None) -> str:
     """Compile LLVM IR to PTX, or take it from a cache."""
 
     def build() -> bytes:
-        _initialize()
+        initialize()
         target = binding.Target.from_triple("nvptx64-nvidia-cuda")
         features = _PTX_VERSION.get(architecture, "+ptx80")
         machine = target.create_target_machine(cpu=architecture, features=features, opt=3)
@@ -67,7 +72,8 @@ def compile_text(text: str, architecture: str, cache: ObjectCache | None = None)
 
 
 @functools.cache
-def _initialize() -> None:
+def initialize() -> None:
+    """Make all of LLVM's targets known."""
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
 

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import resources
 
 from tilewright.compiler.targets.gpu.gemm import CHUNK_BYTES, Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
 from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP_BYTES, Grouping, is_plain_matrix
+from tilewright.compiler.targets.gpu.layout import ALIGNMENT
 from tilewright.isa.ir import DType
 
-Schedule = Tiling | Splitting | Grouping
+
+@dataclass(frozen=True)
+class Plain:
+    """One result a thread, without tensor cores: for GPUs other than NVIDIA's; never chosen otherwise.
+
+    Attributes
+    ----------
+    columns, run : int
+        Channels that constants are continued to a multiple of.
+    """
+
+    columns: int = ALIGNMENT
+    run: int = ALIGNMENT
+
+
+Schedule = Tiling | Splitting | Grouping | Plain
 Schedules = Mapping[str, Schedule]
 
 #: Gives the schedule of a problem.
@@ -118,6 +135,7 @@ def estimate(gemm: Gemm, option: Schedule) -> float:
         return _estimate_tiled(gemm, option)
     if isinstance(option, Grouping):
         return _estimate_grouped(gemm, option)
+    assert isinstance(option, Splitting)
     high, wide = option.blocks
     blocks = -(-gemm.rows // (16 * high)) * -(-gemm.y.channels // (8 * wide))
     resident = max(1, min(24 // option.warps, -(-blocks // _PROCESSORS)))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.targets.gpu.epilogue import Finishing, finish_run
-from tilewright.compiler.targets.gpu.gemm import ARRAYS, SUMS
+from tilewright.compiler.targets.gpu.gemm import ARRAYS, SUMS, Gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, linear, loop, sequence, when
 from tilewright.compiler.targets.gpu.layout import Image, split_index
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
@@ -144,6 +144,11 @@ class Sliding:
             value = value * Load(weight, (_T, Const(i))).cast(acc.dtype)
         old = Load(acc, target)
         return Store(acc, target, old.maximum(value) if kind == "max" else old + value)
+
+
+def sliding_of(gemm: Gemm) -> Sliding:
+    """Give a convolution, or a matrix product, as a window over all channels."""
+    return Sliding(gemm.x, gemm.y, gemm.kernel, gemm.strides, gemm.dilations, gemm.pads, gemm.finish, 1, gemm.residual)
 
 
 def global_average(name: str, x: Image, y: Image, finish: Finishing, residual: Image | None = None) -> Kernel:

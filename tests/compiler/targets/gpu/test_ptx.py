@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.compiler.targets.gpu.small_networks import NETWORKS
+from tilewright.bench.float_networks import resnet18
 from tilewright.compiler.qops import Epilogue, Residual
+from tilewright.compiler.targets.gpu.attention import Attention
 from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm
@@ -18,8 +20,10 @@ from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping, warpgroup_g
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.layout import Image
 from tilewright.compiler.targets.gpu.lower import lower
+from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
 from tilewright.compiler.tir.visit import walk_statements
+from tilewright.gpu import compile_for_gpu
 from tilewright.isa.ir import Call, DType
 
 
@@ -58,9 +62,9 @@ def _half_matrix() -> Gemm:
 
 
 _KERNELS = {
-    "tiled": lambda: tiled_gemm("tiled", _gemm(), Tiling((2, 2), (4, 8))),
+    "tiled": lambda: tiled_gemm("tiled", _gemm(), Tiling((2, 2), (2, 8))),
     "direct": lambda: direct_gemm("direct", _gemm(), Splitting(3, (1, 4), 3)),
-    "tiled_f16": lambda: tiled_gemm("tiled", _half_gemm(), Tiling((2, 2), (4, 8))),
+    "tiled_f16": lambda: tiled_gemm("tiled", _half_gemm(), Tiling((2, 2), (2, 8))),
     "direct_f16": lambda: direct_gemm("direct", _half_matrix(), Splitting(4, (1, 4), 4)),
 }
 
@@ -80,6 +84,29 @@ def test_gemm_is_assembled(name: str, architecture: str, ptxas: str) -> None:
 def test_network_is_assembled(name: str, ptxas: str, rng: np.random.Generator) -> None:
     kernels = [launch.kernel for launch in lower(NETWORKS[name](rng)).launches]
     assert _spills(assemble(to_ptx(kernels, "sm_90a"), "sm_90a", ptxas)) == 0
+
+
+def _half_rows() -> list[Kernel]:
+    image = Image.of((2, 100, 3 * 128), dtype=DType.F16)
+    target = Image.of((2, 100, 128), dtype=DType.F16)
+    attention = Attention((image,) * 3, (0, 128, 256), target, 2, 100, 2, 64, 0.125)
+    return [attention.kernel("attention"), layer_norm("norm", target, target, 1e-5)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_of_floats_are_assembled(architecture: str, ptxas: str) -> None:
+    ptx = to_ptx(_half_rows(), architecture)
+    assert "ldmatrix" in ptx and "ex2.approx" in ptx and "shfl.sync.bfly" in ptx
+    assert _spills(assemble(ptx, architecture, ptxas)) == 0
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_100a"])
+def test_float_network_is_assembled_without_wgmma(architecture: str, ptxas: str, rng: np.random.Generator) -> None:
+    model = compile_for_gpu(resnet18(rng, 1, 32, 10))
+    kernels = {launch.kernel.grid: launch.kernel for launch in model.program.launches}.values()
+    ptx = to_ptx(list(kernels), architecture)
+    assert "mma.sync.aligned.m16n8k16" in ptx and "wgmma" not in ptx
+    assert _spills(assemble(ptx, architecture, ptxas)) == 0
 
 
 _HOPPER = {

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tilewright.isa.errors import ModelError
+
 MAX_SHIFT = 47
 MIN_BITS = 8
 MAX_BITS = 24
@@ -82,6 +84,6 @@ def _round_half_up(value: float) -> int:
 
 def _check(factor: float, bits: int) -> None:
     if not (math.isfinite(factor) and factor >= 0):
-        raise ValueError(f"a scale factor must be finite and not negative, not {factor}")
+        raise ModelError(f"a scale factor must be finite and not negative, not {factor}")
     if not MIN_BITS <= bits <= MAX_BITS:
         raise ValueError(f"multiplier bits must be in {MIN_BITS}..{MAX_BITS}, not {bits}")

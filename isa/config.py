@@ -354,7 +354,7 @@ class Config:
         path = Path(source)
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # not text, or no path at all
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise ConfigError(
                 f"configuration `{source}` is neither a preset ({', '.join(PRESETS)}) nor a readable file: {reason}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from tilewright.isa.errors import ModelError
@@ -32,7 +33,7 @@ def read_model(source: str | Path | ModelProto) -> tuple[ModelProto, str]:
 
 
 def _parsed(path: Path) -> ModelProto:
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike `is_file`, false for what cannot be a path at all
         raise ModelError(f"{path}: no such model file")
     model = ModelProto()
     try:
@@ -52,7 +53,7 @@ def _load_external_data(model: ModelProto, path: Path) -> None:
             raise ModelError(
                 f"{path.name}: external data of {tensor.name!r} must lie in the model's folder, not at {location!r}"
             )
-        if not target.is_file():
+        if not os.path.isfile(target):
             raise ModelError(f"{path.name}: external data file {location!r} of {tensor.name!r} is missing")
     if not tensors:
         return
@@ -80,6 +81,14 @@ def _check(model: ModelProto, name: str) -> None:
         onnx.checker.check_model(model)
     except Exception as error:  # ValidationError, and RuntimeError from the C++ side
         raise ModelError(f"{name}: invalid ONNX model: {_first_line(error)}") from error
+    for tensor in _tensors(model.graph):
+        if not tensor.data_type:
+            continue  # an attribute without a tensor
+        try:
+            numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            reason = f"the data of {tensor.name!r} do not fit its type and dims {list(tensor.dims)}"
+            raise ModelError(f"{name}: invalid ONNX model: {reason} ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from tilewright.compiler.graph.types import Array, Shape, Value
 from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.isa.errors import ModelError
 
+_MOST_ELEMENTS = 1 << 32
 _OLDEST_OPSET = 13  # DequantizeLinear has an axis from here on
 _ASSUMED_OPSET = 17  # of what passes add to a model that uses no ONNX operators itself
 _ONNX_DOMAINS = ("", "ai.onnx")
@@ -58,6 +60,15 @@ def import_onnx(
         When the file cannot be read, the model is invalid, or a dimension is not bound.
     """
     model, name = read_model(source)
+    try:
+        return _imported(model, name, dims, shapes)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name}: not an ONNX model, or damaged: a name is no text ({error})") from error
+
+
+def _imported(
+    model: ModelProto, name: str, dims: Mapping[str, int] | None, shapes: Mapping[str, Shape] | None
+) -> Graph:
     _densify(model.graph)
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -142,6 +153,13 @@ def _with_inferred_types(model: ModelProto, name: str) -> ModelProto:
         raise ModelError(f"{name}: shapes cannot be inferred: {error}") from error
 
 
+def _check_sizes(values: Iterable[Value], name: str) -> None:
+    """Refuse tensors that no memory holds, before anything is planned for them."""
+    for value in values:
+        if value.shape is not None and math.prod(value.shape) > _MOST_ELEMENTS:
+            raise ModelError(f"{name}: {value.name!r} has shape {value.shape}, of more than {_MOST_ELEMENTS} elements")
+
+
 def _graph_of(model: ModelProto, name: str) -> Graph:
     proto = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
@@ -149,6 +167,7 @@ def _graph_of(model: ModelProto, name: str) -> Graph:
     for info in (*proto.input, *proto.value_info, *proto.output):
         if info.name not in constants:
             values[info.name] = value_from_proto(info.name, info.type)
+    _check_sizes(values.values(), name)
     nodes = tuple(from_proto(node) for node in proto.node)
     for node in nodes:
         for output in filter(None, node.outputs):

@@ -42,7 +42,7 @@ class GraphEditor:
         return name
 
     def shape(self, name: str) -> Shape:
-        """The shape of a value, of the graph or new; ValueError when it is not known."""
+        """The shape of a value, of the graph or new; ModelError when it is not known."""
         return self._values[name].known_shape
 
     def array(self, name: str) -> Array | None:

@@ -113,7 +113,7 @@ class Graph:
         return self.producers.get(name)
 
     def shape(self, name: str) -> Shape:
-        """The shape of a value; ValueError when it is not known."""
+        """The shape of a value; ModelError when it is not known."""
         return self.values[name].known_shape
 
     def dtype(self, name: str) -> str:

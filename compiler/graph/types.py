@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.isa.errors import ModelError
+
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 
@@ -35,7 +37,7 @@ class Value:
     def known_shape(self) -> Shape:
         """The shape, for values of operators that require it to be known."""
         if self.shape is None:
-            raise ValueError(f"the shape of {self.name} is not known")
+            raise ModelError(f"the shape of {self.name} is not known")
         return self.shape
 
     def __str__(self) -> str:

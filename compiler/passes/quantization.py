@@ -105,6 +105,8 @@ def weights_of(graph: Graph, name: str, axis: int, *, may_be_wide: bool = False)
     given = node.get("axis", 1) % max(array.ndim, 1)
     if scale.size > 1 and given != axis:
         raise Unsuitable(f"its weights are scaled along dimension {given}, not along output channels")
+    if axis >= array.ndim or scale.size not in (1, array.shape[axis]) or zero.size not in (1, array.shape[axis]):
+        raise Unsuitable(f"its weights of shape {array.shape} do not go with {scale.size} scales")
     shape = [1] * array.ndim
     shape[axis] = -1
     shifted = array.astype(np.int64) - zero.astype(np.int64).reshape(shape)
@@ -127,9 +129,13 @@ def real_constant(graph: Graph, name: str) -> Array | None:
     integers, scale, zero = graph.constant(node.inputs[0]), graph.constant(node.inputs[1]), _zero_point(graph, node)
     if integers is None or scale is None or zero is None:
         return None
-    shape = [1] * integers.ndim
+    shape, axis = [1] * integers.ndim, node.get("axis", 1)
     if scale.size > 1:
-        shape[node.get("axis", 1)] = -1
+        if not -integers.ndim <= axis < integers.ndim or integers.shape[axis] != scale.size:
+            return None
+        shape[axis] = -1
+    if zero.size not in (1, scale.size):
+        return None
     offset = integers.astype(np.float64) - zero.astype(np.float64).reshape(shape if zero.size > 1 else [1] * len(shape))
     return np.asarray(offset * scale.astype(np.float64).reshape(shape))
 

@@ -151,13 +151,13 @@ def _table_rams(config: Config, family: Family) -> float:
 #: Lookup tables of six inputs, fitted to synthesis for xc7: of the whole, a bit of the bus, a lane, a multiplication in
 #: a lane, a lane's residual, a table of a lane, a multiplication in depthwise mode, a lane and a batch row of rows.
 _LUTS = {
-    "base": 4300, "bus_bit": 9, "lane": 505, "product": 11, "residual": 135, "table": 83, "window": 14,
+    "base": 4300, "bus_bit": 9, "lane": 365, "product": 11, "residual": 95, "table": 83, "window": 14,
     "row_lane": 440, "row": 650,
 }  # fmt: skip
 
 #: Flip-flops, likewise.
 _FLIP_FLOPS = {
-    "base": 5600, "bus_bit": 9, "lane": 460, "product": 9, "residual": 140, "table": 70, "window": 10,
+    "base": 5600, "bus_bit": 9, "lane": 375, "product": 9, "residual": 80, "table": 70, "window": 10,
     "row_lane": 290, "row": 700,
 }  # fmt: skip
 

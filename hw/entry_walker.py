@@ -83,32 +83,34 @@ class EntryWalker(wiring.Component):
         m.submodules.row = row = PaddedIndex(self._config.extent_bits)
         left = [Signal(self._config.extent_bits, name=f"left{i}") for i in (1, 2)]
         at_end = [Signal(name=f"at_end{i}") for i in (1, 2)]
-        is_last, advance, begin = Signal(), Signal(), Signal()
+        is_last, go, begin = Signal(), Signal(), Signal()
 
         m.d.comb += [end.eq(count == 1) for end, count in zip(at_end, left, strict=True)]
         m.d.comb += [
             is_last.eq(work.empty | (column.is_last & row.is_last & Cat(at_end).all())),
-            advance.eq(active & self.item.ready),
-            begin.eq(following_valid & (~active | (advance & is_last))),
-            self.box.ready.eq(~following_valid | begin),
-            column.begin.eq(begin),
-            row.begin.eq(begin),
+            go.eq(Mux(active, self.item.ready, following_valid)),
+            begin.eq(following_valid & (~active | is_last)),
+            self.box.ready.eq(~following_valid | (go & begin)),
             column.first.eq(following.columns),
             row.first.eq(following.rows),
-            column.step.eq(advance),
-            row.step.eq(advance & column.is_last),
+            column.step.eq(1),
+            row.step.eq(column.is_last),
         ]
+        m.d.comb += [port.eq(go) for port in (column.en, row.en)]
+        m.d.comb += [port.eq(begin) for port in (column.begin, row.begin)]
         with m.If(self.box.ready):
             m.d.sync += following_valid.eq(self.box.valid)
             self._prepare(m, following)
-        with m.If(begin):
-            m.d.sync += [active.eq(1), work.eq(following)]
-            m.d.sync += [left[i].eq(following.box.extents[i + 1]) for i in range(2)]
-        with m.Elif(advance):
-            m.d.sync += active.eq(~is_last)
-            self._step_outer(m, work, left, at_end, column.is_last & row.is_last)
-        self._walk_entries(m, following, work, begin, advance, column, row, at_end)
-        self._walk_slots(m, following, work, begin, advance, column, row, at_end)
+        # `go` comes last of all: it only enables registers, so that what they take is decided meanwhile.
+        with m.If(go):
+            with m.If(begin):
+                m.d.sync += [active.eq(1), work.eq(following)]
+                m.d.sync += [left[i].eq(following.box.extents[i + 1]) for i in range(2)]
+            with m.Else():
+                m.d.sync += active.eq(~is_last)
+                self._step_outer(m, work, left, at_end, column.is_last & row.is_last)
+        self._walk_entries(m, following, work, go, begin, column, row, at_end)
+        self._walk_slots(m, following, work, go, begin, column, row, at_end)
         self._drive_item(m, work, active, column, row, is_last)
         return m
 
@@ -138,41 +140,43 @@ class EntryWalker(wiring.Component):
             with m.If(at_end[0]):
                 m.d.sync += left[1].eq(left[1] - 1)
 
-    def _walk_entries(self, m, following, work, begin, advance, column, row, at_end):
+    def _walk_entries(self, m, following, work, go, begin, column, row, at_end):
         """Follow the entry's address; beside it where the current iterations of the loops began."""
         bits = entry_bits(self._spaces)
         entry, start0, start1, start2 = (Signal(bits, name=f"entry_{n}") for n in ("now", "0", "1", "2"))
         m.d.comb += self.item.payload.entry.eq(entry)
-        with m.If(begin):
-            m.d.sync += [s.eq(following.box.base) for s in (entry, start0, start1, start2)]
-        with m.Elif(advance):
-            with m.If(~column.is_last):
-                m.d.sync += entry.eq(entry + 1)
-            with m.Elif(~row.is_last):
-                m.d.sync += [s.eq(start0 + work.box.strides[0]) for s in (entry, start0)]
-            with m.Elif(~at_end[0]):
-                m.d.sync += [s.eq(start1 + work.box.strides[1]) for s in (entry, start0, start1)]
+        with m.If(go):
+            with m.If(begin):
+                m.d.sync += [s.eq(following.box.base) for s in (entry, start0, start1, start2)]
             with m.Else():
-                m.d.sync += [s.eq(start2 + work.box.strides[2]) for s in (entry, start0, start1, start2)]
+                with m.If(~column.is_last):
+                    m.d.sync += entry.eq(entry + 1)
+                with m.Elif(~row.is_last):
+                    m.d.sync += [s.eq(start0 + work.box.strides[0]) for s in (entry, start0)]
+                with m.Elif(~at_end[0]):
+                    m.d.sync += [s.eq(start1 + work.box.strides[1]) for s in (entry, start0, start1)]
+                with m.Else():
+                    m.d.sync += [s.eq(start2 + work.box.strides[2]) for s in (entry, start0, start1, start2)]
 
-    def _walk_slots(self, m, following, work, begin, advance, column, row, at_end):
+    def _walk_slots(self, m, following, work, go, begin, column, row, at_end):
         """Follow the place in the beat, likewise; padding takes none, neither in columns nor in rows."""
         bits = slot_bits(self._spaces)
         slot, start0, start1, start2 = (Signal(bits, name=f"slot_{n}") for n in ("now", "0", "1", "2"))
         strides = work.box.slot_strides
         following_row = start0 + Mux(row.inside, strides[0], 0)
         m.d.comb += self.item.payload.slot.eq(slot)
-        with m.If(begin):
-            m.d.sync += [s.eq(following.box.slot) for s in (slot, start0, start1, start2)]
-        with m.Elif(advance):
-            with m.If(~column.is_last):
-                m.d.sync += slot.eq(slot + column.inside)
-            with m.Elif(~row.is_last):
-                m.d.sync += [s.eq(following_row) for s in (slot, start0)]
-            with m.Elif(~at_end[0]):
-                m.d.sync += [s.eq(start1 + strides[1]) for s in (slot, start0, start1)]
+        with m.If(go):
+            with m.If(begin):
+                m.d.sync += [s.eq(following.box.slot) for s in (slot, start0, start1, start2)]
             with m.Else():
-                m.d.sync += [s.eq(start2 + strides[2]) for s in (slot, start0, start1, start2)]
+                with m.If(~column.is_last):
+                    m.d.sync += slot.eq(slot + column.inside)
+                with m.Elif(~row.is_last):
+                    m.d.sync += [s.eq(following_row) for s in (slot, start0)]
+                with m.Elif(~at_end[0]):
+                    m.d.sync += [s.eq(start1 + strides[1]) for s in (slot, start0, start1)]
+                with m.Else():
+                    m.d.sync += [s.eq(start2 + strides[2]) for s in (slot, start0, start1, start2)]
 
     def _drive_item(self, m, work, active, column, row, is_last):
         item = self.item.payload

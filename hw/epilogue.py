@@ -141,7 +141,8 @@ class Epilogue(wiring.Component):
             x = Signal(shape, name=f"x{i}", reset_less=True)
             folded = Signal(shape, name=f"folded{i}", reset_less=True)
             total = Signal(shape, name=f"total{i}", reset_less=True)
-            chosen = Mux(pipe.at("vector", start), self.vector[i], self.gemm[i])
+            summed = ~self.gemm[i] if self._config.gemm.packed else self.gemm[i]  # the sum less one, or the sum
+            chosen = Mux(pipe.at("vector", start), self.vector[i], summed)
             addend: Value = self.addend.lanes[i]
             bias: Value = self.bias.channels[i % self._config.gemm.block_out]
             carry: Value = lacks_one

@@ -29,7 +29,7 @@ class GemmCore(wiring.Component):
     a : In(block_in int8).array(batch)
     w : In(block_in int8).array(block_out)
     x : Out(signed(acc_bits)).array(batch * block_out)
-        Sums so far, batch-major; with `gemm.packed` less one each.
+        Sums so far, batch-major; with `gemm.packed` their negatives.
     windowed : In(1)
         Only with the depthwise mode: the lanes take their windows instead of `a`.
     windows : In(block_in int8).array(batch * block_out)
@@ -90,7 +90,7 @@ class GemmCore(wiring.Component):
             m.d.comb += [pair.negated.eq(Cat(common)), pair.en.eq(en), pair.first.eq(first)]
             for i in range(2):
                 lane = row * self._config.gemm.block_out + channel + i
-                m.d.comb += [pair.w[i].eq(self.w[channel + i]), self.x[lane].eq(~pair.negative[i])]
+                m.d.comb += [pair.w[i].eq(self.w[channel + i]), self.x[lane].eq(pair.negative[i])]
 
     def _chained(self, m: Module, name: str, values: list[Value], en: Value) -> list[Value]:
         """Delay operands by their places in their chains."""

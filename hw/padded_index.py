@@ -30,10 +30,12 @@ class PaddedIndex(wiring.Component):
     Members
     -------
     first : In(PaddedRangeLayout)
+    en : In(1)
+        Do one of the following.
     begin : In(1)
         Take `first` as the range and start at index 0.
     step : In(1)
-        Go to the next index, from the last to the first.
+        Otherwise, go to the next index, from the last to the first.
     inside, is_end, is_last : Out(1)
         Whether the index is inside, the last one inside, the last of all.
     """
@@ -42,6 +44,7 @@ class PaddedIndex(wiring.Component):
         super().__init__(
             {
                 "first": In(PaddedRangeLayout(extent_bits)),
+                "en": In(1),
                 "begin": In(1),
                 "step": In(1),
                 "inside": Out(1),
@@ -56,22 +59,23 @@ class PaddedIndex(wiring.Component):
         upcoming = Signal(len(work.size))  # the index after this one
         after = Signal(len(work.size))  # the one after that
 
-        with m.If(self.begin):
-            m.d.sync += work.eq(self.first)
-        with m.If(self.begin | (self.step & self.is_last)):
-            m.d.sync += [
-                upcoming.eq(1),
-                after.eq(2),
-                self.inside.eq(Mux(self.begin, self.first.first_inside, work.first_inside)),
-                self.is_end.eq(Mux(self.begin, self.first.first_is_end, work.first_is_end)),
-                self.is_last.eq(Mux(self.begin, self.first.first_is_last, work.first_is_last)),
-            ]
-        with m.Elif(self.step):
-            m.d.sync += [
-                upcoming.eq(after),
-                after.eq(after + 1),
-                self.inside.eq((upcoming >= work.low) & (upcoming < work.high)),
-                self.is_end.eq(after == work.high),
-                self.is_last.eq(after == work.size),
-            ]
+        with m.If(self.en):
+            with m.If(self.begin):
+                m.d.sync += work.eq(self.first)
+            with m.If(self.begin | (self.step & self.is_last)):
+                m.d.sync += [
+                    upcoming.eq(1),
+                    after.eq(2),
+                    self.inside.eq(Mux(self.begin, self.first.first_inside, work.first_inside)),
+                    self.is_end.eq(Mux(self.begin, self.first.first_is_end, work.first_is_end)),
+                    self.is_last.eq(Mux(self.begin, self.first.first_is_last, work.first_is_last)),
+                ]
+            with m.Elif(self.step):
+                m.d.sync += [
+                    upcoming.eq(after),
+                    after.eq(after + 1),
+                    self.inside.eq((upcoming >= work.low) & (upcoming < work.high)),
+                    self.is_end.eq(after == work.high),
+                    self.is_last.eq(after == work.size),
+                ]
         return m

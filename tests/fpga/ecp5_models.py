@@ -13,6 +13,9 @@ import pyosys
 
 _SHARE = Path(pyosys.__file__).parent / "share" / "lattice"
 
+#: Verilator does not know such a message outside of procedures.
+_ELABORATION_ERROR = re.compile(r"\$error\([^;]*\);")
+
 _MULTIPLIER = """\
 module MULT18X18D({ports}input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, output {results});
   parameter REG_INPUTA_CLK = "NONE", REG_INPUTB_CLK = "NONE", REG_PIPELINE_CLK = "NONE", REG_OUTPUT_CLK = "NONE";
@@ -85,4 +88,5 @@ def ecp5_models() -> str:
     initial = "\n  ".join(f"parameter [319:0] INITVAL_{i:02X} = 0;" for i in range(64))
     sides = {f"{kind}_{side}": _bits(f"{kind.upper()}{side.upper()}", 14 if kind == "ad" else 18)
              for kind in ("di", "ad", "do") for side in "ab"}  # fmt: skip
-    return _expanded(_SHARE / "cells_sim_ecp5.v", set()) + multiplier + _MEMORY.format(initial=initial, **sides)
+    cells = _ELABORATION_ERROR.sub("initial $fatal;", _expanded(_SHARE / "cells_sim_ecp5.v", set()))
+    return cells + multiplier + _MEMORY.format(initial=initial, **sides)

@@ -86,7 +86,7 @@ def test_sums_equal_the_reference(config: Config, rng: np.random.Generator) -> N
             await ctx.tick()
             cycle += 1
             if cycle in due:
-                found = np.array([ctx.get(x) for x in core.x]) + gemm.packed
+                found = np.array([ctx.get(x) for x in core.x]) * (-1 if gemm.packed else 1)
                 assert wrapped(found, gemm.acc_bits).tolist() == expected[due[cycle]].tolist(), f"step {due[cycle]}"
                 seen += 1
 

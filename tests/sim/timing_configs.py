@@ -37,6 +37,7 @@ TIMING_CONFIGS: Mapping[str, Config] = {
     "rows": ROW_CONFIGS["tiny"],
     "rows_4_to_16_batch2": ROW_CONFIGS["4_to_16_batch2"],
     "rows_32_to_4": ROW_CONFIGS["long_cascade"],
+    "rows_packed": ROW_CONFIGS["packed"],
     "8x8": PRESETS["8x8"],
     "16x16": PRESETS["16x16"],
 }

@@ -21,6 +21,7 @@ _LANE = Var("lane")
 _WORD = 4
 _UNROLLED = 4  # steps of a row that are written out
 _RESIDENT = 32 << 10  # bytes of weights that stay in the first cache
+_ALL_RESIDENT = 128 << 10  # bytes of all weights that stay in the second cache
 _LINE = 64
 
 
@@ -111,7 +112,7 @@ class Convolution:
         """Build the kernel: a task is a row of tiles, or one tile where all pixels lie in one row."""
         tiles = -(-self.width // self.tile.rows)
         rows = tiles if self.is_flat else self.y.batch * self.y.height
-        block, row = split_index(TASK, (self.blocks, rows))
+        row, block = split_index(TASK, (rows, self.blocks)) if self.is_row_major else self._by_block(rows)
         x, y = self.x.buffer("x"), self.y.buffer("y")
         x, y = (Buffer(b.name, DType.U8, b.shape, "dram") for b in (x, y))
         runs, words = self._runs
@@ -124,6 +125,19 @@ class Convolution:
         tile = self._tile({b.name: b for b in (*buffers, *constants.values())}, block, row, self._column(number))
         nest = tile if self.is_flat else loop(Var("tile"), tiles, tile)
         return tasks(name, self.blocks * rows, [*buffers, *constants.values()], nest)
+
+    def _by_block(self, rows: int) -> tuple[Expr, Expr]:
+        block, row = split_index(TASK, (self.blocks, rows))
+        return row, block
+
+    @property
+    def is_row_major(self) -> bool:
+        """Whether a row's channels are computed one block after the other: where all weights stay in the cache."""
+        return self.blocks * self._block_bytes <= _ALL_RESIDENT
+
+    @property
+    def _block_bytes(self) -> int:
+        return self.kernel[0] * self._runs[0] * self._runs[1] * self.block * _WORD
 
     def _column(self, number: Expr) -> Expr:
         """Build the first pixel of a tile; the last tile ends where the row does."""
@@ -193,11 +207,11 @@ class Convolution:
 
     def _prefetch(self, w: Buffer, block: Expr, row: Expr, column: Expr, turn: Expr, turns: int) -> list[Stmt]:
         """Build what fetches the next block's weights, a part in each turn of the innermost loop."""
-        size = self.kernel[0] * self._runs[0] * self._runs[1] * self.block * _WORD
+        size = self._block_bytes
         tiles = -(-self.width // self.tile.rows)
         rows = 1 if self.is_flat else self.y.batch * self.y.height
         lines = -(-size // (_LINE * turns * tiles * rows))
-        if size <= _RESIDENT or lines > _UNROLLED:
+        if size <= _RESIDENT or self.is_row_major or lines > _UNROLLED:
             return []
         number = row if self.is_flat else row * tiles + column // self.tile.rows
         place = (block + 1) * size + (number * turns + turn) * (lines * _LINE)

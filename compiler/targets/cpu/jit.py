@@ -79,7 +79,7 @@ def aligned(size: int) -> NDArray[np.uint8]:
 
 
 def emit_segment(segment: Segment, offsets: Mapping[str, int], count: int = 1) -> str:
-    """Return LLVM IR text of a segment; for several threads, also of `void share(job, run)`, which each runs."""
+    """Return LLVM IR text of a segment; for several threads, also of `void share(job, run, thread)`."""
     module = ll.Module(name="tilewright")
     emit_kernels(module, segment.kernels, segment.level)
     whole = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER] * 3), name="network")
@@ -115,46 +115,59 @@ def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]
 
 def _emit_share(module: ll.Module, segment: Segment, offsets: Mapping[str, int], count: int) -> None:
     """Emit what each thread does in a run: launch after launch, chunks of tasks as long as there are any."""
-    share = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER, I64]), name="share")
+    share = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER, I64, I64]), name="share")
     builder = ll.IRBuilder(share.append_basic_block("entry"))
-    job, run = share.args
+    job, run, thread = share.args
     bases = [_word(builder, job, place, POINTER) for place in (threads.MEMORY, threads.CONSTANTS, threads.TERMINALS)]
     for number, group in enumerate(_groups(segment.launches)):
-        tasks = group[0].kernel.tasks if len(group) == 1 and not _is_small(group[0]) else 1
-        size = -(-tasks // (_CHUNKS * count))
-        chunks = I64(-(-tasks // size))
-        first = builder.mul(run, chunks)
-        limit = builder.add(first, chunks)
-        places = (threads.TAKEN, threads.DONE, threads.SLEEPERS)
-        taken, done, sleepers = (
-            _word(builder, job, threads.COUNTERS + threads.LINES * number + place) for place in places
-        )
-        look, take, work, wait = (share.append_basic_block(name) for name in ("look", "take", "work", "wait"))
+        is_shared = not _is_small(group[0])
+        parts, per_part = (count, _CHUNKS) if is_shared else (1, 1)
+        tasks = group[0].kernel.tasks if is_shared else 1
+        size = -(-tasks // (parts * per_part))
+        start = threads.COUNTERS + threads.launch_words(count) * number
+        done, sleepers = (_word(builder, job, start + place) for place in (threads.DONE, threads.SLEEPERS))
+        first, last = (builder.mul(r, I64(per_part)) for r in (run, builder.add(run, I64(1))))
+        before = builder.block
+        names = ("part", "look", "take", "work", "next", "wait")
+        part, look, take, work, following, wait = (share.append_basic_block(name) for name in names)
+        builder.branch(part)
+        builder.position_at_end(part)
+        turn = builder.phi(I64)
+        turn.add_incoming(I64(0), before)
+        owner = builder.urem(builder.add(thread, turn), I64(parts)) if is_shared else I64(0)
+        taken = _word(builder, job, builder.add(builder.mul(owner, I64(threads.LINE)), I64(start + threads.TAKEN)))
         builder.branch(look)
         builder.position_at_end(look)
         found = builder.load_atomic(taken, "acquire", 8, typ=I64)
-        builder.cbranch(builder.icmp_signed("<", found, limit), take, wait)
+        builder.cbranch(builder.icmp_signed("<", found, last), take, following)
         builder.position_at_end(take)
         pair = builder.cmpxchg(taken, found, builder.add(found, I64(1)), "seq_cst", "seq_cst")
         builder.cbranch(builder.extract_value(pair, 1), work, look)
         builder.position_at_end(work)
-        begin = builder.mul(builder.sub(found, first), I64(size))
+        chunk = builder.add(builder.mul(owner, I64(per_part)), builder.sub(found, first))
+        begin = builder.mul(chunk, I64(size))
         end = builder.add(begin, I64(size))
         end = builder.select(builder.icmp_signed("<", end, I64(tasks)), end, I64(tasks))
         for launch in group:
-            _call(builder, bases, segment, offsets, launch, (begin, end) if tasks > 1 else None)
-        before = builder.atomic_rmw("add", done, I64(1), "seq_cst")
-        with builder.if_then(builder.icmp_signed("==", builder.add(before, I64(1)), limit)):
+            _call(builder, bases, segment, offsets, launch, (begin, end) if is_shared else None)
+        finished = builder.add(builder.atomic_rmw("add", done, I64(1), "seq_cst"), I64(1))
+        limit = builder.mul(last, I64(parts))
+        with builder.if_then(builder.icmp_signed("==", finished, limit)):
             builder.call(module.globals["tw_wake"], [done, sleepers])
         builder.branch(look)
+        builder.position_at_end(following)
+        again = builder.add(turn, I64(1))
+        turn.add_incoming(again, following)
+        builder.cbranch(builder.icmp_signed("<", again, I64(parts)), part, wait)
         builder.position_at_end(wait)
-        builder.call(module.globals["tw_wait"], [done, limit, sleepers])
+        builder.call(module.globals["tw_wait"], [done, builder.mul(last, I64(parts)), sleepers])
     builder.ret_void()
 
 
-def _word(builder: ll.IRBuilder, job: Value, place: int, kind: Any = None) -> Value:
+def _word(builder: ll.IRBuilder, job: Value, place: int | Value, kind: Any = None) -> Value:
     """Give the address of a word of a job, or what is there."""
-    pointer = builder.gep(job, [I64(place)], inbounds=True, source_etype=I64)
+    number = I64(place) if isinstance(place, int) else place
+    pointer = builder.gep(job, [number], inbounds=True, source_etype=I64)
     return pointer if kind is None else builder.load(pointer, typ=kind)
 
 

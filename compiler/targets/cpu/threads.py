@@ -1,9 +1,10 @@
 """Threads: a persistent pool whose members run one function together, chunk by chunk.
 
 A launch is over when all its chunks are done, whoever did them: a thread that the system does not run delays nobody,
-but for the chunk that it is at. A thread that waits spins for some ten microseconds and then sleeps in the kernel, so
-that nothing spins when there is nothing to do. Counters only grow, by the same amount in every run: a thread that comes
-late finds the chunks of its run taken.
+but for the chunk that it is at. Each thread begins with a part of its own, the same in every launch, so that what it
+wrote is near when it reads on, and helps the others then. A thread that waits spins for some ten microseconds and then
+sleeps in the kernel, so that nothing spins when there is nothing to do. Counters only grow, by the same amount in every
+run: a thread that comes late finds the chunks of its run taken.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ from tilewright.isa.errors import ConfigError
 GO, GO_SLEEPERS = 0, 8
 FUNCTION, MEMORY, CONSTANTS, TERMINALS, STOP = 16, 17, 18, 19, 20
 
-#: Then for each launch: chunks taken, chunks done, and who sleeps until all are.
-COUNTERS, TAKEN, DONE, SLEEPERS, LINES = 24, 0, 8, 16, 24
+#: Then for each launch, in a line each: chunks done, who sleeps until all are, and chunks taken of each thread's part.
+COUNTERS, LINE = 24, 8
+DONE, SLEEPERS, TAKEN = 0, 8, 16
+
+
+def launch_words(count: int) -> int:
+    """Return how many words a launch takes."""
+    return TAKEN + LINE * count
+
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98}
 _SPINS = 1000
@@ -85,7 +93,7 @@ done:
 
 
 _POOL = f"""
-define void @work(ptr %job) {{
+define void @work(ptr %job, i64 %thread) {{
 entry:
   %go = getelementptr i64, ptr %job, i64 {GO}
   %sleepers = getelementptr i64, ptr %job, i64 {GO_SLEEPERS}
@@ -103,7 +111,7 @@ next:
 call:
   %function = load ptr, ptr %function.at, align 8
   %number = sub i64 %now, 1
-  call void %function(ptr %job, i64 %number)
+  call void %function(ptr %job, i64 %number, i64 %thread)
   br label %next
 done:
   ret void
@@ -122,7 +130,7 @@ entry:
   br i1 %ends, label %done, label %run
 run:
   %function = load ptr, ptr %function.at, align 8
-  call void %function(ptr %job, i64 %number)
+  call void %function(ptr %job, i64 %number, i64 0)
   ret void
 done:
   ret void
@@ -157,7 +165,7 @@ class Pool:
     def __init__(self, count: int, launches: int) -> None:
         check(count)
         self.count = count
-        raw = np.zeros(COUNTERS + LINES * (launches + 1), np.int64)
+        raw = np.zeros(COUNTERS + launch_words(count) * launches + LINE, np.int64)
         self._job = raw[-raw.ctypes.data % 64 // 8 :]
         self._lock = threading.Lock()
         host = Host.this()
@@ -166,15 +174,17 @@ class Pool:
         self._engine: Any = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
         self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
-        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("work"))
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("work"))
         self._go = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("go"))
         address = self._job.ctypes.data
-        self._workers = [threading.Thread(target=work, args=(address,), daemon=True) for _ in range(1, count)]
+        self._workers = [
+            threading.Thread(target=work, args=(address, number), daemon=True) for number in range(1, count)
+        ]
         for worker in self._workers:
             worker.start()
 
     def run(self, function: int, memory: int, constants: int, terminals: int) -> None:
-        """Let all threads run a function `void (job, run)`, and wait until everything is done.
+        """Let all threads run a function `void (job, run, thread)`, and wait until everything is done.
 
         Parameters
         ----------

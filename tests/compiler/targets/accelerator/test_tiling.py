@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
+
 import numpy as np
 import pytest
 
 from tests.compiler.targets.accelerator.layer_driver import CONFIGS
-from tilewright.compiler.targets.accelerator.cost import estimate
+from tilewright.compiler.targets.accelerator.candidates import WATCHED_TILES, Candidates, Cuts, cut_of
+from tilewright.compiler.targets.accelerator.cost import estimate, estimates
 from tilewright.compiler.targets.accelerator.layout import ceil_div
 from tilewright.compiler.targets.accelerator.problem import (
     Problem,
+    Tiling,
     chunk_entries,
     chunk_list,
+    in_slot_blocks,
     in_slot_rows,
+    out_slot_blocks,
     out_slot_rows,
     reductions,
 )
@@ -71,6 +78,42 @@ def test_nothing_fits() -> None:
     problem = Problem(1, 1, 1200, 1, 1, 1, 0, 1, 1, (1, 1200))
     with pytest.raises(CapacityError, match=r"the smallest tile needs \d+ bytes of `memory.act_kib`, which has 1024"):
         choose_tiling(problem, config)
+
+
+@configurations
+def test_many_at_once_are_what_each_is(config: Config, rng: np.random.Generator) -> None:
+    """The candidates' columns agree with what is said of one tiling, and their estimates with each one's."""
+    for _ in range(5):
+        problem = random_problem(rng, config)
+        tilings = [choose_tiling(problem, config).tiling, *(random_tiling(rng, problem) for _ in range(20))]
+        candidates = Candidates.of(problem, tilings, config)
+        assert candidates.chunk_entries.tolist() == [chunk_entries(problem, t, config) for t in tilings]
+        assert candidates.reductions.tolist() == [reductions(problem, t) for t in tilings]
+        assert candidates.in_slot_blocks.tolist() == [in_slot_blocks(problem, t) for t in tilings]
+        assert candidates.out_slot_blocks.tolist() == [out_slot_blocks(problem, t) for t in tilings]
+        costs = estimates(candidates, Cuts.of([cut_of(t.heights, t.widths) for t in tilings]))
+        assert [costs.at(i) for i in range(len(tilings))] == [estimate(problem, t, config) for t in tilings]
+
+
+def random_tiling(rng: np.random.Generator, problem: Problem) -> Tiling:
+    """Any tiling, whether it fits or not."""
+    pieces = [evenly(total, int(rng.integers(1, total + 1))) for total in (problem.out_height, problem.out_width)]
+    blocks = (int(rng.integers(1, total + 1)) for total in (problem.out_blocks, problem.span))
+    kernel = (int(rng.integers(1, problem.kernel[0] + 1)), int(rng.integers(1, problem.kernel[1] + 1)))
+    flags = (bool(flag) for flag in rng.integers(0, 2, 3))
+    return Tiling(*pieces, *blocks, kernel, *flags, *map(int, rng.integers(1, 3, 2)))
+
+
+@pytest.mark.parametrize("heights", [(4,), (1, 3), (2, 3, 3), (3,) * 9 + (2,), (2,) + (4,) * 30 + (3, 1)])
+@pytest.mark.parametrize("widths", [(5,), (2, 3), (1,) * 7])
+def test_cuts_count_every_tile(heights: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    cut = cut_of(heights, widths)
+    tiles = list(product(heights, widths))
+    assert Counter(tiles) == sum((Counter({s: n}) for s, n in zip(cut.sizes, cut.counts, strict=True)), Counter())
+    half = WATCHED_TILES // 2
+    watched = tiles if len(tiles) <= WATCHED_TILES else tiles[:half] + tiles[-half:]
+    assert [cut.sizes[kind] for kind in cut.watched] == watched
+    assert (cut.tiles, cut.last) == (len(tiles), tiles[-1][0] * tiles[-1][1])
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 16, 100])

@@ -126,12 +126,11 @@ def _corner(seed: int) -> tuple[Corner, random.Random]:
 def filling(isa: InstructionSet, dram_bytes: int) -> list[RandomInstruction]:
     """Return instructions that fill every scratchpad from the data, so that a program's past does not matter."""
     config = isa.config
-    loads = {"LOAD_ACT": ("act", config.act_rows, config.row_bytes)} | {
-        f"LOAD_{space.upper()}": (space, *memories(config)[space].shape) for space in ("wgt", "prm", "tbl")
-    }
+    sizes = {f"LOAD_{space.upper()}": memories(config)[space].shape for space in ("wgt", "prm", "tbl")}
+    loads = {"LOAD_ACT": (config.act_rows, config.row_bytes), **sizes}
     drawn = [
         known_instruction(isa, name, _filling_load(name, depth, entry_bytes, dram_bytes))
-        for name, (_, depth, entry_bytes) in loads.items()
+        for name, (depth, entry_bytes) in loads.items()
         if name in isa.by_name
     ]
     ones = {f"extent_{loop}": 1 for loop in ("out0", "out1", "red0", "red1", "red2")}

@@ -1,0 +1,1 @@
+"""Tests of the tests: do they notice faults in the hardware?"""

@@ -126,4 +126,4 @@ NVPTX = Dialect(
 AMDGCN = Dialect(
     "amdgcn", "amdgcn-amd-amdhsa", "amdgpu_kernel", 5, "llvm.amdgcn.workitem.id.{}", "llvm.amdgcn.workgroup.id.{}"
 )
-SPIRV = Dialect("spirv64", "spirv64-unknown-unknown", "spir_kernel", 0, "_Z12get_local_idj", "_Z12get_group_idj")
+SPIRV = Dialect("spirv64", "spirv64v1.2-unknown-unknown", "spir_kernel", 0, "_Z12get_local_idj", "_Z12get_group_idj")

@@ -38,6 +38,10 @@ def to_spirv(kernels: Sequence[Kernel]) -> bytes:
     text, machine = _prepared(kernels, SPIRV, "")
     module = binding.parse_assembly(text)
     module.verify()
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = False  # OpenCL has vectors of few lengths only
+    passes = binding.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
     code: bytes = machine.emit_object(module)
     return code
 

@@ -25,13 +25,18 @@ th { text-align: right } details { margin: .3rem 0 }
 :target > summary { background: #fff3c4 }
 """
 
-#: A click on a point of the front opens its configuration and its layers.
+#: A click on a point of the front, in a plot or in the table, opens its configuration and its layers.
 _SCRIPT = """
+function show() {
+  const target = location.hash ? document.getElementById(location.hash.slice(1)) : null;
+  if (target) { target.open = true; target.scrollIntoView(); }
+}
+addEventListener("hashchange", show);
+show();
 for (const plot of document.querySelectorAll(".plotly-graph-div")) {
   plot.on("plotly_click", event => {
     const number = event.points[0].customdata;
-    const target = number === undefined ? null : document.getElementById("point-" + number);
-    if (target) { target.open = true; location.hash = target.id; target.scrollIntoView(); }
+    if (number !== undefined) { location.hash = "point-" + number; show(); }
   });
 }
 """
@@ -163,7 +168,7 @@ def _details(study: Study, point: Point, confirmed: Confirmation) -> str:
     result = study.result(point.number)
     tables = "".join(_layer_table(name, model) for name, model in result["models"].items())
     return (
-        f'<details id="point-{point.number}"><summary>#{point.number}: {html.escape(_label(point))}, confirmed by '
+        f'<details id="point-{point.number}"><summary>{html.escape(_label(point))}, confirmed by '
         f"{confirmed.level}</summary>{_confirmed(confirmed)}<pre>{html.escape(config.to_toml())}</pre>{tables}</details>"
     )
 

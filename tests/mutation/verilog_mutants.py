@@ -57,9 +57,11 @@ def mutants(text: str) -> Iterator[Mutant]:
         if "(*" in line or '"' in line:
             continue
         if found := _ASSIGN.match(line):
-            width = widths.get(found["target"], 1)
-            for kind, after in _changed(found["value"], width):
-                yield Mutant(0, kind, number, module, found["value"], after)
+            value = found["value"]
+            named = [widths.get(name.strip(), 0) for name in re.split(" [-+] ", value)]
+            width = min(widths.get(found["target"], 1), max(named) or 64)  # a carry that nobody takes is no bit to lose
+            for kind, after in _changed(value, width):
+                yield Mutant(0, kind, number, module, value, after)
         elif found := _GUARD.match(line):
             condition = found["condition"]
             is_reset = re.search(r"<= (?:\d+'[hbd]0+|\{ *\d+'h0+ *\});$", found["rest"]) is not None

@@ -20,6 +20,8 @@ from tilewright.bench.record import Record
 from tilewright.bench.suites import Context
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tilewright.bench.cpu_peers import Action
     from tilewright.cpu import CpuModel
 
@@ -67,9 +69,10 @@ def _compared(
     case: str, blank: Record, macs: int, forms: Mapping[str, Any], count: int, context: Context
 ) -> Iterator[Record]:
     from tilewright import cpu
-    from tilewright.bench.cpu_peers import PRECISIONS, peer_actions, version
+    from tilewright.bench.cpu_peers import PRECISIONS, peer_actions, precision, version
 
-    own = "full" if "full" in forms else "u8"
+    is_partial = "full" in forms
+    own = "full" if is_partial else "u8"
     context.progress(f"{case}: compiling", 0, _TURNS)
     model = cpu.compile_for_cpu(forms[own], threads=count)
     inputs = cpu.random_inputs(model.graph, np.random.default_rng(time.time_ns()))
@@ -83,11 +86,11 @@ def _compared(
     ideal = macs / peak / count * 1e3 if peak else None
     for (name, form), reason in peers.items():
         if isinstance(reason, str):
-            yield replace(blank, on=version(name), precision=PRECISIONS[form], reason=reason)
+            yield replace(blank, on=version(name), precision=precision(form, is_partial), reason=reason)
     for engine, milliseconds in zip(engines[1:], times[1:], strict=True):
-        yield replace(blank, value=milliseconds, on=version(engine.name), precision=PRECISIONS[engine.form])
+        yield replace(blank, value=milliseconds, on=version(engine.name), precision=precision(engine.form, is_partial))
     best = min(zip(times[1:], engines[1:], strict=True), key=lambda pair: pair[0], default=None)
-    peer = None if best is None else f"{version(best[1].name)}, {PRECISIONS[best[1].form]}"
+    peer = None if best is None else f"{version(best[1].name)}, {precision(best[1].form, is_partial)}"
     peer_value = None if best is None else best[0]
     title = f"{_OURS} {model.level}"
     ours = replace(
@@ -158,3 +161,28 @@ def _repeats(engine: _Engine, inputs: Mapping[str, NDArray[Any]]) -> int:
     start = time.perf_counter()
     engine.action(inputs)
     return max(1, int(_LEAST_SECONDS / max(time.perf_counter() - start, 1e-6)))
+
+
+def table(records: list[Record]) -> Table:
+    """Lay the records out for people: a row for each figure, with who took it and what it was computed with."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tilewright.bench.tables import number
+
+    found = Table(
+        "case", "by", "precision", "metric", "value", "ideal", "best peer's", "bound by, or why there is none"
+    )
+    for record in records:
+        value = "" if record.value is None else f"{number(record.value)} {record.unit}"
+        others = ("" if figure is None else number(figure) for figure in (record.ideal, record.peer_value))
+        texts = (
+            record.on or "",
+            record.precision or "",
+            record.metric,
+            value,
+            *others,
+            record.reason or record.bound or "",
+        )
+        found.add_row(record.case, *map(escape, texts))
+    return found

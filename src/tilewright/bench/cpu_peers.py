@@ -19,6 +19,15 @@ PRECISIONS = {
 }
 
 
+#: What follows where only the products of a model are quantized.
+PRODUCTS_ONLY = ", of products; the rest in the runtime's floats (OpenVINO's default may be bf16)"
+
+
+def precision(form: str, products_only: bool) -> str:
+    """Say what a form of a model is computed with; of some, only the products are quantized unless it is `full`."""
+    return PRECISIONS[form] + (PRODUCTS_ONLY if products_only and form != "full" else "")
+
+
 def onnxruntime_session(path: Path, threads: int) -> Action:
     """Return what runs a model in onnxruntime."""
     runtime: Any = importlib.import_module("onnxruntime")

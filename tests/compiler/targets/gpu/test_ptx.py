@@ -11,6 +11,7 @@ from tests.compiler.targets.gpu.small_networks import NETWORKS
 from tilewright.bench.float_networks import resnet18
 from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.gpu.attention import Attention
+from tilewright.compiler.targets.gpu.emit import emit_kernels
 from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm
@@ -125,6 +126,13 @@ def test_wgmma_is_assembled(name: str, ptxas: str) -> None:
     assert "wgmma.mma_async" in ptx
     assert _spills(log) == 0
     assert "serializ" not in log, "the assembler waits after every product"
+
+
+@pytest.mark.parametrize(("name", "mask"), [("threads", 0x70), ("threads_f16", 0x38)])
+def test_swizzled_places_exchange_pieces_of_16_bytes(name: str, mask: int) -> None:
+    """A piece's number in its row is bits 4 to 6 of the byte's place, whatever an element's size."""
+    masks = {int(n) for n in re.findall(r"= and i32 %\S+, (\d+)", emit_kernels([_HOPPER[name]()]))}
+    assert masks & {0x70, 0x38, 0x1C} == {mask}
 
 
 def test_optimizer_keeps_barriers_out_of_branches(ptxas: str) -> None:

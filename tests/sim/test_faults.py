@@ -255,6 +255,17 @@ def test_without_a_fault_it_is_done(memory: str) -> None:
     device.check_next_run()
 
 
+def test_the_longest_depthwise_row_is_legal() -> None:
+    """One pixel less than the one that is refused above."""
+    program, device = layer(), Device(None, "calm")
+    longest = {**_ONES, "extent_out2": ISA.config.depthwise.columns, "to_acc": 1}
+    fault = Fault(Error.NONE, **behind(raw("DEPTHWISE", longest)))  # type: ignore[arg-type]
+    device.dram[:] = program.image
+    fault.change(device.dram, len(program.steps))
+    device.start(PROGRAM, len(program.steps) + fault.count)
+    assert device.end() == (True, Error.NONE)
+
+
 MOMENTS = (0, 1, 2, 3, 7, 20, 45, 80, 150, 230, 301)
 
 

@@ -6,6 +6,7 @@ from onnx import ModelProto, TensorProto
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 _MOVES = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"))
+_SYMMETRIC_OPERAND = {"MatMul": 1, "RMSNormalization": 0}
 _MORE = ("Gelu", "ReduceMean", "ReduceSum")
 
 
@@ -15,17 +16,17 @@ def quantized_types() -> list[str]:
 
 
 def symmetric_values(model: ModelProto) -> list[str]:
-    """Name the values that products of two activations take as their second operand.
+    """Name the values that products of two activations take as their second operand, and those that RMS scales.
 
-    The accelerator loads them as weights, which have no zero point.
+    The accelerator loads the former as weights, which have no zero point, and squares the latter as they are.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     producers = {output: node for node in model.graph.node for output in node.output}
     found = []
     for node in model.graph.node:
-        if node.op_type != "MatMul" or node.input[1] in constants:
+        name = node.input[_SYMMETRIC_OPERAND[node.op_type]] if node.op_type in _SYMMETRIC_OPERAND else ""
+        if not name or name in constants:
             continue
-        name = node.input[1]
         while name in producers and producers[name].op_type in _MOVES:
             name = producers[name].input[0]
         found.append(name)

@@ -74,9 +74,10 @@ def image(b: ModelBuilder, channels: int | None = None, least: int = 1) -> Quant
     return b.activation((pick(b, 1, 1, 2), channels or pick(b, 1, 3, 8, 16, 20, 33), *extents), kind(b))
 
 
-def rows(b: ModelBuilder) -> Quantized:
+def rows(b: ModelBuilder, *, is_symmetric: bool = False) -> Quantized:
     """Add an input of rank 2 or 3."""
-    return b.activation(pick(b, (1, 20), (5, 33), (1, 7, 16), (2, 3, 24), (9, 8)), kind(b))
+    shape = pick(b, (1, 20), (5, 33), (1, 7, 16), (2, 3, 24), (9, 8))
+    return b.activation(shape, kind(b), is_symmetric=is_symmetric)
 
 
 def tensor(b: ModelBuilder) -> Quantized:
@@ -755,4 +756,12 @@ def layer_normalization(b: ModelBuilder) -> Quantized:
     beta = b.constant(b.rng.normal(size=x.shape[-1]).astype(np.float32))
     epsilon = float(pick(b, 1e-5, 1e-12))
     y = b.node("LayerNormalization", [b.dequantize(x), gamma, beta], axis=-1, epsilon=epsilon)
+    return b.quantize(y, kind(b))
+
+
+@case("RMSNormalization", opset=23, configs=WITH_ROWS)
+def rms_normalization(b: ModelBuilder) -> Quantized:
+    x = rows(b, is_symmetric=True)
+    gamma = b.constant(b.rng.uniform(-1.5, 1.5, x.shape[-1]).astype(np.float32))
+    y = b.node("RMSNormalization", [b.dequantize(x), gamma], axis=-1, epsilon=float(pick(b, 1e-5, 1e-12)))
     return b.quantize(y, kind(b))

@@ -38,11 +38,14 @@ class ModelBuilder:
     inputs: dict[str, Quantized] = field(default_factory=dict)
     count: int = 0
 
-    def activation(self, shape: Sequence[int], dtype: str = "int8", scale: float | None = None) -> Quantized:
-        """Add a graph input with a random scale and zero point."""
+    def activation(
+        self, shape: Sequence[int], dtype: str = "int8", scale: float | None = None, *, is_symmetric: bool = False
+    ) -> Quantized:
+        """Add a graph input with a random scale and, unless it is symmetric, zero point."""
         info = np.iinfo(dtype)
         factor = np.float32(self.rng.uniform(0.005, 0.1) if scale is None else scale)
-        zero = np.array(self.rng.integers(info.min, info.max + 1), dtype)
+        middle = (info.min + info.max + 1) // 2
+        zero = np.array(middle if is_symmetric else self.rng.integers(info.min, info.max + 1), dtype)
         tensor = Quantized(self._fresh("x"), tuple(shape), dtype, np.array(factor), zero)
         self.inputs[tensor.name] = tensor
         return tensor

@@ -238,3 +238,15 @@ def test_measuring_models(name: str, measuring_models: Path, rng: np.random.Gene
     softmax = {"no integer form of Softmax", "dequantizes for Softmax", "quantizes the result of Softmax"}
     assert set(reasons) <= BORDERS | softmax
     assert len(reasons) <= 5
+
+
+def test_rms_normalization_runs_on_the_device(rng: np.random.Generator) -> None:
+    network = FloatNetwork(rng, (1, 10, 32))
+    x = network.layer("MatMul", ["x"], network.normal(32, 32))
+    x = network.layer("RMSNormalization", [x], rng.uniform(0.5, 1.5, 32).astype(np.float32), axis=-1)
+    y = network.layer("MatMul", [x], network.normal(32, 5))
+    cleaned = clean_up(network.model(y, opset=23))
+    quantized = quantize_model(cleaned, [{"x": rng.normal(size=(1, 10, 32)).astype(np.float32)} for _ in range(8)])
+    graph = load_integer_graph(quantized)
+    assert {node.op for node in graph.nodes if node.op.startswith("q")} == {"qmatmul", "qnormalize"}
+    assert {entry.reason for entry in host_nodes(graph)} <= BORDERS

@@ -120,14 +120,16 @@ class VectorLane(Repeated):
         product = self._product(m, a)
         chosen = Signal(self._acc)
         m.d.comb += chosen.eq(product)
+        combined = {}
+        for op in self._isa.vector_ops:
+            combine = self._datapath[op.name]
+            if not isinstance(combine, Product):
+                part = self._registered(m, f"{op.name}_part", self.en[0], combine(*operands), self._acc)
+                combined[op.code] = self._registered(m, op.name, self.en[1], part)
         with m.Switch(self.op):
-            for op in self._isa.vector_ops:
-                combine = self._datapath[op.name]
-                if not isinstance(combine, Product):
-                    value = self._registered(m, f"{op.name}_part", self.en[0], combine(*operands), self._acc)
-                    value = self._registered(m, op.name, self.en[1], value)
-                    with m.Case(op.code):
-                        m.d.comb += chosen.eq(value)
+            for code, value in combined.items():
+                with m.Case(code):
+                    m.d.comb += chosen.eq(value)
         value = chosen
         for stage in range(2, self._stages - 1):
             value = self._registered(m, f"value{stage}", self.en[stage], value)

@@ -54,7 +54,8 @@ class Steps(Harness):
         for i, name in enumerate(LOOPS):
             m.d.comb += command[f"extent_{name}"].eq(Mux(self.twice[i], 2, 1))
         indices, twice, busy = Signal(len(LOOPS)), Signal(len(LOOPS)), Signal()
-        at_end = Signal()
+        at_end, halted = Signal(), Signal()
+        m.d.sync += halted.eq(self.halt)
         m.d.comb += at_end.eq((indices | ~twice).all())
         with m.If(part.load):
             m.d.sync += [active.eq(command), twice.eq(self.twice), indices.eq(0), busy.eq(1)]
@@ -68,7 +69,7 @@ class Steps(Harness):
             self._compare(m, self.operand, step, indices, active)
             return
         self.promise(
-            step.valid == (busy & ~self.halt),
+            step.valid == (busy & ~halted),
             ~step.valid | (step.end == (0 if self.broken else at_end)),
             ~step.valid | (step.last == inner),
             ~step.valid | (step.first == ~indices[3:].any()),

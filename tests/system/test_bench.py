@@ -76,7 +76,8 @@ def test_cpu_cases_are_checked_and_compared() -> None:
     result = invoke("cpu", "--only", "dscnn_kws_t1", "--json", "-")
     assert result.exit_code == 0
     records = json.loads(result.stdout)
-    assert all(record["threads"] == 1 and record["precision"] for record in records)
+    measured = [record for record in records if record["value"] is not None]
+    assert all(record["threads"] == 1 and record["precision"] for record in measured)
     ours = next(record for record in records if "wrong" in record)
     assert ours["wrong"] == 0 and ours["checked"] == 12 and ours["value"] > 0
     assert ours["peer_value"] == min(

@@ -39,10 +39,18 @@ def test_threads_equal_the_reference(count: int, rng: np.random.Generator) -> No
         for name, array in evaluate(graph, inputs).items():
             np.testing.assert_array_equal(outputs[name], array)
             assert np.unique(array).size > 1, "every value is the same: the test shows nothing"
-    start = time.process_time()
-    time.sleep(0.2)
-    assert time.process_time() - start < 0.05, "threads spin when there is nothing to do"
+    assert min(_idle_shares()) < 0.1, "threads spin when there is nothing to do"
     machine.close()
+
+
+def _idle_shares() -> list[float]:
+    """Processor time in short rests; other threads of the process, such as onnxruntime's, work in some of them."""
+    shares = []
+    for _ in range(10):
+        start = time.process_time()
+        time.sleep(0.1)
+        shares.append((time.process_time() - start) / 0.1)
+    return shares
 
 
 def test_impossible_number_of_threads_is_refused() -> None:

@@ -17,7 +17,8 @@ from tilewright.hw.timing import (
     row_reduce_cycles,
     row_start_cycles,
 )
-from tilewright.isa.instructions import OP_BITS, InstructionSet
+from tilewright.isa.instruction_fields import OP_BITS
+from tilewright.isa.instructions import InstructionSet
 from tilewright.isa.row_ops import (
     HALF_BITS,
     LOG_FRACTION,

@@ -14,7 +14,8 @@ from tilewright.hw.pipeline import ControlPipe
 from tilewright.hw.repeated import Repeated
 from tilewright.hw.timing import compute_timing
 from tilewright.isa.errors import ConfigError
-from tilewright.isa.instructions import OP_BITS, InstructionSet
+from tilewright.isa.instruction_fields import OP_BITS
+from tilewright.isa.instructions import InstructionSet
 from tilewright.isa.ir import Const as IrConst
 from tilewright.isa.ir import DType
 from tilewright.isa.semantics import substitute

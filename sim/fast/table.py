@@ -10,7 +10,8 @@ from tilewright.hw.timing import WINDOW_CYCLES, depthwise_cycles, depthwise_row_
 from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.footprint import uses_operand_b
-from tilewright.isa.instructions import OP_BITS, Engine, Instruction, InstructionSet, Opcode
+from tilewright.isa.instruction_fields import OP_BITS
+from tilewright.isa.instructions import Engine, Instruction, InstructionSet, Opcode
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 from tilewright.sim.decoded_program import DecodedProgram, Integers
 

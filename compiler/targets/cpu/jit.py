@@ -24,8 +24,9 @@ from tilewright.compiler.graph.types import Array
 from tilewright.compiler.targets.cpu import emit, threads
 from tilewright.compiler.targets.cpu.emit import POINTER, emit_kernels
 from tilewright.compiler.targets.cpu.instructions import moved
-from tilewright.compiler.targets.cpu.program import Launch, Machine, Segment
+from tilewright.compiler.targets.cpu.program import Launch, Segment
 from tilewright.compiler.targets.gpu import layout as gpu_layout
+from tilewright.compiler.targets.segmented import Runner
 from tilewright.compiler.tir import llvm_scalars
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 from tilewright.compiler.tir.native import Host
@@ -306,7 +307,7 @@ class LoadedSegment:
         self._single(*self._arguments, number)
 
 
-class NativeMachine(Machine):
+class NativeMachine(Runner[Segment]):
     """Runs segments natively; each is compiled when it is run first.
 
     Parameters

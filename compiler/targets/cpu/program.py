@@ -1,8 +1,7 @@
-"""A compiled network: launches of kernels over planned memory, and what the host computes between them."""
+"""A compiled network: launches of kernels over planned memory."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Array
-from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.cpu.instructions import interpreted
 from tilewright.compiler.targets.cpu.kernel import Kernel, Source
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
+from tilewright.compiler.targets.segmented import Runner, SegmentedProgram
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
 
 
@@ -92,51 +90,16 @@ class Segment:
     level: Level
 
 
-@dataclass(frozen=True, eq=False)
-class CpuProgram:
-    """A network for the CPU.
-
-    Attributes
-    ----------
-    graph : Graph
-        The integer graph.
-    steps : tuple of Segment or Node
-        Nodes run on the host.
-    """
-
-    graph: Graph
-    steps: tuple[Segment | Node, ...]
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """The parts that are native functions."""
-        return tuple(step for step in self.steps if isinstance(step, Segment))
+class CpuProgram(SegmentedProgram[Segment]):
+    """A network for the CPU."""
 
     @property
     def launches(self) -> tuple[Launch, ...]:
         """All launches in order."""
         return tuple(launch for segment in self.segments for launch in segment.launches)
 
-    def run(self, inputs: Mapping[str, Array], machine: Machine) -> dict[str, Array]:
-        """Compute the outputs, segments by `machine`."""
-        values: dict[str, Array] = {**self.graph.constants, **inputs}
-        for step in self.steps:
-            if isinstance(step, Segment):
-                values.update(machine.run(step, values))
-            else:
-                values.update(evaluate_node(self.graph, step, values))
-        return {name: values[name] for name in self.graph.outputs}
 
-
-class Machine(ABC):
-    """What can run segments."""
-
-    @abstractmethod
-    def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute a segment's outputs."""
-
-
-class InterpretedMachine(Machine):
+class InterpretedMachine(Runner[Segment]):
     """Runs kernels by the reference interpreter: slow, and needs no compiler."""
 
     def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:

@@ -13,8 +13,9 @@ import numpy as np
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.targets.gpu.driver import TENSOR_MAP_BYTES, Gpu
 from tilewright.compiler.targets.gpu.kernel import Kernel
-from tilewright.compiler.targets.gpu.program import Device, Launch, Segment
+from tilewright.compiler.targets.gpu.program import Launch, Segment
 from tilewright.compiler.targets.gpu.ptx import compile_text, llvm_text
+from tilewright.compiler.targets.segmented import Runner
 from tilewright.compiler.tir.object_cache import ObjectCache
 
 _ENTRY = "kernel"
@@ -47,7 +48,7 @@ class LoadedSegment:
     graph: Any
 
 
-class GpuDevice(Device):
+class GpuDevice(Runner[Segment]):
     """The first GPU of this machine.
 
     Parameters
@@ -67,11 +68,11 @@ class GpuDevice(Device):
         self._loaded: dict[int, LoadedSegment] = {}
         self._modules: dict[str, Any] = {}
 
-    def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
         """Compute a segment's outputs."""
         loaded = self.load(segment)
         for name, port in segment.inputs.items():
-            self.gpu.upload(loaded.addresses[port.storage], inputs[name])
+            self.gpu.upload(loaded.addresses[port.storage], values[name])
         self.replay(loaded)
         self.gpu.check(self.gpu.api.cuStreamSynchronize(loaded.stream))
         outputs: dict[str, Array] = {}

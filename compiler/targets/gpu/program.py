@@ -1,8 +1,7 @@
-"""A compiled network: launches of kernels over planned memory, and what the host computes between them."""
+"""A compiled network: launches of kernels over planned memory."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Array
-from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.gpu.instructions import interpreted
 from tilewright.compiler.targets.gpu.kernel import Kernel, buffer_bytes
 from tilewright.compiler.targets.gpu.layout import View
 from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
+from tilewright.compiler.targets.segmented import Runner, SegmentedProgram
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
 
 
@@ -73,61 +71,26 @@ class Segment:
     outputs: Mapping[str, Port]
 
 
-@dataclass(frozen=True, eq=False)
-class GpuProgram:
-    """A network for the GPU.
-
-    Attributes
-    ----------
-    graph : Graph
-        The integer graph.
-    steps : tuple of Segment or Node
-        Nodes run on the host.
-    """
-
-    graph: Graph
-    steps: tuple[Segment | Node, ...]
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """The parts that run on the GPU."""
-        return tuple(step for step in self.steps if isinstance(step, Segment))
+class GpuProgram(SegmentedProgram[Segment]):
+    """A network for the GPU."""
 
     @property
     def launches(self) -> tuple[Launch, ...]:
         """All launches in order."""
         return tuple(launch for segment in self.segments for launch in segment.launches)
 
-    def run(self, inputs: Mapping[str, Array], device: Device) -> dict[str, Array]:
-        """Compute the outputs, segments by `device`."""
-        values: dict[str, Array] = {**self.graph.constants, **inputs}
-        for step in self.steps:
-            if isinstance(step, Segment):
-                values.update(device.run(step, {name: values[name] for name in step.inputs}))
-            else:
-                values.update(evaluate_node(self.graph, step, values))
-        return {name: values[name] for name in self.graph.outputs}
 
-
-class Device(ABC):
-    """What can run segments."""
-
-    @abstractmethod
-    def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute a segment's outputs."""
-
-
-class InterpretedDevice(Device):
+class InterpretedDevice(Runner[Segment]):
     """Runs kernels by the reference interpreter: slow, and needs no GPU."""
 
-    def run(self, segment: Segment, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, segment: Segment, values: Mapping[str, Array]) -> dict[str, Array]:
         """Compute a segment's outputs."""
         memory = np.zeros(segment.plan.size, np.int8)
         for offset, size, byte in segment.plan.fills:
             memory[offset : offset + size].view(np.uint8)[:] = byte
         for name, port in segment.inputs.items():
             start = segment.plan.offsets[port.storage]
-            memory[start : start + inputs[name].nbytes] = inputs[name].reshape(-1).view(np.int8)
+            memory[start : start + values[name].nbytes] = values[name].reshape(-1).view(np.int8)
             assert port.view.is_plain
         for launch in segment.launches:
             arrays = {}

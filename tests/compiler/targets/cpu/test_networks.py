@@ -13,12 +13,13 @@ from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.kernel import SPACES
 from tilewright.compiler.targets.cpu.levels import LEVELS, Level, host_levels, level_of
 from tilewright.compiler.targets.cpu.lower import lower
-from tilewright.compiler.targets.cpu.program import InterpretedMachine, Machine
+from tilewright.compiler.targets.cpu.program import InterpretedMachine, Segment
+from tilewright.compiler.targets.segmented import Runner
 from tilewright.compiler.tir.verify import verify
 from tilewright.isa.errors import ConfigError
 
 
-def _check(graph: Graph, level: Level, machine: Machine, rng: np.random.Generator) -> None:
+def _check(graph: Graph, level: Level, machine: Runner[Segment], rng: np.random.Generator) -> None:
     program = lower(graph, level)
     inputs = {key: rng.integers(-128, 128, graph.shape(key)).astype(np.int8) for key in graph.inputs}
     outputs = program.run(inputs, machine)

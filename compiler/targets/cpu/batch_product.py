@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
-from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, inside, lanes, linear, loop, sequence, tasks
+from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
 from tilewright.compiler.targets.cpu.rows import broadcast
-from tilewright.compiler.targets.gpu.layout import View, split_index
+from tilewright.compiler.targets.kernels.layout import View, split_index
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
 from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Load, Select, Stmt, Store, Var
 
 if TYPE_CHECKING:

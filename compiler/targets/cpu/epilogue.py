@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Epilogue, Residual
-from tilewright.compiler.targets.cpu.kernel import call, inside, lanes, sequence
+from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Epilogue
+from tilewright.compiler.targets.cpu.kernel import call, lanes
 from tilewright.compiler.targets.cpu.levels import Level
-from tilewright.compiler.targets.gpu.epilogue import Scaling
+from tilewright.compiler.targets.kernels.nests import inside, sequence
+from tilewright.compiler.targets.kernels.scaling import Scaling, added, clamped
 from tilewright.isa.ir import Buffer, Cast, Const, DType, Expr, Load, Stmt, Store, Var
 
 #: What bytes are more than the graph's int8.
 OFFSET = 128
+
+_LOW, _HIGH = INT8_MIN + OFFSET, INT8_MAX + OFFSET
 
 _EXACT = 1 << 24  # integers up to this are floats
 _LANE = Var("lane")
@@ -37,7 +40,7 @@ class Requantization:
     Attributes
     ----------
     method : str
-        `float`, or `high` or `wide` as `gpu.epilogue.Scaling` has it.
+        `float`, or `high` or `wide` as `Scaling` has it.
     bias : array of int32
     arrays : dict of str to array
         What else is needed of each channel.
@@ -64,13 +67,6 @@ class Requantization:
         if found.has_shift:
             arrays["shift"] = found.shift.astype(kind)
         return cls("high" if found.is_high else "wide", bias, arrays)
-
-
-def continued(array: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Repeat one element, or append zeros, up to a number of channels."""
-    if array.size == 1:
-        return np.repeat(array.reshape(-1), channels)
-    return np.concatenate([array, np.zeros(channels - array.size, array.dtype)])
 
 
 @dataclass(frozen=True)
@@ -172,12 +168,12 @@ class Finish:
         else:
             total = Load(sums[0], (_LANE + sums[1],))
             scale = {key: Load(buffer, (channel + _LANE,)) for key, buffer in constants.items() if key != "table"}
-            y = _clamped(self._scaled(total, scale), low, high) if self.method else total
+            y = clamped(self._scaled(total, scale), low, high) if self.method else total
         if self.epilogue.residual is not None:
             assert b is not None
-            y = _clamped(added(y, b, self.epilogue.residual), self.epilogue.clamp_low, self.epilogue.clamp_high)
-        elif not self.method:
-            y = _clamped(y, self.epilogue.clamp_low, self.epilogue.clamp_high)
+            y = added(y, b, self.epilogue.residual, _LOW, _HIGH)
+        if self.epilogue.residual is not None or not self.method:
+            y = clamped(y, self.epilogue.clamp_low, self.epilogue.clamp_high)
         value: Expr = y.cast(DType.U8)
         if table is not None:
             value = Load(table, (y.cast(DType.I64),))
@@ -188,7 +184,7 @@ class Finish:
     def _bounds(self) -> tuple[int, int]:
         """What the requantized sum is clamped to: a residual comes before the epilogue's clamp."""
         if self.epilogue.residual is not None:
-            return INT8_MIN + OFFSET, INT8_MAX + OFFSET
+            return _LOW, _HIGH
         return self.epilogue.clamp_low, self.epilogue.clamp_high
 
     def _scaled(self, total: Expr, scale: Mapping[str, Expr]) -> Expr:
@@ -197,22 +193,8 @@ class Finish:
         if self.method == "wide":
             rounded = (wide >> scale["shift"] if self.has_shift else wide) + 1 >> 1
             low, high = INT8_MIN - 256, INT8_MAX + 256
-            return _clamped(rounded, low, high).cast(DType.I32) + self.epilogue.zero_out
+            return clamped(rounded, low, high).cast(DType.I32) + self.epilogue.zero_out
         upper: Expr = Cast(DType.I32, wide >> 32)
         if self.has_shift:
             upper = upper >> scale["shift"]
         return ((upper + 1) >> 1) + self.epilogue.zero_out
-
-
-def added(y: Expr, b: Expr, stage: Residual) -> Expr:
-    """Build the residual stage on bytes, in 64 bits where 32 may not do."""
-    largest = 256 * (abs(stage.multiplier_a) + abs(stage.multiplier_b)) + (1 << stage.shift >> 1)
-    kind = DType.I32 if largest < 1 << 31 and stage.shift < 32 else DType.I64
-    offset = (1 << stage.shift >> 1) - stage.zero_a * stage.multiplier_a - stage.zero_b * stage.multiplier_b
-    total = y.cast(kind) * stage.multiplier_a + b.cast(kind) * stage.multiplier_b + offset
-    bytes_ = _clamped((total >> stage.shift) + stage.zero_out, INT8_MIN + OFFSET, INT8_MAX + OFFSET)
-    return bytes_.cast(DType.I32)
-
-
-def _clamped(value: Expr, low: int, high: int) -> Expr:
-    return value.maximum(low).minimum(high)

@@ -25,7 +25,7 @@ from tilewright.compiler.targets.cpu import emit, threads
 from tilewright.compiler.targets.cpu.emit import POINTER, emit_kernels
 from tilewright.compiler.targets.cpu.instructions import moved
 from tilewright.compiler.targets.cpu.program import Launch, Segment
-from tilewright.compiler.targets.gpu import layout as gpu_layout
+from tilewright.compiler.targets.kernels import layout
 from tilewright.compiler.targets.segmented import Runner
 from tilewright.compiler.tir import llvm_scalars
 from tilewright.compiler.tir.llvm_scalars import I64, Value
@@ -209,9 +209,15 @@ def _place(
     return moved(builder, memory, segment.plan.offsets[name])
 
 
-def optimized(text: str, machine: Any) -> Any:
-    """Parse LLVM IR and optimize it: loops are unrolled and vectors formed already."""
+def optimized(text: str, machine: Any, exported: frozenset[str] | None = None) -> Any:
+    """Parse LLVM IR and optimize it: loops are unrolled and vectors formed already.
+
+    Functions that are not `exported` are the module's own; None exports all that say nothing else.
+    """
     module = binding.parse_assembly(text)
+    for function in module.functions:
+        if exported is not None and not function.is_declaration and function.name not in exported:
+            function.linkage = "internal"
     module.verify()
     options = binding.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = False
@@ -232,7 +238,7 @@ def description(segment: Segment) -> tuple[object, ...]:
 @cache
 def _digest_of_generators() -> str:
     """Return the hash of the programs that make the code."""
-    modules = (emit, gpu_layout, llvm_scalars, row_ops)
+    modules = (emit, layout, llvm_scalars, row_ops)
     folders = {Path(str(module.__file__)).parent for module in modules}
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in folder.glob("*.py")):

@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tilewright.compiler.targets.gpu.kernel import inside, linear, loop, sequence
+from tilewright.compiler.targets.kernels.nests import loop, sequence
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, For, Function, Stmt, Var
-
-__all__ = ["SPACES", "TASK", "Kernel", "Source", "call", "inside", "lanes", "linear", "loop", "sequence", "tasks"]
 
 #: Memory spaces of kernels.
 SPACES = frozenset({"dram", "register"})

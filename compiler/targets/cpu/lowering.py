@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.targets.cpu import pointwise
-from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish, Requantization, continued
+from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish, Requantization
 from tilewright.compiler.targets.cpu.kernel import Kernel, Source
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.program import Launch, Segment, Terminal
 from tilewright.compiler.targets.cpu.rows import broadcast
-from tilewright.compiler.targets.gpu.layout import ALIGNMENT, Image, Pads, View
-from tilewright.compiler.targets.gpu.memory_plan import Storage, plan_memory
+from tilewright.compiler.targets.kernels.layout import ALIGNMENT, Image, Pads, View
+from tilewright.compiler.targets.kernels.memory_plan import Storage, plan_memory
+from tilewright.compiler.targets.kernels.scaling import continued
 
 _NO_PADS: Pads = (0, 0, 0, 0)
 _NARROW = 4

@@ -18,7 +18,7 @@ from tilewright.compiler.targets.cpu.batch_product import lower_batch_product
 from tilewright.compiler.targets.cpu.convolution import Convolution, Tile, choose_tile
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
 from tilewright.compiler.targets.cpu.lowering import Lowering, Need, Placed
-from tilewright.compiler.targets.gpu.layout import Image, View
+from tilewright.compiler.targets.kernels.layout import Image, View
 
 _BYTE_MAX = 255
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from math import prod
 
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
-from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, inside, lanes, loop, sequence, tasks
-from tilewright.compiler.targets.gpu.layout import Image, View, split_index
+from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
+from tilewright.compiler.targets.kernels.layout import Image, View, split_index
+from tilewright.compiler.targets.kernels.nests import inside, loop, sequence
 from tilewright.isa.ir import (
     Binary,
     BinaryOp,

@@ -13,7 +13,7 @@ from tilewright.compiler.graph.types import Array
 from tilewright.compiler.targets.cpu.instructions import interpreted
 from tilewright.compiler.targets.cpu.kernel import Kernel, Source
 from tilewright.compiler.targets.cpu.levels import Level
-from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
+from tilewright.compiler.targets.kernels.memory_plan import MemoryPlan
 from tilewright.compiler.targets.segmented import Runner, SegmentedProgram
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
-from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, inside, lanes, loop, sequence, tasks
-from tilewright.compiler.targets.gpu.layout import View, split_index
+from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, lanes, tasks
+from tilewright.compiler.targets.kernels.layout import View, split_index
+from tilewright.compiler.targets.kernels.nests import inside, loop, sequence
 from tilewright.compiler.tir.simplify import substitute_expr
 from tilewright.isa.ir import (
     Binary,

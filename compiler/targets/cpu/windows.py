@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu.epilogue import Finish
-from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, inside, lanes, linear, loop, sequence, tasks
-from tilewright.compiler.targets.gpu.layout import Image, split_index
+from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
+from tilewright.compiler.targets.kernels.layout import Image, split_index
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")

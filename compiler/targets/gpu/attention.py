@@ -13,9 +13,10 @@ from math import log2
 
 from tilewright.compiler.targets.gpu.float_epilogue import real
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
-from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
-from tilewright.compiler.targets.gpu.layout import Image
+from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.warp_instructions import EXP2, QUAD, RECIPROCAL, TRANSPOSED_LOAD, reduction_name
+from tilewright.compiler.targets.kernels.layout import Image
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var, total
 
 _T, _W, _BLOCK = Var("t"), Var("warp"), Var("block")

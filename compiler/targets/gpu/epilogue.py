@@ -1,8 +1,4 @@
-"""From sums to int8: requantization, residual, clamp and table, as expressions and as the constants they read.
-
-`(sum * multiplier + half) >> shift` is computed as `((sum * multiplier >> (shift - 1)) + 1) >> 1`, the inner part as
-the high half of a product of 32-bit numbers wherever the multiplier leaves room to be moved up.
-"""
+"""From sums to int8: requantization, residual, clamp and table, as expressions and as the constants they read."""
 
 from __future__ import annotations
 
@@ -10,66 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Epilogue, Residual
-from tilewright.compiler.targets.gpu.kernel import copy, inside, loop, sequence
+from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Epilogue
+from tilewright.compiler.targets.gpu.kernel import copy
+from tilewright.compiler.targets.kernels.nests import inside, loop, sequence
+from tilewright.compiler.targets.kernels.scaling import added, clamped
 from tilewright.isa.ir import Buffer, Cast, Const, DType, Expr, Load, Stmt, Store, Var
 
 _WORD = 16  # bytes of the widest copy
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Requantization constants, ready for kernels.
-
-    Attributes
-    ----------
-    bias, multiplier, shift : array
-        Of each channel, or of length 1. With `is_high`, the multiplier is moved up so that the high half of its
-        product is what counts, and shifts are those that remain.
-    is_high : bool
-    """
-
-    bias: NDArray[np.int32]
-    multiplier: NDArray[np.int64]
-    shift: NDArray[np.int32]
-    is_high: bool
-
-    @classmethod
-    def of(cls, bias: NDArray[np.int32], multiplier: NDArray[np.int32], shift: NDArray[np.int32]) -> Scaling:
-        """Prepare an operator's constants."""
-        wide, distance = multiplier.astype(np.int64), shift.astype(np.int64)
-        whole = np.where(distance == 0, wide * 2, wide)
-        rest = np.maximum(distance, 1) - 1
-        left = np.maximum(rest - 32, 0)
-        up = 32 + left - rest
-        if np.all(whole << up < 1 << 31) and np.all(up < 31):
-            return cls(bias, whole << up, left.astype(np.int32), True)
-        return cls(bias, whole, rest.astype(np.int32), False)
-
-    @property
-    def has_shift(self) -> bool:
-        """Whether shifts must be looked at."""
-        return not self.is_high or bool(self.shift.any())
-
-    def arrays(self, channels: int) -> dict[str, NDArray[np.generic]]:
-        """Give the constants by name, continued to a number of channels."""
-        kind = np.int32 if self.is_high else np.int64
-        found: dict[str, NDArray[np.generic]] = {
-            "bias": _continued(self.bias, channels),
-            "multiplier": _continued(self.multiplier.astype(kind), channels),
-        }
-        if self.has_shift:
-            found["shift"] = _continued(self.shift, channels)
-        return found
-
-
-def _continued(array: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
-    if array.size == 1:
-        return np.repeat(array, channels)
-    return np.concatenate([array, np.zeros(channels - array.size, array.dtype)])
 
 
 @dataclass(frozen=True)
@@ -110,8 +53,9 @@ class Finish:
         stage = self.epilogue.residual
         if stage is not None:
             assert residual is not None
-            y = _added(_clamped(y, INT8_MIN, INT8_MAX) if self.has_scaling else y, residual, stage)
-        y = _clamped(y, self.epilogue.clamp_low, self.epilogue.clamp_high).cast(DType.I8)
+            requantized = clamped(y, INT8_MIN, INT8_MAX) if self.has_scaling else y
+            y = added(requantized, residual, stage, INT8_MIN, INT8_MAX)
+        y = clamped(y, self.epilogue.clamp_low, self.epilogue.clamp_high).cast(DType.I8)
         if table is not None:
             return Load(table, (y.cast(DType.I64) + 128,))
         return y
@@ -121,28 +65,12 @@ class Finish:
         zero = self.epilogue.zero_out
         if not self.is_high:
             rounded = ((wide >> scale["shift"].cast(DType.I64)) + 1 >> 1) + zero
-            return _clamped(rounded, INT8_MIN, INT8_MAX).cast(DType.I32)
+            return clamped(rounded, INT8_MIN, INT8_MAX).cast(DType.I32)
         high: Expr = Cast(DType.I32, wide >> 32)
         if self.has_shift:
             high = high >> scale["shift"]
         rounded = (high + 1) >> 1
         return rounded + zero if zero else rounded
-
-
-def _added(y: Expr, b: Expr, stage: Residual) -> Expr:
-    """Build the residual stage, in 64 bits where 32 may not do."""
-    largest = 256 * (abs(stage.multiplier_a) + abs(stage.multiplier_b)) + (1 << stage.shift >> 1)
-    kind = DType.I32 if largest < 1 << 31 else DType.I64
-    a, b = y.cast(kind), b.cast(kind)
-    offset = (1 << stage.shift >> 1) - stage.zero_a * stage.multiplier_a - stage.zero_b * stage.multiplier_b
-    total = a * stage.multiplier_a + b * stage.multiplier_b + offset
-    if kind == DType.I32 and stage.shift > 31:
-        return Const(stage.zero_out, DType.I32)
-    return _clamped((total >> stage.shift) + stage.zero_out, INT8_MIN, INT8_MAX).cast(DType.I32)
-
-
-def _clamped(value: Expr, low: int, high: int) -> Expr:
-    return value.maximum(low).minimum(high)
 
 
 class Finishing(Protocol):

@@ -16,13 +16,13 @@ from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
 from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
-from tilewright.compiler.targets.gpu.layout import Image, View, is_same_memory
 from tilewright.compiler.targets.gpu.lower import parts
 from tilewright.compiler.targets.gpu.lowering import Lowering, Need, Placed, Sliding
 from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.gpu.windows import across_of
+from tilewright.compiler.targets.kernels.layout import Image, View, is_same_memory
 from tilewright.isa.ir import DType
 
 #: What fills the border of a maximum: every byte of -65,376, about the least that fp16 holds.

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.targets.gpu.epilogue import Finishing
-from tilewright.compiler.targets.gpu.kernel import copy, sequence
-from tilewright.compiler.targets.gpu.layout import NARROW, Image, split_index
+from tilewright.compiler.targets.gpu.kernel import copy
+from tilewright.compiler.targets.kernels.layout import NARROW, Image, split_index
+from tilewright.compiler.targets.kernels.nests import sequence
 from tilewright.isa.ir import Buffer, DType, Expr, Stmt
 
 CHUNK_BYTES = 64

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tilewright.compiler.targets.gpu.epilogue import finish_run
 from tilewright.compiler.targets.gpu.gemm import Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.gemm_tiled import warp_products
-from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
+from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, Expr, Function, Load, Stmt, Store, Var, total
 
 _T = Var("t")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tilewright.compiler.targets.gpu.epilogue import finish_run
 from tilewright.compiler.targets.gpu.gemm import PIECE_BYTES, Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
-from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
+from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Const, Expr, Function, Load, Stmt, Store, Var
 
 _T, _W = Var("t"), Var("warp")

@@ -15,19 +15,8 @@ from tilewright.compiler.targets.gpu.float_epilogue import FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm, is_inside, padded_channels, residual_place
 from tilewright.compiler.targets.gpu.instructions import TENSOR_LOAD
 from tilewright.compiler.targets.gpu.intrinsics import tensorized, wgmma_nest
-from tilewright.compiler.targets.gpu.kernel import (
-    WARP,
-    WARPGROUP,
-    Kernel,
-    TensorMap,
-    call,
-    copy,
-    inside,
-    linear,
-    loop,
-    sequence,
-    when,
-)
+from tilewright.compiler.targets.gpu.kernel import WARP, WARPGROUP, Kernel, TensorMap, call, copy
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.compiler.tir.simplify import substitute
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Node
-from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
+from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.gemm import Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
-from tilewright.compiler.targets.gpu.layout import Image
 from tilewright.compiler.targets.gpu.lowering import Lowering, Need, Sliding
+from tilewright.compiler.targets.kernels.layout import Image
+from tilewright.compiler.targets.kernels.scaling import Scaling
 from tilewright.isa.ir import DType
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from tilewright.compiler.targets.gpu.instructions import MMA_KINDS, WGMMA_COLUMNS, WGMMA_SUMS, mma_name, wgmma_name
-from tilewright.compiler.targets.gpu.kernel import linear, loop
+from tilewright.compiler.targets.kernels.nests import linear, loop
 from tilewright.compiler.tir.tensorize import Intrinsic, Tensorizer
 from tilewright.compiler.tir.visit import walk_expressions, walk_statements
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Load, Stmt, Store, Var

@@ -20,23 +20,7 @@ from functools import cached_property
 from math import prod
 
 from tilewright.compiler.tir.visit import walk_statements
-from tilewright.isa.ir import (
-    Allocate,
-    Block,
-    Buffer,
-    Call,
-    Const,
-    DType,
-    Expr,
-    For,
-    Function,
-    If,
-    Load,
-    Stmt,
-    Store,
-    Var,
-    total,
-)
+from tilewright.isa.ir import Allocate, Buffer, Call, Const, Expr, For, Function, Load, Stmt, Store, Var
 
 WARP = 32
 WARPGROUP = 128
@@ -144,24 +128,6 @@ def _extent(loop: For) -> int:
 # ---- building ------------------------------------------------------------------------------------------------
 
 
-def loop(var: Var, extent: int, *body: Stmt, kind: str = "serial") -> Stmt:
-    """Build a loop over statements."""
-    return For(var, Const(extent, var.type), sequence(*body), kind)
-
-
-def sequence(*body: Stmt) -> Stmt:
-    """Build statements in order, blocks among them opened."""
-    flat = [inner for stmt in body for inner in (stmt.body if isinstance(stmt, Block) else (stmt,))]
-    return flat[0] if len(flat) == 1 else Block(tuple(flat))
-
-
-def inside(buffers: list[Buffer], body: Stmt) -> Stmt:
-    """Build the allocations of buffers around a body."""
-    for buffer in reversed(buffers):
-        body = Allocate(buffer, body)
-    return body
-
-
 def copy(count: int, target: Buffer, place: tuple[Expr, ...], source: Buffer, origin: tuple[Expr, ...]) -> Stmt:
     """Build one copy of `count` neighbouring elements; the last index of each is where they begin."""
     lane = Var("lane_element")
@@ -172,19 +138,3 @@ def copy(count: int, target: Buffer, place: tuple[Expr, ...], source: Buffer, or
 def call(name: str, **operands: int) -> Call:
     """Build a call with constant operands."""
     return Call(name, tuple((key, Const(value)) for key, value in operands.items()))
-
-
-def constant(value: int, dtype: DType = DType.I64) -> Const:
-    """Build a literal."""
-    return Const(value, dtype)
-
-
-def when(condition: Expr | None, body: Stmt) -> Stmt:
-    """Build a guarded statement; None is no guard."""
-    return body if condition is None else If(condition, body)
-
-
-def linear(*terms: tuple[Expr, int]) -> Expr:
-    """Build a sum of products, without terms of factor 0."""
-    kept = [expr * factor if factor != 1 else expr for expr, factor in terms if factor]
-    return total(kept) if kept else Const(0)

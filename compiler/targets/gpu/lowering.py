@@ -15,10 +15,10 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.qops import Window
 from tilewright.compiler.targets.gpu import pointwise
 from tilewright.compiler.targets.gpu.kernel import Kernel
-from tilewright.compiler.targets.gpu.layout import NARROW, Image, Pads, View
-from tilewright.compiler.targets.gpu.memory_plan import Storage, plan_memory
 from tilewright.compiler.targets.gpu.program import Launch, Port, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser
+from tilewright.compiler.targets.kernels.layout import NARROW, Image, Pads, View
+from tilewright.compiler.targets.kernels.memory_plan import Storage, plan_memory
 from tilewright.isa.errors import CapacityError
 from tilewright.isa.ir import DType
 

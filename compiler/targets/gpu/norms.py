@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tilewright.compiler.targets.gpu.float_epilogue import real
-from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, linear, loop, sequence, when
-from tilewright.compiler.targets.gpu.layout import Image
+from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.warp_instructions import RSQRT, WHOLE, reduction_name
+from tilewright.compiler.targets.kernels.layout import Image
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
 
 _T, _W, _BLOCK, _TURN = Var("t"), Var("warp"), Var("block"), Var("turn")

@@ -13,12 +13,13 @@ from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.partition import is_integer_node
 from tilewright.compiler.targets.gpu import pointwise, rows, windows
-from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
+from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.gemm import Gemm
 from tilewright.compiler.targets.gpu.integer_lowering import IntegerLowering
-from tilewright.compiler.targets.gpu.layout import ALIGNMENT, Image, View, is_same_memory
 from tilewright.compiler.targets.gpu.lowering import Need, Placed
-from tilewright.compiler.targets.gpu.memory_plan import Storage
+from tilewright.compiler.targets.kernels.layout import ALIGNMENT, Image, View, is_same_memory
+from tilewright.compiler.targets.kernels.memory_plan import Storage
+from tilewright.compiler.targets.kernels.scaling import Scaling
 
 
 def _convolution(state: IntegerLowering, node: Node) -> None:

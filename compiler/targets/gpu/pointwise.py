@@ -7,8 +7,9 @@ from math import prod
 
 from tilewright.compiler.targets.gpu.epilogue import Finishing, finish_run
 from tilewright.compiler.targets.gpu.gemm import SUMS
-from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, loop, sequence, when
-from tilewright.compiler.targets.gpu.layout import Image, View, split_index
+from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy
+from tilewright.compiler.targets.kernels.layout import Image, View, split_index
+from tilewright.compiler.targets.kernels.nests import inside, loop, sequence, when
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var
 
 THREADS = 128

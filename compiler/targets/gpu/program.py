@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.targets.gpu.instructions import interpreted
 from tilewright.compiler.targets.gpu.kernel import Kernel, buffer_bytes
-from tilewright.compiler.targets.gpu.layout import View
-from tilewright.compiler.targets.gpu.memory_plan import MemoryPlan
+from tilewright.compiler.targets.kernels.layout import View
+from tilewright.compiler.targets.kernels.memory_plan import MemoryPlan
 from tilewright.compiler.targets.segmented import Runner, SegmentedProgram
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from math import prod
 
 from tilewright.compiler.targets.gpu.epilogue import Finish
-from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy, inside, loop, sequence, when
-from tilewright.compiler.targets.gpu.layout import View, split_index
+from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
+from tilewright.compiler.targets.kernels.layout import View, split_index
+from tilewright.compiler.targets.kernels.nests import inside, loop, sequence, when
 from tilewright.compiler.tir.simplify import substitute_expr
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Lookup, Stmt, Store, Table, Var, total
 from tilewright.isa.row_ops import ROW_OPS, SUM_BITS

@@ -11,7 +11,7 @@ from tilewright.compiler.targets.gpu.gemm import CHUNK_BYTES, Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
 from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP_BYTES, Grouping, is_plain_matrix
-from tilewright.compiler.targets.gpu.layout import ALIGNMENT
+from tilewright.compiler.targets.kernels.layout import ALIGNMENT
 from tilewright.isa.ir import DType
 
 

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.fixed_point import to_fixed_point
 from tilewright.compiler.targets.gpu.device import GpuDevice
-from tilewright.compiler.targets.gpu.epilogue import Finish, Scaling
+from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.gemm import ARRAYS, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
 from tilewright.compiler.targets.gpu.kernel import Kernel
-from tilewright.compiler.targets.gpu.layout import Image
 from tilewright.compiler.targets.gpu.ptx import to_ptx
 from tilewright.compiler.targets.gpu.schedules import Chooser, Schedule, by_model, candidates, estimate, key
+from tilewright.compiler.targets.kernels.layout import Image
+from tilewright.compiler.targets.kernels.scaling import Scaling
 from tilewright.isa.ir import DType
 
 _REPEATS = 20

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.gpu.epilogue import Finishing, finish_run
 from tilewright.compiler.targets.gpu.gemm import ARRAYS, SUMS, Gemm
-from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy, inside, linear, loop, sequence, when
-from tilewright.compiler.targets.gpu.layout import Image, split_index
+from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
+from tilewright.compiler.targets.kernels.layout import Image, split_index
+from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
 
 _T = Var("t")

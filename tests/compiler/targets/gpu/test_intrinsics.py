@@ -7,7 +7,7 @@ import pytest
 
 from tilewright.compiler.targets.gpu.instructions import interpreted, mma_name
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
-from tilewright.compiler.targets.gpu.kernel import loop
+from tilewright.compiler.targets.kernels.nests import loop
 from tilewright.compiler.tir.interpreter import interpret
 from tilewright.compiler.tir.tensorize import TensorizeError
 from tilewright.isa.ir import Buffer, Const, DType, Function, Stmt, Var

@@ -19,10 +19,10 @@ from tilewright.compiler.targets.gpu.gemm_direct import Splitting, direct_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
 from tilewright.compiler.targets.gpu.gemm_warpgroup import Grouping, warpgroup_gemm
 from tilewright.compiler.targets.gpu.kernel import Kernel
-from tilewright.compiler.targets.gpu.layout import Image
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
+from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.tir.visit import walk_statements
 from tilewright.gpu import compile_for_gpu
 from tilewright.isa.ir import Call, DType

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from tilewright.compiler.targets.gpu.kernel import linear
+from tilewright.compiler.targets.kernels.nests import linear
 from tilewright.isa.ir import Buffer, DType, Expr
 
 #: Channels are a multiple of this, but for the narrow images that enter a network.

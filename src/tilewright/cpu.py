@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.arrays import count_differences
-from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.graph.inputs import check_inputs
-from tilewright.compiler.graph.types import Value
-from tilewright.compiler.partition import why_host
+from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.levels import level_of
 from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.program import CpuProgram, Launch, Segment
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.report import LayerInfo
+from tilewright.segmented_model import SegmentedModel, SegmentedReport, SegmentedRun
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -33,52 +31,8 @@ Arrays = Mapping[str, NDArray[Any]]
 _SAMPLES = 21
 
 
-@dataclass(frozen=True)
-class CpuReport:
-    """What a run took.
-
-    Attributes
-    ----------
-    model, level : str
-        `level` names the instructions that are used.
-    layers : tuple of LayerInfo
-        Launches and host nodes in order; `place` is `cpu` or `host`.
-    microseconds : tuple of float or None
-        Of each layer by itself, the least of several repetitions; None for what the host computes, or without timing.
-    milliseconds : float or None
-        Of a whole run, the median of several.
-    memory_bytes : int
-        Of the static memory plan.
-    """
-
-    model: str
-    level: str
-    layers: tuple[LayerInfo, ...]
-    microseconds: tuple[float | None, ...]
-    milliseconds: float | None
-    memory_bytes: int
-
-    def as_data(self) -> dict[str, Any]:
-        """Give the report for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class CpuRun:
-    """What a run gave.
-
-    Attributes
-    ----------
-    outputs : dict of str to array
-    report : CpuReport
-    """
-
-    outputs: dict[str, NDArray[Any]]
-    report: CpuReport
-
-
 @dataclass(frozen=True, eq=False)
-class CpuModel:
+class CpuModel(SegmentedModel[Segment]):
     """A model compiled for this processor; it becomes machine code when it is run first.
 
     Attributes
@@ -93,52 +47,23 @@ class CpuModel:
     machine: NativeMachine = field(default_factory=lambda: NativeMachine(ObjectCache.default()))
 
     @property
-    def graph(self) -> Graph:
-        """The integer operators that it computes."""
-        return self.program.graph
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.graph.name
-
-    @property
     def title(self) -> str:
         """Model and target."""
         return f"{self.name} for {self.level}"
 
-    @property
-    def inputs(self) -> dict[str, Value]:
-        """The model's inputs by name."""
-        return {name: self.graph.values[name] for name in self.graph.inputs}
+    def segment_layers(self, segment: Segment) -> list[LayerInfo]:
+        """Give a segment's launches in order."""
+        return [_launch_info(launch) for launch in segment.launches]
 
-    @property
-    def outputs(self) -> dict[str, Value]:
-        """The model's outputs by name."""
-        return {name: self.graph.values[name] for name in self.graph.outputs}
-
-    @cached_property
-    def layers(self) -> tuple[LayerInfo, ...]:
-        """All launches and host nodes in order."""
-        found: list[LayerInfo] = []
-        for step in self.program.steps:
-            if isinstance(step, Node):
-                name = step.origin[0] if step.origin else step.output
-                reason = why_host(self.graph, step) or f"no kernel of {step.op}"
-                found.append(LayerInfo(name, step.op, "host", note=reason))
-            else:
-                found += [_launch_info(launch) for launch in step.launches]
-        return tuple(found)
-
-    def check_inputs(self, inputs: Arrays) -> None:
-        """Raise InputError unless `inputs` are exactly what the model asks for."""
-        check_inputs(self.inputs.values(), inputs)
+    def segment_bytes(self, segment: Segment) -> int:
+        """Give the size of a segment's static memory plan."""
+        return segment.plan.size
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Compute the outputs, without checks or a report."""
         return self.program.run(inputs, self.machine)
 
-    def run(self, inputs: Arrays, *, is_timed: bool = False) -> CpuRun:
+    def run(self, inputs: Arrays, *, is_timed: bool = False) -> SegmentedRun:
         """Run on this processor.
 
         Parameters
@@ -160,8 +85,9 @@ class CpuModel:
         if is_timed:
             milliseconds = median(_seconds(lambda: self(inputs)) for _ in range(_SAMPLES)) * 1e3
             times = self._layer_times()
-        memory = sum(segment.plan.size for segment in self.program.segments)
-        return CpuRun(outputs, CpuReport(self.name, self.level, self.layers, times, milliseconds, memory))
+        return SegmentedRun(
+            outputs, SegmentedReport(self.name, self.level, self.layers, times, milliseconds, self.memory_bytes)
+        )
 
     def _layer_times(self) -> tuple[float | None, ...]:
         found: list[float | None] = []
@@ -174,12 +100,6 @@ class CpuModel:
                 best = min(_seconds(partial(loaded.launch, number)) for _ in range(_SAMPLES))
                 found.append(best * 1e6)
         return tuple(found)
-
-    def reference(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Compute the outputs by the integer reference."""
-        from tilewright.compiler.reference import evaluate
-
-        return evaluate(self.graph, dict(inputs))
 
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
         """Count, for each output, the values that are not exactly the integer reference's."""

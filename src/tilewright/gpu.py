@@ -7,7 +7,7 @@ floating point are computed in fp16, with sums in fp32.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +17,15 @@ from numpy.typing import NDArray
 
 from tilewright.arrays import count_differences
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.graph.inputs import check_inputs
-from tilewright.compiler.graph.types import Value
-from tilewright.compiler.partition import why_host
 from tilewright.compiler.targets.gpu.device import GpuDevice
 from tilewright.compiler.targets.gpu.float_graph import is_float_graph, simplified
 from tilewright.compiler.targets.gpu.float_operators import lower_floats
 from tilewright.compiler.targets.gpu.lower import lower
-from tilewright.compiler.targets.gpu.program import GpuProgram, Launch
+from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_table, measured
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.report import LayerInfo
+from tilewright.segmented_model import SegmentedModel, SegmentedReport, SegmentedRun
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -40,117 +38,54 @@ _REPLAYS = 20
 _SAMPLES = 9
 
 
-@dataclass(frozen=True)
-class GpuReport:
-    """What a run took.
-
-    Attributes
-    ----------
-    model, device : str
-    layers : tuple of LayerInfo
-        Launches and host nodes in order; `place` is `gpu` or `host`.
-    milliseconds : float or None
-        Of all CUDA graphs together, the median of several replays; copies and the host are not in it.
-    memory_bytes : int
-        Of the static memory plan.
-    """
-
-    model: str
-    device: str
-    layers: tuple[LayerInfo, ...]
-    milliseconds: float | None
-    memory_bytes: int
-
-    def as_data(self) -> dict[str, Any]:
-        """Give the report for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class GpuRun:
-    """What a run gave.
-
-    Attributes
-    ----------
-    outputs : dict of str to array
-    report : GpuReport
-    """
-
-    outputs: dict[str, NDArray[Any]]
-    report: GpuReport
-
-
 @dataclass(frozen=True, eq=False)
-class GpuModel:
+class GpuModel(SegmentedModel[Segment]):
     """A model compiled for a GPU; the kernels become machine code when it is run first.
 
     Attributes
     ----------
     program : GpuProgram
-    source : Graph
+    original : Graph
         What the results are compared with: the integer operators, or the model's own in floating point.
     """
 
     program: GpuProgram
-    source: Graph
+    original: Graph
 
     @property
-    def graph(self) -> Graph:
-        """The operators that it computes."""
-        return self.program.graph
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.graph.name
+    def source(self) -> Graph:
+        """The operators whose results it must have."""
+        return self.original
 
     @property
     def title(self) -> str:
         """Model and target."""
         return f"{self.name} for a GPU"
 
-    @property
-    def inputs(self) -> dict[str, Value]:
-        """The model's inputs by name."""
-        return {name: self.graph.values[name] for name in self.graph.inputs}
+    def segment_layers(self, segment: Segment) -> list[LayerInfo]:
+        """Give a segment's launches in order."""
+        return [_launch_info(launch) for launch in segment.launches]
 
-    @property
-    def outputs(self) -> dict[str, Value]:
-        """The model's outputs by name."""
-        return {name: self.graph.values[name] for name in self.graph.outputs}
-
-    @cached_property
-    def layers(self) -> tuple[LayerInfo, ...]:
-        """All launches and host nodes in order."""
-        found: list[LayerInfo] = []
-        for step in self.program.steps:
-            if isinstance(step, Node):
-                name = step.origin[0] if step.origin else step.output
-                reason = self._why_host(step)
-                found.append(LayerInfo(name, step.op, "host", note=reason))
-            else:
-                found += [_launch_info(launch) for launch in step.launches]
-        return tuple(found)
+    def segment_bytes(self, segment: Segment) -> int:
+        """Give the size of a segment's static memory plan."""
+        return segment.plan.size
 
     @property
     def is_float(self) -> bool:
         """Whether results are of fp16, and compared within its accuracy."""
-        return self.source is not self.program.graph
+        return self.original is not self.program.graph
 
-    def _why_host(self, node: Node) -> str:
+    def why_host(self, node: Node) -> str:
+        """Say why the host computes a node."""
         if self.is_float:
             return node.reason or f"no fp16 kernel of {node.op.rpartition('.')[2]}"
-        return why_host(self.graph, node) or f"no kernel of {node.op}"
+        return super().why_host(node)
 
     @cached_property
     def _device(self) -> GpuDevice:
         return open_device()
 
-    def check_inputs(self, inputs: Arrays) -> None:
-        """Raise InputError unless `inputs` are exactly what the model asks for."""
-        check_inputs(self.inputs.values(), inputs)
-
-    def run(self, inputs: Arrays, device: GpuDevice | None = None, *, is_timed: bool = False) -> GpuRun:
+    def run(self, inputs: Arrays, device: GpuDevice | None = None, *, is_timed: bool = False) -> SegmentedRun:
         """Run on the GPU.
 
         Parameters
@@ -175,14 +110,9 @@ class GpuModel:
         machine = device or self._device
         outputs = self.program.run(inputs, machine)
         milliseconds = time_graphs(self.program, machine) if is_timed else None
-        memory = sum(segment.plan.size for segment in self.program.segments)
-        return GpuRun(outputs, GpuReport(self.name, machine.gpu.name, self.layers, milliseconds, memory))
-
-    def reference(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
-        """Compute the outputs by the reference: in integers, or in floating point as the model says."""
-        from tilewright.compiler.reference import evaluate
-
-        return evaluate(self.source, dict(inputs))
+        untimed = (None,) * len(self.layers)
+        report = SegmentedReport(self.name, machine.gpu.name, self.layers, untimed, milliseconds, self.memory_bytes)
+        return SegmentedRun(outputs, report)
 
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
         """Count, for each output, the values that are not the reference's.

@@ -52,6 +52,9 @@ def test_version() -> None:
         (("config", "--nonsense"), "no such option"),
         (("isa", "--assemble", "x.s"), "--assemble needs -o FILE (see `tilewright isa --help`)"),
         (("isa", "--markdown", "--disassemble", "x"), "choose one of"),
+        (("run", "x.onnx", "--on", "cpu", "--latency", "5"), "--latency is for the accelerator; --on cpu does not"),
+        (("run", "x.onnx", "--on", "gpu", "-c", "8x8"), "--config is for the accelerator; --on gpu does not"),
+        (("run", "x.onnx", "--on", "cpu", "--report", "r.html"), "--report is for the accelerator; --on cpu does not"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], words: str) -> None:

@@ -13,6 +13,7 @@ from tilewright.cli.options import (
     quiet_option,
     simulator_option,
 )
+from tilewright.cli.run_native import NATIVE, refuse_accelerator_options, run_native
 from tilewright.cli.subject import compiled_subject, input_options, subject_inputs
 from tilewright.cli.terminal import Terminal, check_writable
 from tilewright.cli.views import Views, view_options
@@ -37,7 +38,7 @@ _NO_END = 2**63
 @click.argument("model", metavar="MODEL")
 @config_options(None)
 @fallback_option
-@simulator_option("functional", "cpu", "gpu")
+@simulator_option("functional", *NATIVE)
 @input_options
 @click.option("--output", "output_file", metavar="Y.npz", help="Write the outputs there, by name.")
 @memory_options
@@ -64,6 +65,8 @@ def command(
     has cycles, utilization and what bounds each layer. A program file has its configuration in it; for a model the
     default is 16x16.
     """
+    if on in NATIVE:
+        refuse_accelerator_options(click.get_current_context(), on)
     for path in (output_file, json_file, waves):
         check_writable(path)
     if waves is not None and on != "rtl":
@@ -75,14 +78,8 @@ def command(
     window = None if wave_cycles is None else _window(wave_cycles)
     views.check(on)
     terminal = Terminal(quiet, json_file)
-    if on == "cpu":
-        from tilewright.cli.run_cpu import run_on_cpu
-
-        return run_on_cpu(model, input_file, seed, output_file, check, terminal)
-    if on == "gpu":
-        from tilewright.cli.run_gpu import run_on_gpu
-
-        return run_on_gpu(model, input_file, seed, output_file, check, terminal)
+    if on in NATIVE:
+        return run_native(on, model, input_file, seed, output_file, check, terminal)
     from tilewright import api
     from tilewright.arrays import count_differences, write_arrays
     from tilewright.execution import bytes_per_cycle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Verdict:
     log: str
 
 
-class Harness(Elaboratable):
+class Harness(ABC, Elaboratable):
     """A module to be proved, without a reset: registers begin at their initial values.
 
     `free` makes inputs, which can do anything that `assume` allows; `promise` states what must hold in every cycle.
@@ -64,9 +65,9 @@ class Harness(Elaboratable):
     def assume(self, *conditions: object) -> None:
         self._assumptions += [Value.cast(c).bool() for c in conditions]
 
+    @abstractmethod
     def build(self, m: Module) -> None:
         """Add the parts; say what they promise."""
-        raise NotImplementedError
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

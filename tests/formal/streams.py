@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 
@@ -25,10 +27,6 @@ class Order(Harness):
         self.offer, self.take = self.free(1, "offer"), self.free(1, "take")
         self.hidden = self.free(1, "hidden")
 
-    def part(self, m: Module, number: Signal) -> tuple[object, object, object, object]:
-        """Add the part; return input valid and ready, output number and valid (`take` is its ready)."""
-        raise NotImplementedError
-
     def build(self, m: Module) -> None:
         sent, received = Signal(NUMBER_BITS), Signal(NUMBER_BITS)
         ready, number, valid = self.connected(m, sent)
@@ -40,9 +38,9 @@ class Order(Harness):
         m.d.sync += [was_held.eq(valid & ~self.take), held.eq(number)]
         self.promise(~was_held | (valid & (number[:NUMBER_BITS] == held)))
 
+    @abstractmethod
     def connected(self, m: Module, sent: Signal) -> tuple[Signal, Signal, Signal]:
         """Add the part, offered `sent`; return its ready, and the number and the valid that it offers."""
-        raise NotImplementedError
 
 
 class BufferOrder(Order):

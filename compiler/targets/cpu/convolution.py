@@ -16,6 +16,7 @@ from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
 from tilewright.compiler.targets.kernels.layout import Image, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
+from tilewright.compiler.targets.kernels.windows import Windows
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
@@ -35,30 +36,15 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Convolution:
+class Convolution(Windows[Finish]):
     """A convolution without groups; a matrix product is one of images of one pixel each.
 
     Attributes
     ----------
-    x, y : Image
-    kernel, strides, dilations : tuple of int
-        Of height and width.
-    pads : tuple of int
-        Top and left; the border of `x` is at least as wide.
-    finish : Finish
     tile : Tile
-    residual : Image, optional
     """
 
-    x: Image
-    y: Image
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int]
-    finish: Finish
-    tile: Tile
-    residual: Image | None = None
+    tile: Tile = Tile(1, 1)
 
     @cached_property
     def is_flat(self) -> bool:
@@ -176,7 +162,7 @@ class Convolution:
 
     def _products(self, buffers: dict[str, Buffer], acc: Buffer, block: Expr, row: Expr, column: Expr) -> Stmt:
         """Build the sum over the window: kernel rows, runs of them, words of a run."""
-        (high, _), (down, across), dilation = self.kernel, self.strides, self.dilations
+        (high, _), (_, across), dilation = self.kernel, self.strides, self.dilations
         runs, words = self._runs
         line, step = self.x.row_pixels * self.x.pitch, self.block * _WORD
         kh, run, group, word = Var("kernel_row"), Var("run"), Var("group"), Var("word")
@@ -184,7 +170,7 @@ class Convolution:
             origin: Expr = column * self.x.pitch
         else:
             n, h = split_index(row, (self.y.batch, self.y.height))
-            origin = self.x.pixel(n, h * down, column * across, *self.pads)
+            origin = self.origin(n, h, column)
         most = _UNROLLED if self._fits_registers else 2 * _UNROLLED
         unrolled = next(u for u in range(most, 0, -1) if words % u == 0)
         number = group * unrolled + word

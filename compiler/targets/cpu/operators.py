@@ -15,7 +15,7 @@ from tilewright.compiler.partition import is_integer_node
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, tensor_scale
 from tilewright.compiler.targets.cpu import pointwise, rows, windows
 from tilewright.compiler.targets.cpu.batch_product import lower_batch_product
-from tilewright.compiler.targets.cpu.convolution import Convolution, Tile, choose_tile
+from tilewright.compiler.targets.cpu.convolution import Convolution, choose_tile
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
 from tilewright.compiler.targets.cpu.lowering import Lowering, Need, Placed
 from tilewright.compiler.targets.kernels.layout import Image, View
@@ -42,7 +42,7 @@ def _convolution(state: Lowering, node: Node) -> None:
     arguments |= {"x": storage, "y": state.places[node.output].storage, **state.parameters(node, scaling, y.pitch)}
     pads, macs = (window.pads[0], window.pads[1]), qops.mac_count(graph, node)
     if node["groups"] == 1:
-        problem = Convolution(x, y, window.kernel, window.strides, window.dilations, pads, finish, Tile(1, 1), residual)
+        problem = Convolution(x, y, window.kernel, window.strides, window.dilations, pads, finish, residual)
         _dense(state, node, problem, weight, arguments)
         return
     sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, residual)
@@ -77,7 +77,7 @@ def _matrix(state: Lowering, node: Node) -> None:
     less = OFFSET * weight.astype(np.int64).reshape(weight.shape[0], -1).sum(axis=1)
     scaling = state.scaling(node, less, _largest_sum(weight, state.array(node, "bias")))
     arguments |= {"x": storage, "y": state.places[node.output].storage, **state.parameters(node, scaling, y.pitch)}
-    problem = Convolution(x, y, (1, 1), (1, 1), (1, 1), (0, 0), state.finish(node, scaling), Tile(1, 1), residual)
+    problem = Convolution(x, y, (1, 1), (1, 1), (1, 1), (0, 0), state.finish(node, scaling), residual)
     _dense(state, node, problem, weight, arguments)
 
 

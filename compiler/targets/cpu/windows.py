@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
-from tilewright.compiler.targets.kernels.layout import Image, split_index
+from tilewright.compiler.targets.kernels.layout import split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
+from tilewright.compiler.targets.kernels.windows import Windows
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
@@ -18,28 +19,8 @@ _WORD = 4
 
 
 @dataclass(frozen=True)
-class Sliding:
-    """A window over an image.
-
-    Attributes
-    ----------
-    x, y : Image
-    kernel, strides, dilations : tuple of int
-        Of height and width.
-    pads : tuple of int
-        Top and left; the border of `x` is at least as wide.
-    finish : Finish
-    residual : Image, optional
-    """
-
-    x: Image
-    y: Image
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int]
-    finish: Finish
-    residual: Image | None = None
+class Sliding(Windows[Finish]):
+    """A window over an image."""
 
     @property
     def lanes(self) -> int:
@@ -61,10 +42,10 @@ class Sliding:
             found["residual"] = Buffer("residual", DType.U8, (self.residual.size,), "dram")
         return {**found, **self.finish.constants(self.y.pitch)}
 
-    def origin(self, row: Expr, column: Expr) -> Expr:
-        """Build the place of a window's first pixel."""
+    def start(self, row: Expr, column: Expr) -> Expr:
+        """Build the place of the first pixel of the window of a row's column."""
         n, h = split_index(row, (self.y.batch, self.y.height))
-        return self.x.pixel(n, h * self.strides[0], column * self.strides[1], *self.pads)
+        return self.origin(n, h, column)
 
     def finished(
         self, buffers: dict[str, Buffer], sums: tuple[Buffer, int], row: Expr, column: Expr, channel: Expr
@@ -144,7 +125,7 @@ class Depthwise:
             lanes(_LANE, width, Store(acc, (_LANE + place * width,), bias)) for place in range(self.down * used)
         ]
         line, step = s.x.row_pixels * s.x.pitch, s.dilations[1] * s.x.pitch
-        origin = s.origin(row, column) + channel
+        origin = s.start(row, column) + channel
         count = min(_WORD, (used - 1) * s.strides[1] + s.kernel[1])
         local = [acc]
         for high in range((self.down - 1) * s.strides[0] + (s.kernel[0] - 1) * s.dilations[0] + 1):
@@ -201,7 +182,7 @@ class MaxPool:
         width = next(count for count in (64, 32, 16) if s.y.pitch % count == 0)
         buffers = s.buffers()
         vector, column = Var("vector"), Var("column")
-        origin = s.origin(TASK, column) + vector * width + _LANE
+        origin = s.start(TASK, column) + vector * width + _LANE
         taps = [
             Load(buffers["x"], (origin + (h * s.dilations[0] * s.x.row_pixels + w * s.dilations[1]) * s.x.pitch,))
             for h in range(s.kernel[0])
@@ -237,7 +218,7 @@ class AveragePool:
         acc = Buffer("acc", DType.I32, (width,), "register")
         channel = vector * width
         line = s.dilations[0] * s.x.row_pixels * s.x.pitch
-        place = s.origin(row, column) + channel + linear((high, line), (wide, s.dilations[1] * s.x.pitch)) + _LANE
+        place = s.start(row, column) + channel + linear((high, line), (wide, s.dilations[1] * s.x.pitch)) + _LANE
         add = Store(acc, (_LANE,), Load(acc, (_LANE,)) + Load(buffers["x"], (place,)).cast(DType.I32))
         first = lanes(_LANE, width, Store(acc, (_LANE,), Load(buffers["bias"], (channel + _LANE,))))
         sums = loop(high, s.kernel[0], loop(wide, s.kernel[1], lanes(_LANE, width, add)))
@@ -280,7 +261,7 @@ class Grouped:
         channel = vector * width + _LANE
         group = channel // (s.y.channels // self.groups) * self.depth
         line = s.dilations[0] * s.x.row_pixels * s.x.pitch
-        place = s.origin(TASK, column) + linear((kh, line), (kw, s.dilations[1] * s.x.pitch), (c, 1)) + group
+        place = s.start(TASK, column) + linear((kh, line), (kw, s.dilations[1] * s.x.pitch), (c, 1)) + group
         weight = linear((kh, wide * self.depth * pitch), (kw, self.depth * pitch), (c, pitch)) + channel
         value = Load(buffers["x"], (place,)).cast(DType.I32) * Load(buffers["w"], (weight,)).cast(DType.I32)
         add = Store(acc, (_LANE,), Load(acc, (_LANE,)) + value)

@@ -103,7 +103,7 @@ def _convolution(state: FloatLowering, node: Node) -> None:
         _gemm(state, node, gemm, weight, arguments)
         return
     sliding = windows.Sliding(
-        x, y, node["kernel"], node["strides"], node["dilations"], pads, state.finish(node), 1, residual
+        x, y, node["kernel"], node["strides"], node["dilations"], pads, state.finish(node), residual
     )
     arguments |= state.bias(node, y.pitch)
     macs = y.pixels * weight.size
@@ -140,7 +140,7 @@ def _max_pool(state: FloatLowering, node: Node) -> None:
     y = state.new_image(node.output)
     pads = (node["pads"][0], node["pads"][1])
     sliding = windows.Sliding(
-        x, y, node["kernel"], node["strides"], node["dilations"], pads, FloatFinish(), across_of(y)
+        x, y, node["kernel"], node["strides"], node["dilations"], pads, FloatFinish(), across=across_of(y)
     )
     arguments = {"x": storage, "y": state.places[node.output].storage}
     state.emit(node, sliding.maxima(state.kernel_name("maxpool")), arguments)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.gpu.epilogue import Finishing
 from tilewright.compiler.targets.gpu.kernel import copy
-from tilewright.compiler.targets.kernels.layout import NARROW, Image, split_index
+from tilewright.compiler.targets.kernels.layout import NARROW, split_index
 from tilewright.compiler.targets.kernels.nests import sequence
+from tilewright.compiler.targets.kernels.windows import Windows
 from tilewright.isa.ir import Buffer, DType, Expr, Stmt
 
 CHUNK_BYTES = 64
@@ -27,28 +28,8 @@ ARRAYS: dict[DType, type[np.generic]] = {DType.I8: np.int8, DType.F16: np.float1
 
 
 @dataclass(frozen=True)
-class Gemm:
-    """A convolution with one group, or a matrix product, which is one of 1x1.
-
-    Attributes
-    ----------
-    x, y : Image
-    kernel, strides, dilations : tuple of int
-        Of height and width.
-    pads : tuple of int
-        Top and left; the border of `x` is at least as wide.
-    finish : Finishing
-    residual : Image, optional
-    """
-
-    x: Image
-    y: Image
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int]
-    finish: Finishing
-    residual: Image | None = None
+class Gemm(Windows[Finishing]):
+    """A convolution with one group, or a matrix product, which is one of 1x1."""
 
     @property
     def dtype(self) -> DType:
@@ -113,7 +94,7 @@ class Gemm:
         if is_plain:
             return number * self.x.pitch
         n, h, w = split_index(number, (self.y.batch, self.y.height, self.y.width))
-        return self.x.pixel(n, h * self.strides[0], w * self.strides[1], *self.pads)
+        return self.origin(n, h, w)
 
     def distance(self, piece: Expr, chunk: int) -> Expr:
         """Build how far from the start a piece of depth lies, of those in whole chunks of some elements."""

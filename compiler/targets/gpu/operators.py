@@ -38,7 +38,7 @@ def _convolution(state: IntegerLowering, node: Node) -> None:
         state.gemm(node, gemm, weight, scaling, arguments)
         return
     macs = qops.mac_count(graph, node)
-    sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, 1, residual)
+    sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, residual)
     arguments |= state.parameters(node, scaling, y.pitch)
     if weight.shape[1] == 1 and weight.shape[0] == x.channels and max(window.kernel) <= 7:
         sliding = replace(sliding, across=windows.across_of(y))
@@ -82,7 +82,7 @@ def _window_operator(state: IntegerLowering, node: Node) -> None:
     if node.op == "qmaxpool":
         finish = state.finish(node, None)
         sliding = windows.Sliding(
-            x, y, window.kernel, window.strides, window.dilations, pads, finish, windows.across_of(y)
+            x, y, window.kernel, window.strides, window.dilations, pads, finish, across=windows.across_of(y)
         )
         state.emit(node, sliding.maxima(state.kernel_name("maxpool")), arguments)
         return
@@ -90,7 +90,7 @@ def _window_operator(state: IntegerLowering, node: Node) -> None:
     multiplier, shift = (state.array(node, name)[region : region + 1] for name in ("multiplier", "shift"))
     scaling = Scaling.of(state.array(node, "bias"), multiplier, shift)
     finish = state.finish(node, scaling)
-    sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, 1, residual)
+    sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, residual)
     arguments |= state.parameters(node, scaling, y.pitch)
     state.emit(node, sliding.sums(state.kernel_name("avgpool")), arguments)
 

@@ -13,6 +13,7 @@ from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
 from tilewright.compiler.targets.kernels.layout import Image, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
+from tilewright.compiler.targets.kernels.windows import Windows
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
 
 _T = Var("t")
@@ -30,31 +31,16 @@ def across_of(y: Image) -> int:
 
 
 @dataclass(frozen=True)
-class Sliding:
-    """A window over an image.
+class Sliding(Windows[Finishing]):
+    """A window over an image, which looks at each channel by itself.
 
     Attributes
     ----------
-    x, y : Image
-    kernel, strides, dilations : tuple of int
-        Of height and width.
-    pads : tuple of int
-        Top and left; the border of `x` is at least as wide.
-    finish : Finishing
     across : int
         Neighbouring output columns that a thread computes.
-    residual : Image, optional
     """
 
-    x: Image
-    y: Image
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int]
-    finish: Finishing
     across: int = 1
-    residual: Image | None = None
 
     def depthwise(self, name: str) -> Kernel:
         """Build a convolution with a kernel for each channel, packed by `pack`."""
@@ -86,7 +72,7 @@ class Sliding:
         kind_of_sum = SUMS[self.x.dtype]
         first_value = Const(_LEAST[kind_of_sum] if kind == "max" else 0, kind_of_sum)
         acc = Buffer("acc", kind_of_sum, (THREADS, across * _RUN), "register")
-        start = self.x.pixel(n, h * self.strides[0], first * self.strides[1], *self.pads) + channel
+        start = self.origin(n, h, first) + channel
         body: list[Stmt] = [Store(acc, (_T, Const(i)), first_value) for i in range(across * _RUN)]
         local, steps = self._taps(kind, x, weights, start, channel, acc)
         body += steps
@@ -149,7 +135,7 @@ class Sliding:
 
 def sliding_of(gemm: Gemm) -> Sliding:
     """Give a convolution, or a matrix product, as a window over all channels."""
-    return Sliding(gemm.x, gemm.y, gemm.kernel, gemm.strides, gemm.dilations, gemm.pads, gemm.finish, 1, gemm.residual)
+    return Sliding(gemm.x, gemm.y, gemm.kernel, gemm.strides, gemm.dilations, gemm.pads, gemm.finish, gemm.residual)
 
 
 def global_average(name: str, x: Image, y: Image, finish: Finishing, residual: Image | None = None) -> Kernel:
@@ -210,7 +196,7 @@ def plain_convolution(name: str, sliding: Sliding, channels: int, groups: int) -
     weights = Buffer("w", x.dtype, (y.channels * rows * columns * channels,), "dram")
     acc = Buffer("acc", kind, (THREADS, 1), "register")
     group = channel // (y.channels // groups)
-    start = x.pixel(n, h * sliding.strides[0], w * sliding.strides[1], *sliding.pads) + group * channels
+    start = sliding.origin(n, h, w) + group * channels
     line = sliding.dilations[0] * x.row_pixels * x.pitch
     value = Load(source, (start + linear((kh, line), (kw, sliding.dilations[1] * x.pitch), (c, 1)),)).cast(kind)
     place = linear((channel, rows * columns * channels), (kh, columns * channels), (kw, channels), (c, 1))

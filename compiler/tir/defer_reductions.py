@@ -125,12 +125,12 @@ def _cleared(partial: Buffer) -> Stmt:
 
 
 def _folded(buffer: Buffer, partial: Buffer) -> Stmt:
-    """Add up the lanes of each element in a vector: transposing them costs more than adding across."""
+    """Add up the lanes of each element in a vector: transposing them costs more than adding across; two are no vector."""
     nest, place = _elements(partial)
     target = place[:-1]
     body: Stmt = Store(buffer, target, Load(buffer, target) + Load(partial, place))
     for depth, (var, extent) in enumerate(reversed(nest)):
-        body = For(var, Const(extent, var.type), body, "unrolled" if depth else "vectorized")
+        body = For(var, Const(extent, var.type), body, "unrolled" if depth or extent == 2 else "vectorized")
     return body
 
 

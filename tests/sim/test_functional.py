@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.sim.numpy_reference import Machine
 from tilewright.compiler.tir.interpreter import interpret
+from tilewright.compiler.tir.native import compile_functions
 from tilewright.compiler.tir.verify import verify
 from tilewright.isa.config import PRESETS
 from tilewright.isa.errors import ProgramError
@@ -18,7 +19,7 @@ from tilewright.isa.generator import Limits, RandomInstruction, random_instructi
 from tilewright.isa.instructions import InstructionSet, instruction_set
 from tilewright.isa.semantics import memories
 from tilewright.sim.decoded_program import DecodedProgram
-from tilewright.sim.functional import FunctionalSimulator
+from tilewright.sim.functional import FunctionalSimulator, instruction_functions
 
 DRAM_BYTES = 8192
 LIMITS = Limits(steps=24, dram_bytes=DRAM_BYTES)
@@ -139,6 +140,13 @@ def launch(simulator: FunctionalSimulator, *program: Written, dram_bytes: int = 
 
 
 _ONES = {f"extent_{loop}": 1 for loop in ("out0", "out1", "out2", "red0", "red1", "red2")}
+
+
+@pytest.mark.parametrize("preset", ["tiny", "8x8"])
+def test_compiling_says_nothing(preset: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """LLVM writes to stderr about loops that are to be vectorized and cannot be."""
+    compile_functions(instruction_functions(instruction_set(PRESETS[preset])), "run")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_counters(tiny: FunctionalSimulator) -> None:

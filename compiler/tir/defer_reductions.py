@@ -125,7 +125,7 @@ def _cleared(partial: Buffer) -> Stmt:
 
 
 def _folded(buffer: Buffer, partial: Buffer) -> Stmt:
-    """Add up the lanes of each element in a vector: transposing them costs more than adding across; two are no vector."""
+    """Add up the lanes of each element in a vector, unless they are two: transposing them costs more."""
     nest, place = _elements(partial)
     target = place[:-1]
     body: Stmt = Store(buffer, target, Load(buffer, target) + Load(partial, place))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,3 +49,32 @@ class SegmentedProgram(Generic[SegmentT]):
             found = evaluate_node(self.graph, step, values) if isinstance(step, Node) else runner.run(step, values)
             values.update(found)
         return {name: values[name] for name in self.graph.outputs}
+
+
+def cut(
+    graph: Graph, is_for_target: Callable[[Node], bool], segment: Callable[[tuple[Node, ...]], SegmentT]
+) -> tuple[SegmentT | Node, ...]:
+    """Group nodes into segments, as few as their order allows, and leave the others to the host."""
+    steps: list[SegmentT | Node] = []
+    for is_targets, nodes in _parts(graph, is_for_target):
+        steps += [segment(nodes)] if is_targets else nodes
+    return tuple(steps)
+
+
+def _parts(graph: Graph, is_for_target: Callable[[Node], bool]) -> list[tuple[bool, tuple[Node, ...]]]:
+    """Group the nodes by where they run."""
+    known = {*graph.inputs, *graph.constants, ""}
+    pending, parts, is_targets = list(graph.nodes), [], False
+    while pending:
+        taken: list[Node] = []
+        rest: list[Node] = []
+        for node in pending:
+            if is_for_target(node) == is_targets and known.issuperset(node.inputs):
+                taken.append(node)
+                known.update(node.outputs)
+            else:
+                rest.append(node)
+        if taken:
+            parts.append((is_targets, tuple(taken)))
+        pending, is_targets = rest, not is_targets
+    return parts

@@ -19,7 +19,7 @@ from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequ
 from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Load, Select, Stmt, Store, Var
 
 if TYPE_CHECKING:
-    from tilewright.compiler.targets.cpu.lowering import Lowering
+    from tilewright.compiler.targets.cpu.lowering import CpuLowering
 
 _LANE = Var("lane")
 _WORD = 4
@@ -198,10 +198,10 @@ def _products(
     return loop(group, words // unrolled, loop(word, unrolled, dot, kind="unrolled"))
 
 
-def lower_batch_product(state: Lowering, node: Node) -> None:
+def lower_batch_product(state: CpuLowering, node: Node) -> None:
     """Lower a product of two activations."""
     width = state.level.lanes
-    x, factor = state.rows_of(node.inputs[0]), state.bytes_of(node.inputs[1])
+    x, factor = state.rows_of(node.inputs[0]), state.operand(node.inputs[1])
     depth, count = factor.view.shape[-1], factor.view.shape[-2]
     is_ready = 1 in factor.view.strides[-2:] and not factor.storage.startswith("in:")
     if not is_ready or depth % _WORD or count % width:

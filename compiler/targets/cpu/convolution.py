@@ -101,12 +101,11 @@ class Convolution(Windows[Finish]):
         rows = tiles if self.is_flat else self.y.batch * self.y.height
         row, block = split_index(TASK, (rows, self.blocks)) if self.is_row_major else self._by_block(rows)
         x, y = self.x.buffer("x"), self.y.buffer("y")
-        x, y = (Buffer(b.name, DType.U8, b.shape, "dram") for b in (x, y))
         runs, words = self._runs
         size = self.blocks * self.kernel[0] * runs * words * self.block * _WORD
         buffers = [x, y, Buffer("w", DType.I8, (size,), "dram"), Buffer("bias", DType.I32, (self.y.pitch,), "dram")]
         if self.residual is not None:
-            buffers.append(Buffer("residual", DType.U8, (self.residual.size,), "dram"))
+            buffers.append(self.residual.buffer("residual"))
         constants = self.finish.constants(self.y.pitch)
         number = row if self.is_flat else Var("tile")
         tile = self._tile({b.name: b for b in (*buffers, *constants.values())}, block, row, self._column(number))

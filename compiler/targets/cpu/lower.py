@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.targets.cpu.levels import Level
-from tilewright.compiler.targets.cpu.lowering import Lowering
+from tilewright.compiler.targets.cpu.lowering import CpuLowering
 from tilewright.compiler.targets.cpu.operators import LOWERINGS, has_kernel
 from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
+from tilewright.compiler.targets.segmented import cut
 
 
 def lower(graph: Graph, level: Level) -> CpuProgram:
@@ -18,29 +19,9 @@ def lower(graph: Graph, level: Level) -> CpuProgram:
     level : Level
         Whose instructions are used.
     """
-    steps: list[Segment | Node] = []
-    for is_native, nodes in _parts(graph):
-        if is_native:
-            steps.append(Lowering(graph, nodes, level).segment(LOWERINGS))
-        else:
-            steps += nodes
-    return CpuProgram(graph, tuple(steps))
 
+    def segment(nodes: tuple[Node, ...]) -> Segment:
+        state = CpuLowering(graph, nodes, level)
+        return state.segment(lambda node: LOWERINGS[node.op](state, node))
 
-def _parts(graph: Graph) -> list[tuple[bool, tuple[Node, ...]]]:
-    """Group the nodes by where they run, as few groups as their order allows."""
-    known = {*graph.inputs, *graph.constants, ""}
-    pending, parts, is_native = list(graph.nodes), [], False
-    while pending:
-        taken: list[Node] = []
-        rest: list[Node] = []
-        for node in pending:
-            if has_kernel(graph, node) == is_native and known.issuperset(node.inputs):
-                taken.append(node)
-                known.update(node.outputs)
-            else:
-                rest.append(node)
-        if taken:
-            parts.append((is_native, tuple(taken)))
-        pending, is_native = rest, not is_native
-    return parts
+    return CpuProgram(graph, cut(graph, lambda node: has_kernel(graph, node), segment))

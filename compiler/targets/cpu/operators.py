@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from tilewright.compiler import qops
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.partition import is_integer_node
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, tensor_scale
 from tilewright.compiler.targets.cpu import pointwise, rows, windows
 from tilewright.compiler.targets.cpu.batch_product import lower_batch_product
 from tilewright.compiler.targets.cpu.convolution import Convolution, choose_tile
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
-from tilewright.compiler.targets.cpu.lowering import Lowering, Need, Placed
-from tilewright.compiler.targets.kernels.layout import Image, View
+from tilewright.compiler.targets.cpu.lowering import CpuLowering
+from tilewright.compiler.targets.kernels.integer_operands import can_lower, region
+from tilewright.compiler.targets.kernels.layout import Image, Placed, View
+from tilewright.compiler.targets.kernels.lowering import Need
+from tilewright.compiler.targets.kernels.movement import MOVEMENT
+from tilewright.isa.ir import DType
 
 _BYTE_MAX = 255
 
@@ -29,7 +32,7 @@ def _largest_sum(weight: NDArray[np.int8], bias: NDArray[np.int32]) -> int:
     return int((products + np.abs(bias.astype(np.int64))).max())
 
 
-def _convolution(state: Lowering, node: Node) -> None:
+def _convolution(state: CpuLowering, node: Node) -> None:
     graph = state.graph
     weight = np.asarray(graph.constants[qops.operand(node, "weight")])
     window = qops.window(graph, node)
@@ -62,14 +65,14 @@ def _down(sliding: windows.Sliding) -> int:
 
 
 def _dense(
-    state: Lowering, node: Node, problem: Convolution, weight: NDArray[np.int8], arguments: dict[str, str]
+    state: CpuLowering, node: Node, problem: Convolution, weight: NDArray[np.int8], arguments: dict[str, str]
 ) -> None:
     chosen = replace(problem, tile=choose_tile(problem))
     arguments["w"] = state.constant(f"{node.output}:w", chosen.pack(weight))
     state.emit(node, chosen, arguments, qops.mac_count(state.graph, node))
 
 
-def _matrix(state: Lowering, node: Node) -> None:
+def _matrix(state: CpuLowering, node: Node) -> None:
     weight = np.asarray(state.graph.constants[qops.operand(node, "weight")]).T[:, :, None, None]
     storage, x = state.image(node, node.inputs[0], Need())
     arguments, residual = state.residual(node)
@@ -81,7 +84,7 @@ def _matrix(state: Lowering, node: Node) -> None:
     _dense(state, node, problem, weight, arguments)
 
 
-def _max_pool(state: Lowering, node: Node) -> None:
+def _max_pool(state: CpuLowering, node: Node) -> None:
     window = qops.window(state.graph, node)
     storage, x = state.image(node, node.inputs[0])
     y = state.new_image(node.output)
@@ -91,15 +94,14 @@ def _max_pool(state: Lowering, node: Node) -> None:
     state.emit(node, windows.MaxPool(sliding), {"x": storage, "y": state.places[node.output].storage})
 
 
-def _average_pool(state: Lowering, node: Node) -> None:
+def _average_pool(state: CpuLowering, node: Node) -> None:
     window = qops.window(state.graph, node)
     storage, x = state.image(node, node.inputs[0])
-    region = int(_regions(state.graph, node).reshape(-1)[0])
     pads = (window.pads[0], window.pads[1])
-    _sum(state, node, storage, x, (window.kernel, window.strides, window.dilations, pads), region)
+    _sum(state, node, storage, x, (window.kernel, window.strides, window.dilations, pads), region(state.graph, node))
 
 
-def _global_average(state: Lowering, node: Node) -> None:
+def _global_average(state: CpuLowering, node: Node) -> None:
     storage, x = state.image(node, node.inputs[0], Need())
     _sum(state, node, storage, x, ((x.height, x.width), (1, 1), (1, 1), (0, 0)))
 
@@ -107,18 +109,18 @@ def _global_average(state: Lowering, node: Node) -> None:
 _Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
-def _sum(state: Lowering, node: Node, storage: str, x: Image, window: _Window, region: int | None = None) -> None:
+def _sum(state: CpuLowering, node: Node, storage: str, x: Image, window: _Window, number: int | None = None) -> None:
     arguments, residual = state.residual(node)
     y = state.new_image(node.output)
     count = prod(window[0])
     largest = OFFSET * count + int(np.abs(state.array(node, "bias").astype(np.int64)).max())
-    scaling = state.scaling(node, OFFSET * count, largest, region)
+    scaling = state.scaling(node, OFFSET * count, largest, number)
     sliding = windows.Sliding(x, y, *window, state.finish(node, scaling), residual)
     arguments |= {"x": storage, "y": state.places[node.output].storage, **state.parameters(node, scaling, y.pitch)}
     state.emit(node, windows.AveragePool(sliding), arguments)
 
 
-def _pointwise(state: Lowering, node: Node) -> None:
+def _pointwise(state: CpuLowering, node: Node) -> None:
     storage, x = state.image(node, node.inputs[0], Need())
     arguments, residual = state.residual(node)
     y = state.new_image(node.output)
@@ -137,8 +139,8 @@ def _pointwise(state: Lowering, node: Node) -> None:
 # ---- moves ---------------------------------------------------------------------------------------------------
 
 
-def _gather_places(state: Lowering, node: Node) -> None:
-    placed = state.bytes_of(node.inputs[0])
+def _gather_places(state: CpuLowering, node: Node) -> None:
+    placed = state.operand(node.inputs[0])
     target = state.new_plain(node.output)
     axis = node["axis"] % len(target.view.shape)
     indices = tuple(int(i) % placed.view.shape[axis] for i in node["indices"])
@@ -146,95 +148,15 @@ def _gather_places(state: Lowering, node: Node) -> None:
     state.emit(node, source, {"x": placed.storage, "y": target.storage})
 
 
-def _interleave(state: Lowering, node: Node) -> None:
-    y = state.new_image(node.output)
-    target = state.places[node.output]
-    high, wide = node["factors"]
-    n, c, h, w = y.view.strides
-    for number, name in enumerate(node.inputs):
-        placed = state.bytes_of(name)
-        start = y.view.offset + number // wide * h + number % wide * w
-        part = View(placed.view.shape, (n, c, h * high, w * wide), start)
-        _move(state, node, placed, part, target)
-
-
-def _move(state: Lowering, node: Node, placed: Placed, view: View, target: Placed) -> None:
-    source = pointwise.Move(placed.view, placed.size, view, target.size)
-    state.emit(node, source, {"x": placed.storage, "y": target.storage})
-
-
-def _split_heads(state: Lowering, node: Node) -> None:
-    placed, heads = state.bytes_of(node.inputs[0]), node["heads"]
-    *outer, count, channels = placed.view.shape
-    *steps, row, step = placed.view.strides
-    depth = channels // heads
-    view = View((*outer, heads, count, depth), (*steps, depth * step, row, step), placed.view.offset)
-    state.places[node.output] = Placed(placed.storage, placed.size, view)
-
-
-def _merge_heads(state: Lowering, node: Node) -> None:
-    placed = state.bytes_of(node.inputs[0])
-    *outer, heads, count, depth = placed.view.shape
-    axes = tuple(range(len(outer)))
-    source = placed.view.transposed((*axes, len(outer) + 1, len(outer), len(outer) + 2))
-    shape = state.graph.shape(node.output)
-    if len(shape) == 4:
-        state.new_plain(node.output)
-    else:
-        state.new_image(node.output)
-    target = state.places[node.output]
-    *steps, row, step = target.view.strides
-    part = View((*outer, count, heads, depth), (*steps, row, depth * step, step), target.view.offset)
-    _move(state, node, replace(placed, view=source), part, target)
-
-
-def _pad(state: Lowering, node: Node) -> None:
-    placed = state.bytes_of(node.inputs[0])
+def _pad(state: CpuLowering, node: Node) -> None:
+    placed = state.operand(node.inputs[0])
     y = state.new_image(node.output)
     begins = tuple(node["pads"])[: len(placed.view.shape)]
     source = pointwise.Pad(placed.view, placed.size, y.view, y.size, begins, node["value"] + OFFSET)
     state.emit(node, source, {"x": placed.storage, "y": state.places[node.output].storage})
 
 
-def _concat(state: Lowering, node: Node) -> None:
-    y = state.new_image(node.output)
-    target = state.places[node.output]
-    axis = node["axis"] % len(y.view.shape)
-    start = 0
-    for name in node.inputs:
-        placed = state.bytes_of(name)
-        shape = placed.view.shape
-        part = View(shape, y.view.strides, y.view.offset + start * y.view.strides[axis])
-        _move(state, node, placed, part, target)
-        start += shape[axis]
-
-
-def _reshape(state: Lowering, node: Node) -> None:
-    placed, shape = state.places[node.inputs[0]], tuple(node["shape"])
-    if placed.image is not None and _is_same_memory(placed.image, shape):
-        image = Image.of(shape)
-        state.places[node.output] = Placed(placed.storage, placed.size, image.view, image)
-        return
-    if placed.view.is_plain:
-        state.places[node.output] = replace(placed, view=View.plain(shape), image=None)
-        return
-    placed = state.bytes_of(node.inputs[0])
-    _move(state, node, placed, View.plain(shape), state.new_plain(node.output))
-
-
-def _is_same_memory(image: Image, shape: tuple[int, ...]) -> bool:
-    other = Image.of(shape)
-    flat = image.is_dense and image.height * image.width == 1 and other.height * other.width == 1
-    return flat and (image.batch, image.channels, image.pitch) == (other.batch, other.channels, other.pitch)
-
-
-def _transpose(state: Lowering, node: Node) -> None:
-    placed = state.places[node.inputs[0]]
-    view = placed.view.transposed(tuple(node["perm"]))
-    state.places[node.output] = replace(placed, view=view, image=None)
-
-
-def _same_bytes(state: Lowering, node: Node) -> None:
+def _same_bytes(state: CpuLowering, node: Node) -> None:
     """Change between uint8 and int8: both are the same offset bytes."""
     state.places[node.output] = state.places[node.inputs[0]]
 
@@ -242,7 +164,7 @@ def _same_bytes(state: Lowering, node: Node) -> None:
 # ---- floats --------------------------------------------------------------------------------------------------
 
 
-def _quantize(state: Lowering, node: Node) -> None:
+def _quantize(state: CpuLowering, node: Node) -> None:
     """Bring floats to bytes."""
     found, dtype = tensor_scale(state.graph, node), state.graph.dtype(node.output)
     assert found is not None
@@ -253,25 +175,25 @@ def _quantize(state: Lowering, node: Node) -> None:
     state.emit(node, source, {"x": placed.storage, "y": target.storage})
 
 
-def _dequantize(state: Lowering, node: Node) -> None:
+def _dequantize(state: CpuLowering, node: Node) -> None:
     """Bring bytes to floats."""
     found, dtype = tensor_scale(state.graph, node), state.graph.dtype(node.inputs[0])
     assert found is not None
-    placed = state.bytes_of(node.inputs[0])
+    placed = state.operand(node.inputs[0])
     if not placed.view.is_plain:
         view = View.plain(placed.view.shape)
         size = prod(view.shape)
-        plain = Placed(state.scratch(f"{node.output}:plain", size), size, view)
-        _move(state, node, placed, view, plain)
+        plain = Placed(state.scratch(f"{node.output}:plain", size), size, view, None, DType.U8)
+        state.copy(node, placed, view, plain)
         placed = plain
     storage = state.output_storage(node.output)
     size = prod(placed.view.shape)
-    state.places[node.output] = Placed(storage, size, View.plain(placed.view.shape))
+    state.places[node.output] = Placed(storage, size, View.plain(placed.view.shape), None, DType.F32)
     zero = found.zero + (OFFSET if dtype == "int8" else 0)
     state.emit(node, pointwise.Dequantize(size, found.scale, zero), {"x": placed.storage, "y": storage})
 
 
-LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
+LOWERINGS: Mapping[str, Callable[[CpuLowering, Node], None]] = {
     "qconv2d": _convolution,
     "qmatmul": _matrix,
     "qadd": _pointwise,
@@ -286,13 +208,8 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "qbatchmatmul": lower_batch_product,
     "qmul": rows.lower_product,
     "qgather": _gather_places,
-    "qinterleave": _interleave,
-    "split_heads": _split_heads,
-    "merge_heads": _merge_heads,
     "qpad": _pad,
-    "qconcat": _concat,
-    "reshape": _reshape,
-    "transpose": _transpose,
+    **MOVEMENT,
     "to_int8": _same_bytes,
     "to_uint8": _same_bytes,
     QUANTIZE: _quantize,
@@ -306,14 +223,7 @@ def has_kernel(graph: Graph, node: Node) -> bool:
         return _is_plain_quantization(graph, node)
     if node.op in ("to_int8", "to_uint8"):
         return True
-    if not is_integer_node(graph, node) or node.op not in LOWERINGS:
-        return False
-    shape = graph.shape(node.inputs[0])
-    if node.op == "qmatmul":
-        return len(shape) != 4
-    if node.op == "qavgpool":
-        return len(set(_regions(graph, node).reshape(-1).tolist())) == 1
-    return True
+    return can_lower(graph, node, LOWERINGS)
 
 
 def _is_plain_quantization(graph: Graph, node: Node) -> bool:
@@ -324,10 +234,3 @@ def _is_plain_quantization(graph: Graph, node: Node) -> bool:
     if graph.values[wide].shape is None or node.inputs[0] in graph.constants or not prod(graph.shape(wide)):
         return False
     return tensor_scale(graph, node) is not None and node.get("saturate", 1) != 0
-
-
-def _regions(graph: Graph, node: Node) -> NDArray[np.int64]:
-    """Give which of an average's multipliers holds for each window."""
-    height, width = graph.shape(node.inputs[0])[2:]
-    counts = qops.window_counts(qops.window(graph, node), height, width, node["counted_pads"])
-    return np.searchsorted(np.array(node["counts"]), counts)

@@ -7,7 +7,7 @@ from math import prod
 
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
-from tilewright.compiler.targets.kernels.layout import Image, View, split_index
+from tilewright.compiler.targets.kernels.layout import Image, View, split_index, surrounded
 from tilewright.compiler.targets.kernels.nests import inside, loop, sequence
 from tilewright.isa.ir import (
     Binary,
@@ -18,7 +18,6 @@ from tilewright.isa.ir import (
     Expr,
     Load,
     Lookup,
-    Select,
     Stmt,
     Store,
     Table,
@@ -55,10 +54,10 @@ class Pointwise:
         n, h = split_index(TASK, (self.y.batch, self.y.height))
         column, vector = Var("column"), Var("vector")
         channel = vector * width
-        buffers = [Buffer("x", DType.U8, (self.x.size,), "dram"), Buffer("y", DType.U8, (self.y.size,), "dram")]
+        buffers = [self.x.buffer("x"), self.y.buffer("y")]
         residual = None
         if self.residual is not None:
-            buffers.append(Buffer("residual", DType.U8, (self.residual.size,), "dram"))
+            buffers.append(self.residual.buffer("residual"))
             residual = buffers[-1], self.residual.pixel(n, h, column) + channel
         constants = self.finish.constants(self.y.pitch)
         acc = Buffer("acc", DType.I32, (width,), "register")
@@ -170,7 +169,7 @@ class ZipPlanes:
         """Build the kernel: a task is a row."""
         batch, planes, height, width = self.source.shape
         x = Buffer("x", DType.U8, (self.source_size,), "dram")
-        y = Buffer("y", DType.U8, (self.target.size,), "dram")
+        y = self.target.buffer("y")
         n, h = split_index(TASK, (batch, height))
         run = Var("run")
         w = (run * _PIXELS).minimum(width - _PIXELS) if width % _PIXELS else run * _PIXELS
@@ -212,14 +211,7 @@ class Pad:
         shape = self.target.shape
         last = Var("last")
         index = (*split_index(TASK, shape[:-1]), last)
-        inner = [i - begin if begin else i for i, begin in zip(index, self.begins, strict=True)]
-        holds: Expr | None = None
-        for place, extent in zip(inner, self.source.shape, strict=True):
-            both = place.maximum(0).equals(place) & (place < extent)
-            holds = both if holds is None else holds & both
-        assert holds is not None
-        safe = tuple(i.maximum(0).minimum(n - 1) for i, n in zip(inner, self.source.shape, strict=True))
-        chosen = Select(holds, Load(x, (self.source.place(safe),)), Const(self.value, DType.U8))
+        chosen = surrounded(self.source, x, self.begins, index, self.value)
         store = Store(y, (self.target.place(index),), chosen)
         return tasks(name, prod(shape[:-1]), [x, y], loop(last, shape[-1], store))
 

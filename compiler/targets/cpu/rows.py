@@ -40,7 +40,7 @@ from tilewright.isa.ir import (
 from tilewright.isa.row_ops import ROW_OPS, SUM_BITS
 
 if TYPE_CHECKING:
-    from tilewright.compiler.targets.cpu.lowering import Lowering
+    from tilewright.compiler.targets.cpu.lowering import CpuLowering
 
 _LANE = Var("lane")
 _OPS = {op.name: op for op in ROW_OPS}
@@ -270,7 +270,7 @@ class Product:
 # ---- lowering ------------------------------------------------------------------------------------------------
 
 
-def lower_rows(state: Lowering, node: Node) -> None:
+def lower_rows(state: CpuLowering, node: Node) -> None:
     """Lower a softmax or a normalization."""
     x = state.rows_of(node.inputs[0])
     y = state.new_rows(node.output)
@@ -291,7 +291,7 @@ def lower_rows(state: Lowering, node: Node) -> None:
     state.emit(node, RowOperator(x.view, y.view, sizes, finish, channels, kind, numbers, view), arguments)
 
 
-def lower_product(state: Lowering, node: Node) -> None:
+def lower_product(state: CpuLowering, node: Node) -> None:
     """Lower a product of elements."""
     x, b = state.rows_of(node.inputs[0]), state.rows_of(node.inputs[1])
     y = state.new_rows(node.output)

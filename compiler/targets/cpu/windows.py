@@ -34,12 +34,9 @@ class Sliding(Windows[Finish]):
 
     def buffers(self) -> dict[str, Buffer]:
         """Declare operands and constants."""
-        found = {
-            "x": Buffer("x", DType.U8, (self.x.size,), "dram"),
-            "y": Buffer("y", DType.U8, (self.y.size,), "dram"),
-        }
+        found = {"x": self.x.buffer("x"), "y": self.y.buffer("y")}
         if self.residual is not None:
-            found["residual"] = Buffer("residual", DType.U8, (self.residual.size,), "dram")
+            found["residual"] = self.residual.buffer("residual")
         return {**found, **self.finish.constants(self.y.pitch)}
 
     def start(self, row: Expr, column: Expr) -> Expr:

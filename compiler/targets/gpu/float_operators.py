@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,15 @@ from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
 from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
-from tilewright.compiler.targets.gpu.lower import parts
-from tilewright.compiler.targets.gpu.lowering import Lowering, Need, Placed, Sliding
+from tilewright.compiler.targets.gpu.lowering import GpuLowering
 from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.gpu.windows import across_of
-from tilewright.compiler.targets.kernels.layout import Image, View, is_same_memory
+from tilewright.compiler.targets.kernels.layout import Image
+from tilewright.compiler.targets.kernels.lowering import Need, Slid
+from tilewright.compiler.targets.kernels.movement import reshape, transpose
+from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
 
 #: What fills the border of a maximum: every byte of -65,376, about the least that fp16 holds.
@@ -37,18 +38,16 @@ def lower_floats(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
     CapacityError
         When a tensor takes 2 GB or more.
     """
-    steps: list[Segment | Node] = []
-    for is_device, nodes in parts(graph, lambda node: node.op in LOWERINGS):
-        if is_device:
-            state = FloatLowering(graph, nodes, choose)
-            steps.append(state.segment(lambda node, state=state: LOWERINGS[node.op](state, node)))  # type: ignore[misc]
-        else:
-            steps += nodes
-    return GpuProgram(graph, tuple(steps))
+
+    def segment(nodes: tuple[Node, ...]) -> Segment:
+        state = FloatLowering(graph, nodes, choose)
+        return state.segment(lambda node: LOWERINGS[node.op](state, node))
+
+    return GpuProgram(graph, cut(graph, lambda node: node.op in LOWERINGS, segment))
 
 
 @dataclass
-class FloatLowering(Lowering):
+class FloatLowering(GpuLowering):
     """The state of lowering float operators."""
 
     @property
@@ -62,13 +61,13 @@ class FloatLowering(Lowering):
             return [node.inputs[0], *([node.inputs[3]] if node.inputs[3] else [])]
         return list(node.inputs[:1] if node.op == "fnorm" else node.inputs)
 
-    def sliding(self, node: Node) -> Sliding | None:
+    def sliding(self, node: Node) -> Slid | None:
         """Give the window that a node slides over its first input, or None."""
         if node.op not in ("fconv", "fmaxpool"):
             return None
         window = Window(node["kernel"], node["strides"], node["pads"], node["dilations"])
         is_pool = node.op == "fmaxpool"
-        return Sliding(window, _LEAST_BYTE if is_pool else 0, not is_pool and node["groups"] == 1)
+        return Slid(window, _LEAST_BYTE if is_pool else 0, not is_pool and node["groups"] == 1)
 
     def finish(self, node: Node) -> FloatFinish:
         """Give what follows the sums of a convolution or product."""
@@ -190,24 +189,6 @@ def _attention(state: FloatLowering, node: Node) -> None:
     state.emit(node, problem.kernel(state.kernel_name("attention")), arguments, problem.macs)
 
 
-def _reshape(state: FloatLowering, node: Node) -> None:
-    placed, shape = state.places[node.inputs[0]], tuple(node["shape"])
-    image, other = placed.image, Image.of(shape, dtype=placed.dtype)
-    if image is not None and is_same_memory(image, other):
-        state.places[node.output] = Placed(placed.storage, placed.size, other.view, other, placed.dtype)
-        return
-    if placed.view.is_plain:
-        state.places[node.output] = Placed(placed.storage, placed.size, View.plain(shape), None, placed.dtype)
-        return
-    state.move(node, placed, View.plain(shape), prod(shape))
-
-
-def _transpose(state: FloatLowering, node: Node) -> None:
-    placed = state.places[node.inputs[0]]
-    view = placed.view.transposed(tuple(node["perm"]))
-    state.places[node.output] = Placed(placed.storage, placed.size, view, None, placed.dtype)
-
-
 def _cast(state: FloatLowering, node: Node) -> None:
     state.places[node.output] = state.places[node.inputs[0]]
 
@@ -222,6 +203,6 @@ LOWERINGS: Mapping[str, Callable[[FloatLowering, Node], None]] = {
     "fnorm": _norm,
     "fattention": _attention,
     "fcast": _cast,
-    "reshape": _reshape,
-    "transpose": _transpose,
+    "reshape": reshape,
+    "transpose": transpose,
 }

@@ -8,9 +8,9 @@ from math import prod
 from tilewright.compiler.targets.gpu.epilogue import Finishing, finish_run
 from tilewright.compiler.targets.gpu.gemm import SUMS
 from tilewright.compiler.targets.gpu.kernel import Kernel, call, copy
-from tilewright.compiler.targets.kernels.layout import Image, View, split_index
+from tilewright.compiler.targets.kernels.layout import Image, Placed, View, split_index, surrounded
 from tilewright.compiler.targets.kernels.nests import inside, loop, sequence, when
-from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var
+from tilewright.isa.ir import Buffer, Const, Expr, Function, Load, Stmt, Store, Var
 
 THREADS = 128
 _T, _B = Var("t"), Var("block")
@@ -81,30 +81,18 @@ class Pointwise:
         return flipped.cast(SUMS[self.x.dtype])
 
 
-def gather(name: str, source: View, size: int, target: Image, kind: DType = DType.I8) -> Kernel:
-    """Build the kernel that brings elements, wherever they lie, into an image: 4 channels a thread.
-
-    Parameters
-    ----------
-    name : str
-    source : View
-        Of the image's shape.
-    size : int
-        Elements of the source's buffer.
-    target : Image
-    kind : DType
-        Of the source's elements.
-    """
+def gather(name: str, source: Placed, target: Image) -> Kernel:
+    """Build the kernel that brings elements, wherever they lie, into an image of their shape: 4 channels a thread."""
     runs = -(-target.channels // 4)
     extents = (target.batch, target.height, target.width, runs)
     # neighbouring threads read neighbours where the source has its columns innermost
     n, run, h, w = split_index(thread_number(), (extents[0], extents[3], extents[1], extents[2]))
-    x, y = Buffer("x", kind, (size,), "dram"), target.buffer("y")
+    x, y = source.buffer("x"), target.buffer("y")
     word = Buffer("word", target.dtype, (THREADS, 4), "register")
     loads: list[Stmt] = []
     for place in range(4):
         channel = run * 4 + place
-        found = Load(x, (source.place(_logical(target, n, h, w, channel)),)).cast(target.dtype)
+        found = Load(x, (source.view.place(_logical(target, n, h, w, channel)),)).cast(target.dtype)
         value: Stmt = Store(word, (_T, Const(place)), found)
         if target.channels % 4:
             loads.append(Store(word, (_T, Const(place)), Const(0, target.dtype)))
@@ -114,7 +102,7 @@ def gather(name: str, source: View, size: int, target: Image, kind: DType = DTyp
     return grid_of_threads(name, prod(extents), [x, y], sequence(*loads, store), [word])
 
 
-def gather_planes(name: str, source: View, size: int, target: Image, kind: DType = DType.I8) -> Kernel:
+def gather_planes(name: str, source: Placed, target: Image) -> Kernel:
     """Build `gather` for few channels whose rows lie side by side in the source: 4 pixels a thread.
 
     Rows and planes of the source begin at multiples of 4 bytes, see `is_planar`.
@@ -122,11 +110,13 @@ def gather_planes(name: str, source: View, size: int, target: Image, kind: DType
     columns = target.width // 4
     n, h, column = split_index(thread_number(), (target.batch, target.height, columns))
     w = column * 4
-    x, y = Buffer("x", kind, (size,), "dram"), target.buffer("y")
-    runs = [Buffer(f"plane{c}", kind, (THREADS, 4), "register") for c in range(target.channels)]
+    x, y = source.buffer("x"), target.buffer("y")
+    runs = [Buffer(f"plane{c}", source.dtype, (THREADS, 4), "register") for c in range(target.channels)]
     pixels = [Buffer(f"pixel{i}", target.dtype, (THREADS, 4), "register") for i in range(4)]
     zero = Const(0)
-    body: list[Stmt] = [copy(4, run, (_T, zero), x, (source.place((n, Const(c), h, w)),)) for c, run in enumerate(runs)]
+    body: list[Stmt] = [
+        copy(4, run, (_T, zero), x, (source.view.place((n, Const(c), h, w)),)) for c, run in enumerate(runs)
+    ]
     for i, pixel in enumerate(pixels):
         for c in range(4):
             value = Load(runs[c], (_T, Const(i))) if c < target.channels else Const(0, target.dtype)
@@ -150,31 +140,18 @@ def _logical(image: Image, n: Expr, h: Expr, w: Expr, channel: Expr) -> tuple[Ex
     return (*split_index(n, image.shape[:-1]), channel) if len(image.shape) > 1 else (channel,)
 
 
-def move(
-    name: str, source: View, source_size: int, target: View, target_size: int,
-    kinds: tuple[DType, DType] = (DType.I8, DType.I8),
-) -> Kernel:  # fmt: skip
+def move(name: str, source: Placed, view: View, target: Placed) -> Kernel:
     """Build the kernel that copies elements in row-major order of both views, which may differ in shape and type."""
     number = thread_number()
-    x, y = Buffer("x", kinds[0], (source_size,), "dram"), Buffer("y", kinds[1], (target_size,), "dram")
-    value = Load(x, (source.place(split_index(number, source.shape)),)).cast(kinds[1])
-    body = Store(y, (target.place(split_index(number, target.shape)),), value)
-    return grid_of_threads(name, prod(target.shape), [x, y], body, [])
+    x, y = source.buffer("x"), target.buffer("y")
+    value = Load(x, (source.view.place(split_index(number, source.view.shape)),)).cast(target.dtype)
+    body = Store(y, (view.place(split_index(number, view.shape)),), value)
+    return grid_of_threads(name, prod(view.shape), [x, y], body, [])
 
 
-def pad(
-    name: str, source: View, source_size: int, begins: tuple[int, ...], value: int, target: View, size: int
-) -> Kernel:
+def pad(name: str, source: Placed, begins: tuple[int, ...], value: int, target: Placed) -> Kernel:
     """Build the kernel that surrounds elements by a value."""
-    x, y = Buffer("x", DType.I8, (source_size,), "dram"), Buffer("y", DType.I8, (size,), "dram")
-    index = split_index(thread_number(), target.shape)
-    inner = [i - begin if begin else i for i, begin in zip(index, begins, strict=True)]
-    holds: Expr | None = None
-    for place, extent in zip(inner, source.shape, strict=True):
-        both = place.maximum(0).equals(place) & (place < extent)
-        holds = both if holds is None else holds & both
-    assert holds is not None
-    safe = tuple(i.maximum(0).minimum(n - 1) for i, n in zip(inner, source.shape, strict=True))
-    chosen = Select(holds, Load(x, (source.place(safe),)), Const(value, DType.I8))
-    body = Store(y, (target.place(index),), chosen)
-    return grid_of_threads(name, prod(target.shape), [x, y], body, [])
+    x, y = source.buffer("x"), target.buffer("y")
+    index = split_index(thread_number(), target.view.shape)
+    body = Store(y, (target.view.place(index),), surrounded(source.view, x, begins, index, value))
+    return grid_of_threads(name, prod(target.view.shape), [x, y], body, [])

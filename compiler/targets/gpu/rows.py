@@ -12,7 +12,7 @@ from math import prod
 from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
-from tilewright.compiler.targets.kernels.layout import View, split_index
+from tilewright.compiler.targets.kernels.layout import Placed, View, split_index
 from tilewright.compiler.targets.kernels.nests import inside, loop, sequence, when
 from tilewright.compiler.tir.simplify import substitute_expr
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Lookup, Stmt, Store, Table, Var, total
@@ -23,25 +23,6 @@ _ROWS = THREADS // WARP
 _PIECE = 16
 _OPS = {op.name: op for op in ROW_OPS}
 _CONSTANTS = frozenset({"bias", "multiplier", "shift", "table", "negate"})
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Elements of a buffer that a kernel reads or writes.
-
-    Attributes
-    ----------
-    view : View
-    size : int
-        Bytes of the buffer.
-    """
-
-    view: View
-    size: int
-
-    def buffer(self, name: str) -> Buffer:
-        """Declare the memory."""
-        return Buffer(name, DType.I8, (self.size,), "dram")
 
 
 def _finished(
@@ -69,18 +50,18 @@ class RowOperator:
 
     Attributes
     ----------
-    x, y : Operand
+    x, y : Placed
     finish : Finish
     channels : int
         Elements of its constants: 1 or those of a row.
-    residual : Operand, optional
+    residual : Placed, optional
     """
 
-    x: Operand
-    y: Operand
+    x: Placed
+    y: Placed
     finish: Finish
     channels: int
-    residual: Operand | None = None
+    residual: Placed | None = None
 
     def softmax(self, name: str, scale: int) -> Kernel:
         """Build probabilities: the largest element, the sum of all powers, and every power over it."""
@@ -199,22 +180,22 @@ def _declares(stmt: Stmt, name: str) -> bool:
 
 
 def batch_product(
-    name: str, x: Operand, y: Operand, zeros: tuple[int, int], finish: Finish, target: Operand,
-    residual: Operand | None,
+    name: str, x: Placed, y: Placed, zeros: tuple[int, int], finish: Finish, target: Placed,
+    residual: Placed | None,
 ) -> Kernel:  # fmt: skip
     """Build the products of rows of two activations, one result a thread.
 
     Parameters
     ----------
     name : str
-    x, y : Operand
+    x, y : Placed
         `[..., M, K]` and `[..., N, K]`.
     zeros : tuple of int
         Zero points of both.
     finish : Finish
-    target : Operand
+    target : Placed
         `[..., M, N]`.
-    residual : Operand, optional
+    residual : Placed, optional
     """
     index = split_index(thread_number(), target.view.shape)
     *outer, m, n = index
@@ -252,7 +233,7 @@ def batch_product(
     return grid_of_threads(name, count, [*buffers, *constants.values()], body, [acc, *runs])
 
 
-def product(name: str, x: Operand, b: Operand, zeros: tuple[int, int], finish: Finish, target: Operand) -> Kernel:
+def product(name: str, x: Placed, b: Placed, zeros: tuple[int, int], finish: Finish, target: Placed) -> Kernel:
     """Build the products of elements of two activations, one result a thread."""
     index = split_index(thread_number(), target.view.shape)
     constants = finish.constants(1)
@@ -266,7 +247,7 @@ def product(name: str, x: Operand, b: Operand, zeros: tuple[int, int], finish: F
     return grid_of_threads(name, prod(target.view.shape), buffers, body, [])
 
 
-def gather_places(name: str, x: Operand, axis: int, indices: tuple[int, ...], target: Operand) -> Kernel:
+def gather_places(name: str, x: Placed, axis: int, indices: tuple[int, ...], target: Placed) -> Kernel:
     """Build the copy of some places of a dimension."""
     index = list(split_index(thread_number(), target.view.shape))
     index[axis] = Lookup(Table(f"{name}_places", DType.I64, indices), index[axis])

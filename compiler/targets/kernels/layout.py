@@ -1,4 +1,4 @@
-"""Where tensors lie on the GPU: images with channels innermost, inside a border that already holds the padding.
+"""Where tensors lie: images with channels innermost, inside a border that already holds the padding.
 
 Every tensor is an image: of rank 4 `[N, C, H, W]`, of others the last dimension is C and the rest N. A pixel's
 channels take `pitch` elements. The border is written once, before the network runs, so that convolutions load without
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tilewright.compiler.targets.kernels.nests import linear
-from tilewright.isa.ir import Buffer, DType, Expr
+from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Select
 
 #: Channels are a multiple of this, but for the narrow images that enter a network.
 ALIGNMENT = 16
@@ -158,10 +158,49 @@ class Image:
         return self.pixel(n, h, w)
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A value in memory.
+
+    Attributes
+    ----------
+    storage : str
+    size : int
+        Elements of the memory.
+    view : View
+        Where in it each element lies.
+    image : Image, optional
+        When it is one.
+    dtype : DType
+    """
+
+    storage: str
+    size: int
+    view: View
+    image: Image | None = None
+    dtype: DType = DType.I8
+
+    def buffer(self, name: str) -> Buffer:
+        """Declare the memory."""
+        return Buffer(name, self.dtype, (self.size,), "dram")
+
+
 def is_same_memory(image: Image, other: Image) -> bool:
     """Whether two images of single pixels, of other shapes, are the same memory."""
     flat = image.is_dense and other.is_dense and image.height * image.width == other.height * other.width == 1
     return flat and (image.batch, image.channels, image.pitch) == (other.batch, other.channels, other.pitch)
+
+
+def surrounded(source: View, buffer: Buffer, begins: tuple[int, ...], index: tuple[Expr, ...], value: int) -> Expr:
+    """Build an element of what is a value but for a view, whose elements begin at `begins`."""
+    inner = [i - begin if begin else i for i, begin in zip(index, begins, strict=True)]
+    holds: Expr | None = None
+    for place, extent in zip(inner, source.shape, strict=True):
+        both = place.maximum(0).equals(place) & (place < extent)
+        holds = both if holds is None else holds & both
+    assert holds is not None
+    safe = tuple(i.maximum(0).minimum(n - 1) for i, n in zip(inner, source.shape, strict=True))
+    return Select(holds, Load(buffer, (source.place(safe),)), Const(value, buffer.dtype))
 
 
 def split_index(number: Expr, extents: tuple[int, ...]) -> tuple[Expr, ...]:

@@ -45,7 +45,7 @@ def _parsed(path: Path) -> ModelProto:
 
 def _load_external_data(model: ModelProto, path: Path) -> None:
     folder = path.resolve().parent
-    tensors = [tensor for tensor in _tensors(model.graph) if uses_external_data(tensor)]
+    tensors = [tensor for tensor in tensors_of(model.graph) if uses_external_data(tensor)]
     for tensor in tensors:
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         target = (folder / location).resolve()
@@ -63,14 +63,15 @@ def _load_external_data(model: ModelProto, path: Path) -> None:
         raise ModelError(f"{path.name}: external data cannot be read ({_first_line(error)})") from error
 
 
-def _tensors(graph: GraphProto) -> list[TensorProto]:
+def tensors_of(graph: GraphProto) -> list[TensorProto]:
+    """Return all constants of a graph, those of its operators' attributes and subgraphs among them."""
     tensors = list(graph.initializer)
     for node in graph.node:
         for attribute in node.attribute:
             tensors.append(attribute.t)
             tensors.extend(attribute.tensors)
             for subgraph in (attribute.g, *attribute.graphs):
-                tensors.extend(_tensors(subgraph) if subgraph.node else subgraph.initializer)
+                tensors.extend(tensors_of(subgraph) if subgraph.node else subgraph.initializer)
     return tensors
 
 
@@ -81,7 +82,7 @@ def _check(model: ModelProto, name: str) -> None:
         onnx.checker.check_model(model)
     except Exception as error:  # ValidationError, and RuntimeError from the C++ side
         raise ModelError(f"{name}: invalid ONNX model: {_first_line(error)}") from error
-    for tensor in _tensors(model.graph):
+    for tensor in tensors_of(model.graph):
         if not tensor.data_type:
             continue  # an attribute without a tensor
         try:

@@ -28,9 +28,12 @@ class ObjectCache:
     ----------
     directory : Path
         Created when first written to; where that fails, nothing is kept.
+    limit_bytes : int, optional
+        How much is kept: the blobs that were read or written last. By default everything.
     """
 
     directory: Path
+    limit_bytes: int | None = None
 
     @classmethod
     def default(cls) -> ObjectCache:
@@ -57,10 +60,14 @@ class ObjectCache:
 
     def read(self, key: str) -> bytes | None:
         """Return the blob of a key, or None when it is missing or damaged."""
+        path = self._path(key)
         try:
-            data = self._path(key).read_bytes()
+            data = path.read_bytes()
         except OSError:
             return None
+        if self.limit_bytes is not None:
+            with contextlib.suppress(OSError):
+                os.utime(path)
         digest, blob = data[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES], data[len(_MAGIC) + _DIGEST_BYTES :]
         is_sound = data.startswith(_MAGIC) and hashlib.sha256(blob).digest() == digest
         return blob if is_sound else None
@@ -77,6 +84,19 @@ class ObjectCache:
             except OSError:
                 Path(name).unlink(missing_ok=True)
                 raise
+            self._prune()
+
+    def _prune(self) -> None:
+        """Remove the blobs whose use is longest ago, as long as all together are too large."""
+        if self.limit_bytes is None:
+            return
+        found = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in self.directory.glob("*.o"))
+        size = sum(blob for _, blob, _ in found)
+        for _, blob, path in found[:-1]:
+            if size <= self.limit_bytes:
+                return
+            path.unlink(missing_ok=True)
+            size -= blob
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}.o"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.arrays import count_differences
-from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.levels import level_of
 from tilewright.compiler.targets.cpu.lower import lower
-from tilewright.compiler.targets.cpu.program import CpuProgram, Launch, Segment
+from tilewright.compiler.targets.cpu.native_segment import NativeSegment
+from tilewright.compiler.targets.cpu.program import Segment
+from tilewright.compiler.targets.cpu.saved_program import NativeProgram
+from tilewright.compiler.targets.segmented import SegmentedProgram
 from tilewright.compiler.tir.object_cache import ObjectCache
+from tilewright.cpu_cache import ModelCache, digest_of, is_self_contained
+from tilewright.isa.errors import ModelError
 from tilewright.report import LayerInfo
 from tilewright.segmented_model import SegmentedModel, SegmentedReport, SegmentedRun
 
@@ -32,32 +37,44 @@ _SAMPLES = 21
 
 
 @dataclass(frozen=True, eq=False)
-class CpuModel(SegmentedModel[Segment]):
-    """A model compiled for this processor; it becomes machine code when it is run first.
+class CpuModel(SegmentedModel[Segment | NativeSegment]):
+    """A model compiled for this processor.
 
     Attributes
     ----------
-    program : CpuProgram
+    program : SegmentedProgram
+        Its graph has no nodes where the model was compiled before.
     level : str
     machine : NativeMachine
+    operators : callable
+        Gives the integer graph.
     """
 
-    program: CpuProgram
+    program: NativeProgram
     level: str
-    machine: NativeMachine = field(default_factory=lambda: NativeMachine(ObjectCache.default()))
+    machine: NativeMachine
+    operators: Callable[[], Graph]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The integer operators that it computes; of a model that was compiled before, they are made when asked for."""
+        return self.operators()
 
     @property
     def title(self) -> str:
         """Model and target."""
         return f"{self.name} for {self.level}"
 
-    def segment_layers(self, segment: Segment) -> list[LayerInfo]:
+    def segment_layers(self, segment: Segment | NativeSegment) -> list[LayerInfo]:
         """Give a segment's launches in order."""
-        return [_launch_info(launch) for launch in segment.launches]
+        return [
+            LayerInfo(launch.layer, launch.op, "cpu", launch.macs, f"{launch.tasks} tasks")
+            for launch in segment.launches
+        ]
 
-    def segment_bytes(self, segment: Segment) -> int:
+    def segment_bytes(self, segment: Segment | NativeSegment) -> int:
         """Give the size of a segment's static memory plan."""
-        return segment.plan.size
+        return segment.memory_bytes
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Compute the outputs, without checks or a report."""
@@ -92,7 +109,7 @@ class CpuModel(SegmentedModel[Segment]):
     def _layer_times(self) -> tuple[float | None, ...]:
         found: list[float | None] = []
         for step in self.program.steps:
-            if not isinstance(step, Segment):
+            if isinstance(step, Node):
                 found.append(None)
                 continue
             loaded = self.machine.load(step)
@@ -112,15 +129,11 @@ def _seconds(action: Any) -> float:
     return time.perf_counter() - start
 
 
-def _launch_info(launch: Launch) -> LayerInfo:
-    return LayerInfo(launch.layer, launch.op, "cpu", launch.macs, f"{launch.kernel.tasks} tasks")
-
-
 def compile_for_cpu(
     model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None, level: str | None = None,
     threads: int = 1,
 ) -> CpuModel:  # fmt: skip
-    """Compile a model for this computer's processor.
+    """Compile a model for this computer's processor, or find it compiled in the user's cache directory.
 
     Parameters
     ----------
@@ -139,14 +152,34 @@ def compile_for_cpu(
     ConfigError
         When this processor does not have the instructions, or there cannot be so many threads.
     """
+    chosen, machine = level_of(level), NativeMachine(ObjectCache.default(), threads)
+    cache, digest = ModelCache.default(), digest_of(model)
+    key = cache.key(digest, dims, chosen.name, threads)
+    known = cache.read(key) if digest else None
+    if known is not None and not isinstance(model, Graph):
+        return CpuModel(known, chosen.name, machine, partial(_operators_again, model, dims, digest))
+    graph = _operators(model, dims)
+    steps = tuple(machine.compile(s) if isinstance(s, Segment) else s for s in lower(graph, chosen).steps)
+    program: NativeProgram = SegmentedProgram(graph, steps)
+    if not isinstance(model, Graph) and digest and digest_of(model) == digest and is_self_contained(model):
+        cache.write(key, program)
+    return CpuModel(program, chosen.name, machine, lambda: graph)
+
+
+def _operators(model: str | Path | ModelProto | Graph, dims: Mapping[str, int] | None) -> Graph:
     from tilewright.api import load
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
 
-    chosen, machine = level_of(level), NativeMachine(ObjectCache.default(), threads)
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
-    graph = run_passes(imported, integer_passes())
-    return CpuModel(lower(graph, chosen), chosen.name, machine)
+    return run_passes(imported, integer_passes())
+
+
+def _operators_again(model: str | Path | ModelProto, dims: Mapping[str, int] | None, digest: str) -> Graph:
+    """Make the graph of a model that was compiled before."""
+    if digest_of(model) != digest:
+        raise ModelError(f"`{model if isinstance(model, (str, Path)) else model.graph.name}` changed while it was used")
+    return _operators(model, dims)
 
 
 def random_inputs(graph: Graph, rng: np.random.Generator) -> dict[str, NDArray[Any]]:

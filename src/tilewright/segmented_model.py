@@ -78,22 +78,22 @@ class SegmentedModel(ABC, Generic[SegmentT]):
     @property
     def source(self) -> Graph:
         """The operators whose results it must have."""
-        return self.program.graph
+        return self.graph
 
     @property
     def name(self) -> str:
         """The model's name."""
-        return self.graph.name
+        return self.program.graph.name
 
     @property
     def inputs(self) -> dict[str, Value]:
         """The model's inputs by name."""
-        return {name: self.graph.values[name] for name in self.graph.inputs}
+        return {name: self.program.graph.values[name] for name in self.program.graph.inputs}
 
     @property
     def outputs(self) -> dict[str, Value]:
         """The model's outputs by name."""
-        return {name: self.graph.values[name] for name in self.graph.outputs}
+        return {name: self.program.graph.values[name] for name in self.program.graph.outputs}
 
     @cached_property
     def layers(self) -> tuple[LayerInfo, ...]:

@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from llvmlite import binding
 
 from tilewright.compiler.graph.graph import Node
-from tilewright.compiler.targets.cpu.jit import Constants, emit_segment, optimized
+from tilewright.compiler.targets.cpu.native_segment import ALIGNMENT, SLACK, Constants
 from tilewright.compiler.targets.cpu.processors import Processor
 from tilewright.compiler.targets.cpu.program import CpuProgram, Segment, Terminal
+from tilewright.compiler.targets.cpu.segment_code import emit_segment, optimized
 from tilewright.isa.errors import ModelError
-
-#: What memory and constants must be aligned to, in bytes.
-ALIGNMENT = 64
-
-_SLACK = 4096  # bytes behind the plan that reads of whole vectors may touch
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +62,7 @@ def compile_object(program: CpuProgram, processor: Processor, name: str) -> Obje
     """
     segment = _only_segment(program)
     constants = Constants.of(segment.constants)
-    memory = segment.plan.size + _SLACK
+    memory = segment.plan.size + SLACK
     by_value = {(key.partition(":")[0], terminal.value): key for key, terminal in segment.terminals.items()}
     ends = [("in", value) for value in program.graph.inputs] + [("out", value) for value in program.graph.outputs]
     places = {key: list(segment.terminals).index(by_value[key]) for key in ends if key in by_value}
@@ -113,7 +109,7 @@ def _prepare_text(name: str, segment: Segment, memory: int) -> str:
         "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
         f"define void @{name}_prepare(ptr %memory) nounwind {{",
     ]
-    for number, (offset, size, byte) in enumerate(_joined([*segment.plan.fills, (segment.plan.size, _SLACK, 0)])):
+    for number, (offset, size, byte) in enumerate(_joined([*segment.plan.fills, (segment.plan.size, SLACK, 0)])):
         lines.append(f"  %p{number} = getelementptr i8, ptr %memory, i64 {offset}")
         lines.append(f"  call void @llvm.memset.p0.i64(ptr align 64 %p{number}, i8 {byte}, i64 {size}, i1 false)")
     return "\n".join([*lines, "  ret void", "}"]) + "\n"

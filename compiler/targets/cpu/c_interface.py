@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from tilewright.compiler.targets.cpu.aot import ALIGNMENT, ObjectFile
+from tilewright.compiler.targets.cpu.aot import ObjectFile
+from tilewright.compiler.targets.cpu.native_segment import ALIGNMENT
 from tilewright.compiler.targets.cpu.program import Terminal
 from tilewright.isa.errors import ModelError
 

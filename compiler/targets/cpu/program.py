@@ -40,6 +40,11 @@ class Launch:
     macs: int = 0
 
     @property
+    def tasks(self) -> int:
+        """How many parts threads can do by themselves."""
+        return self.kernel.tasks
+
+    @property
     def work(self) -> int:
         """About how much there is to do: words of products, or bytes of the largest buffer."""
         return max(self.macs // 4, *(buffer.shape[0] for buffer in self.kernel.function.buffers if buffer.name in "xy"))
@@ -88,6 +93,11 @@ class Segment:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     level: Level
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the memory plan."""
+        return self.plan.size
 
 
 class CpuProgram(SegmentedProgram[Segment]):

@@ -38,6 +38,15 @@ def test_pages_are_in_the_navigation() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.verilator
+def test_timing_diagrams_are_what_the_rtl_does() -> None:
+    pytest.importorskip("pywellen", reason="the docs extra is not installed")
+    tool = [sys.executable, str(ROOT / "tools" / "draw_timing.py"), "--check"]
+    done = subprocess.run(tool, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     for name in ("src", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -49,9 +49,14 @@ def component_verilog(component: wiring.Component, name: str) -> str:
     name : str
         Of the top module.
     """
+    return verilog_of_rtlil(component_rtlil(component, name))
+
+
+def verilog_of_rtlil(text: str) -> str:
+    """Return as Verilog what `component_rtlil` gave: a part can be elaborated only once."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "design.il"), Path(folder, "design.v")
-        source.write_text(component_rtlil(component, name), encoding="utf-8")
+        source.write_text(text, encoding="utf-8")
         design = libyosys.Design()
         for command in (f"read_rtlil {source}", *_PASSES, f"write_verilog {target}"):
             libyosys.Pass.call(design, f"tee -q {command}")  # run_pass prints every command on stdout

@@ -141,14 +141,14 @@ def ecp5_lockstep(part: wiring.Component, folder: Path) -> Lockstep:
     ports = _ports_of(rtl)
     bench = _bench(ports)
     (folder / "design.v").write_text(bench + rtl + netlist + ecp5_models())
-    (folder / "run.cpp").write_text(_RUN)
     tools, library = find_toolchain(), folder / "lockstep.so"
     command = (tools.verilator, *VERILATOR_FLAGS, "--top-module", "bench", "--Mdir", folder, folder / "design.v")
     run_tool(command, "Verilator", root=tools.verilator_root)
-    sources = (*folder.glob("*.cpp"), *(tools.include / name for name in ("verilated.cpp", "verilated_threads.cpp")))
+    sources = [*(tools.include / name for name in ("verilated.cpp", "verilated_threads.cpp")), *folder.glob("V*.cpp")]
+    (folder / "all.cpp").write_text("\n".join((*(f'#include "{path}"' for path in sources), _RUN)))
     flags = ("-std=gnu++20", "-O0", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-w", "-fwrapv")
     includes = tuple(f"-I{path}" for path in (folder, tools.include, tools.include / "vltstd"))
-    run_tool((tools.compiler, *flags, *includes, *sources, "-o", library), "the C++ compiler")
+    run_tool((tools.compiler, *flags, *includes, folder / "all.cpp", "-o", library), "the C++ compiler")
     return Lockstep(ports, library)
 
 

@@ -15,10 +15,8 @@ from tests.fpga.ecp5_models import ecp5_models
 from tests.fpga.lockstep import Parts, ecp5_lockstep
 from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.interleaved_bank import InterleavedBank
-from tilewright.hw.lookup_table import TableLane
 from tilewright.hw.memory_bank import MemoryBank
 from tilewright.hw.requantizer import Requantizer
-from tilewright.hw.residual_adder import ResidualAdder
 from tilewright.hw.vector_alu import VECTOR_DATAPATH, VectorLane
 from tilewright.isa.config import PRESETS
 from tilewright.isa.instructions import instruction_set
@@ -28,22 +26,20 @@ TINY = PRESETS["tiny"]
 
 
 def memories() -> tuple[wiring.Component, ...]:
-    """Give block RAMs of each width that there is, a distributed one, and a table."""
+    """Give block RAMs of each width that there is, and a distributed one."""
     return (
-        MemoryBank(32, 64, read_ports=2, clearing_ports=1),
+        MemoryBank(20, 64, read_ports=2, clearing_ports=1),
         MemoryBank(18, 1024),
         MemoryBank(9, 2048),
         MemoryBank(4, 4096),
         MemoryBank(8, 8),
-        InterleavedBank(32, 256),
-        TableLane(TINY.with_values(epilogue={"block_tables": True})),
+        InterleavedBank(20, 256),
     )
 
 
 def products() -> tuple[wiring.Component, ...]:
     """Give parts with multipliers: of bytes, of more bits than a multiplier has, with and without signs."""
-    lane = VectorLane(instruction_set(TINY), VECTOR_DATAPATH)
-    return DotProduct(TINY), Requantizer(TINY), ResidualAdder(TINY), lane
+    return DotProduct(TINY), Requantizer(TINY), VectorLane(instruction_set(TINY), VECTOR_DATAPATH)
 
 
 def test_each_cell_has_one_model() -> None:

@@ -10,6 +10,7 @@ from tilewright.isa.fields import Field, FieldKind
 from tilewright.isa.instructions import Engine, Instruction, InstructionSet
 from tilewright.isa.ir import Allocate, Block, Call, For, If, Stmt, Store
 from tilewright.isa.ir_text import expression_text
+from tilewright.isa.order import RESULT_STEPS
 from tilewright.isa.registers import REGISTERS, Error
 from tilewright.isa.row_ops import EXP_BASE, EXP_STEP, LOG_BASE, LOG_STEP
 
@@ -29,7 +30,10 @@ For every ordered pair of engines there is a token counter, zero when a program 
 `wait` bits starts after taking one token from each engine named; when it is complete it gives one token to
 each engine that its `signal` bits name. A compute instruction with `fence` also waits until all earlier
 compute instructions have written their results. Without token or fence, no order between instructions of
-different engines, or between the results of one and the reads of a later compute instruction, may be assumed.
+different engines, or between the results of one and the reads of a later compute instruction, may be assumed, but
+one: a compute step reads what was completed at least {result_steps} compute steps before it. (The steps of a compute
+instruction are the iterations of its loops, of DEPTHWISE its results at least; the last iteration of the reduction
+loops completes a result.)
 
 In the meanings below, operators bind as in Python. All arithmetic on fields and addresses is 64 bits wide and
 wraps (`1 << 63` is negative); `i8(..)`, `i32(..)`, `i64(..)` convert (narrowing keeps the low bits, widening is by
@@ -43,7 +47,11 @@ def render(isa: InstructionSet) -> str:
     """Return the page as Markdown."""
     config = isa.config
     introduction = _INTRODUCTION.format(
-        name=config.name, hash=config.hash, size=isa.instruction_bytes, engines=", ".join(f"`{e}`" for e in Engine)
+        result_steps=RESULT_STEPS,
+        name=config.name,
+        hash=config.hash,
+        size=isa.instruction_bytes,
+        engines=", ".join(f"`{e}`" for e in Engine),
     )
     parts = [introduction, *_configuration(config), *_memories(config)]
     for instruction in isa.instructions:

@@ -96,7 +96,8 @@ def footprint(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) ->
             return _load_plain(isa.config, _PLAIN[opcode], values)
 
 
-def _operand(values: Mapping[str, int], operand: str, loop_names: Iterable[str]) -> Entries:
+def operand_walk(values: Mapping[str, int], operand: str, loop_names: Iterable[str]) -> Entries:
+    """Return an operand's addresses in the order of the loops, not yet wrapped."""
     return _walk(values[f"{operand}_base"], [(values[f"extent_{n}"], values[f"{operand}_{n}"]) for n in loop_names])
 
 
@@ -117,7 +118,7 @@ def _depthwise(config: Config, values: Mapping[str, int]) -> Footprint:
     weights = _walk(values["w_base"], [(blocks, values["w_out0"])])
     reads = {"wgt": _wrap(weights, config.wgt_depth)} | _epilogue_reads(config, values)
     if values["residual"]:
-        act.append(_widened(_operand(values, "b", OUT_LOOPS), wide, config.act_depth))
+        act.append(_widened(operand_walk(values, "b", OUT_LOOPS), wide, config.act_depth))
     return Footprint(reads | {"act": np.unique(np.concatenate(act))}, _results(config, values))
 
 
@@ -125,28 +126,28 @@ def _row(isa: InstructionSet, values: Mapping[str, int]) -> Footprint:
     config = isa.config
     if not all(values[f"extent_{n}"] for n in OUT_LOOPS + RED_LOOPS):
         return Footprint({}, {})
-    act = _operand(values, "a", OUT_LOOPS + RED_LOOPS)
+    act = operand_walk(values, "a", OUT_LOOPS + RED_LOOPS)
     reads = {
         **_epilogue_reads(config, values),
         "act": _widened(act, config.gemm.block_out // config.atom, config.act_depth),
     }
     if any(op.uses_b for op in isa.row_ops if op.code == values["op"]):
-        reads["acc"] = _wrap(_operand(values, "b", OUT_LOOPS), config.acc_depth)
+        reads["acc"] = _wrap(operand_walk(values, "b", OUT_LOOPS), config.acc_depth)
     return Footprint(reads, _results(config, values))
 
 
 def _epilogue_reads(config: Config, values: Mapping[str, int]) -> dict[str, Entries]:
     """Parameters, partial sums and tables."""
-    reads = {"prm": _wrap(_operand(values, "p", OUT_LOOPS), config.prm_depth)}
+    reads = {"prm": _wrap(operand_walk(values, "p", OUT_LOOPS), config.prm_depth)}
     if values["accumulate"]:
-        reads["acc"] = _wrap(_operand(values, "b", OUT_LOOPS), config.acc_depth)
+        reads["acc"] = _wrap(operand_walk(values, "b", OUT_LOOPS), config.acc_depth)
     if values["table_enable"]:
         reads["tbl"] = np.array([values["table"]], np.int64)
     return reads
 
 
 def _results(config: Config, values: Mapping[str, int]) -> dict[str, Entries]:
-    d = _operand(values, "d", OUT_LOOPS)
+    d = operand_walk(values, "d", OUT_LOOPS)
     if values["to_acc"]:
         return {"acc": _wrap(d, config.acc_depth)}
     return {"act": _widened(d, config.gemm.block_out // config.atom, config.act_depth)}
@@ -160,11 +161,11 @@ def _compute(isa: InstructionSet, opcode: Opcode, values: Mapping[str, int]) -> 
     act: list[Entries] = []
     reads = _epilogue_reads(config, values)
     acc = [reads["acc"]] if "acc" in reads else []
-    a = _operand(values, "a", OUT_LOOPS + RED_LOOPS)
-    b = _operand(values, "b", OUT_LOOPS)
+    a = operand_walk(values, "a", OUT_LOOPS + RED_LOOPS)
+    b = operand_walk(values, "b", OUT_LOOPS)
     if opcode is Opcode.GEMM:
         act.append(_widened(a, config.gemm.block_in // config.atom, config.act_depth))
-        reads["wgt"] = _wrap(_operand(values, "w", OUT_LOOPS + RED_LOOPS), config.wgt_depth)
+        reads["wgt"] = _wrap(operand_walk(values, "w", OUT_LOOPS + RED_LOOPS), config.wgt_depth)
     elif values["from_acc"]:
         acc.append(_wrap(a, config.acc_depth))
     else:

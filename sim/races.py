@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,9 +12,14 @@ from tilewright.isa.errors import ProgramError
 from tilewright.isa.fields import FieldKind
 from tilewright.isa.footprint import Entries, Footprint, footprint
 from tilewright.isa.instructions import Engine
+from tilewright.isa.order import RESULT_STEPS
 from tilewright.isa.semantics import memories
 from tilewright.sim.decoded_program import DecodedProgram, Integers
+from tilewright.sim.pipeline_steps import PipelineSteps
 from tilewright.sim.tokens import Pair, Step, firing_order, steps_of
+
+#: Steps between the completion of entries of a memory and an instruction's reads of them.
+Distance = Callable[[str, Entries], Entries]
 
 _ENGINES = tuple(Engine)
 _NEVER = -1
@@ -65,8 +71,12 @@ def find_races(program: DecodedProgram) -> Iterator[Race]:
     for position in range(len(program)):
         instruction, values = program.instruction(position)
         touched = footprint(program.isa, instruction.opcode, values)
-        yield from history.races(position, touched, complete[position])
+        pipeline = history.pipeline if instruction.engine is Engine.COMPUTE else None
+        distance = partial(pipeline.distance, instruction.opcode, values) if pipeline else None
+        yield from history.races(position, touched, complete[position], distance)
         history.record(position, touched)
+        if pipeline:
+            pipeline.record(instruction.opcode, values, touched.writes)
 
 
 def completed_before(steps: Sequence[Step], order: Sequence[int]) -> list[Mapping[Engine, int]]:
@@ -121,6 +131,7 @@ class _History:
         self.engines = np.array([_ENGINES.index(step.engine) for step in steps], np.int64)
         self.ranks = np.array(_ranks(steps), np.int64)
         self.dram_unit = _dram_unit(program)
+        self.pipeline = PipelineSteps(program.isa.config)
         sizes = {name: buffer.shape[0] for name, buffer in memories(program.isa.config).items()}
         self.writers = {name: np.full(size, _NEVER) for name, size in sizes.items()}
         self.readers = {name: np.full((len(_ENGINES), size), _NEVER) for name, size in sizes.items()}
@@ -141,13 +152,19 @@ class _History:
             self._grow(space, int(entries[-1]) + 1 if len(entries) else 0)
         return entries
 
-    def races(self, position: int, touched: Footprint, complete: Mapping[Engine, int]) -> Iterator[Race]:
-        """Yield the races of an instruction with earlier ones."""
+    def races(
+        self, position: int, touched: Footprint, complete: Mapping[Engine, int], distance: Distance | None
+    ) -> Iterator[Race]:
+        """Yield the races of an instruction with earlier ones; `distance` is a compute instruction's, in steps."""
         engine = int(self.engines[position])
         found: set[tuple[int, str]] = set()
         for space, entries in touched.reads.items():
             places = self._units(space, entries)
-            found |= {(other, space) for other in self._unordered(self.writers[space][places], complete)}
+            writers = self.writers[space][places]
+            if distance is not None:
+                is_far = (self.engines[writers] == engine) & (distance(space, places) >= RESULT_STEPS)
+                writers = writers[~is_far]
+            found |= {(other, space) for other in self._unordered(writers, complete)}
         for space, entries in touched.writes.items():
             places = self._units(space, entries)
             accesses = [self.writers[space][places], *self.readers[space][:, places]]

@@ -67,6 +67,10 @@ def test_full_token_counter() -> None:
 
 LOAD = f"LOAD_ACT base=0 {BOX}"
 COPY = f"VECTOR op=sum a_base=0 d_base=8 {FOUR}"  # act 0..3 to act 8..11
+#: 16 sums in `acc`, of as many steps each as `extent_red2` says: the last is complete 16 of them after the start.
+SUMS = "extent_out0=1 extent_out1=1 extent_out2=16 extent_red0=1 extent_red1=1 b_out2=1 d_out2=1 to_acc=1"
+MORE = f"GEMM accumulate=1 {SUMS}"
+BACKWARDS = MORE.replace("b_out2=1", "b_base=15 b_out2=-1")
 STORE = f"STORE_ACT base=8 dram_base=256 {BOX}"
 
 ORDERED = {
@@ -80,6 +84,12 @@ ORDERED = {
     "write after read in compute": [COPY, f"VECTOR op=sum a_base=40 d_base=0 {ONCE}"],
     "write after write in compute": [COPY, f"VECTOR op=sum a_base=40 d_base=8 {ONCE}"],
     "nothing shared": [LOAD, f"VECTOR op=sum a_base=40 d_base=60 {ONCE}"],
+    "sums in place": [f"GEMM {SUMS} extent_red2=9", f"{MORE} extent_red2=9"],
+    "steps between": [
+        f"GEMM {SUMS} extent_red2=1",
+        f"GEMM d_base=32 {SUMS} extent_red2=8",
+        f"{MORE} extent_red2=1",
+    ],
     "write after read": [COPY + " signal=load", f"LOAD_ACT base=0 wait=compute {BOX}"],
     "through DRAM": [STORE + " signal=load", f"LOAD_ACT base=40 dram_base=256 wait=store {BOX}"],
     "token back": [
@@ -98,6 +108,15 @@ UNORDERED = {
     "token of an earlier instruction": (
         ["LOAD_WGT extent_run=1 extent0=1 signal=compute", LOAD, COPY + " wait=load"],
         [Race(1, 2, "act")],
+    ),
+    "short sums in place": ([f"GEMM {SUMS} extent_red2=8", f"{MORE} extent_red2=9"], [Race(0, 1, "acc")]),
+    "sums in another order": (
+        [f"GEMM {SUMS} extent_red2=9", f"{BACKWARDS} extent_red2=9"],
+        [Race(0, 1, "acc")],
+    ),
+    "too few steps between": (
+        [f"GEMM {SUMS} extent_red2=1", f"GEMM d_base=32 {SUMS} extent_red2=6", f"{MORE} extent_red2=1"],
+        [Race(0, 2, "acc")],
     ),
     "accumulator": (
         [f"VECTOR op=sum to_acc=1 d_base=3 {ONCE}", f"VECTOR op=sum from_acc=1 a_base=3 to_acc=1 d_base=9 {ONCE}"],

@@ -5,7 +5,8 @@ engine's waits for the last of them only, and for none that is known to be compl
 waited for that one or a later one before, or for something that in turn had waited for it.
 
 Within the compute pipeline, results are written in the order in which they are issued and operands are read before
-results are written (machine.md, rules of time), so only a read after a write needs a fence.
+results are written (machine.md, rules of time), so only a read soon after a write needs a fence: one that fewer than
+`RESULT_STEPS` steps part from the step that completes what it reads.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.compiler.targets.accelerator.hazards import following_distance
 from tilewright.compiler.targets.accelerator.operations import Operation, Span
 from tilewright.compiler.targets.accelerator.ordering import depths
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import Engine
+from tilewright.isa.order import RESULT_STEPS, compute_steps
 
 _ENGINES = tuple(Engine)
 _NUMBER = {engine: i for i, engine in enumerate(_ENGINES)}
@@ -85,6 +88,10 @@ class _State:
     known: list[list[int]] = field(default_factory=lambda: [[_NEVER] * 3 for _ in _ENGINES])
     #: For each engine and instruction: what is known to be complete when that completes.
     histories: list[list[tuple[int, int, int]]] = field(default_factory=lambda: [[], [], []])
+    #: Steps of the compute pipeline until each of its instructions has issued its last one.
+    issued: list[int] = field(default_factory=list)
+    #: The last compute instruction.
+    last: Operation | None = None
     #: For each engine: its instructions' places in the stream.
     places: list[list[int]] = field(default_factory=lambda: [[], [], []])
     #: For each giver and taker: tokens in flight in stream order, (giver's number, taker's number).
@@ -112,7 +119,7 @@ def synchronise(stream: Sequence[Operation], config: Config, dram_bytes: int) ->
         for other in _implying_first(state, engine, needed):
             if needed[other] > state.known[engine][other]:
                 _wait(state, syncs, (other, engine), needed[other], limit)
-        if engine == _COMPUTE and needed[engine] > state.known[engine][engine]:
+        if engine == _COMPUTE and _reads_too_early(state, operation, config.acc_depth):
             syncs[place].fence = True
             state.known[engine] = list(map(max, state.known[engine], _history(state, engine, state.counts[engine] - 1)))
         for other in range(3):
@@ -142,6 +149,24 @@ def _needed(state: _State, operation: Operation) -> list[int]:
                 if engine != own:
                     needed[engine] = max(needed[engine], int(memory.read[engine][piece].max()))
     return needed
+
+
+def _reads_too_early(state: _State, operation: Operation, acc_depth: int) -> bool:
+    """Whether a compute instruction, without a fence, could read something before it is written."""
+    if state.last is None:
+        return False
+    number = state.counts[_COMPUTE] - 1
+    follows = following_distance(state.last, operation, acc_depth) >= RESULT_STEPS
+    latest = state.known[_COMPUTE][_COMPUTE]
+    for span in operation.reads:
+        memory = state.memories[span[0]]
+        for piece in memory.pieces(span):
+            written = memory.written[_COMPUTE][piece]
+            others = written[written != number] if follows and span[0] == "acc" else written
+            latest = max(latest, int(others.max(initial=_NEVER)))
+    if latest == state.known[_COMPUTE][_COMPUTE]:
+        return False
+    return state.issued[-1] - state.issued[latest] + 1 < RESULT_STEPS
 
 
 def _implying_first(state: _State, engine: int, needed: list[int]) -> list[int]:
@@ -195,4 +220,7 @@ def _record(state: _State, operation: Operation, engine: int, place: int) -> Non
     history[engine] = number
     state.histories[engine].append((history[0], history[1], history[2]))
     state.places[engine].append(place)
+    if engine == _COMPUTE:
+        state.issued.append((state.issued[-1] if state.issued else 0) + compute_steps(operation.operands))
+        state.last = operation
     state.counts[engine] = number + 1

@@ -32,7 +32,7 @@ _SUITES = ("accelerator", "simulators", "compile", "cpu", "gpu", "fpga")
     ),
 )
 @click.argument("suite", metavar="[SUITE]", type=click.Choice(_SUITES), required=False)
-@click.option("--only", metavar="REGEX", help="Only the cases in whose name this is found.")
+@click.option("--only", metavar="REGEX", multiple=True, help="Only the cases in whose name one of these is found.")
 @click.option("--list", "list_cases", is_flag=True, help="Name the suites, or the cases of SUITE.")
 @config_options(None)
 @click.option("--on", type=click.Choice(["rtl", "fast"]), help="accelerator: what counts cycles.  [default: rtl]")
@@ -42,7 +42,7 @@ _SUITES = ("accelerator", "simulators", "compile", "cpu", "gpu", "fpga")
 @json_option
 @quiet_option
 def command(
-    suite: str | None, only: str | None, list_cases: bool, config_name: str | None, changes: tuple[str, ...],
+    suite: str | None, only: tuple[str, ...], list_cases: bool, config_name: str | None, changes: tuple[str, ...],
     on: str | None, more_memories: bool, models: str | None, latency: int | None, bandwidth: int | None,
     outstanding: int | None, json_file: str | None, quiet: bool,
 ) -> int:  # fmt: skip
@@ -106,16 +106,16 @@ def _sources(records: list[Record]) -> str:
     return "\n".join(lines)
 
 
-def _cases(suite: Suite, only: str | None) -> list[str]:
+def _cases(suite: Suite, only: tuple[str, ...]) -> list[str]:
     try:
-        pattern = re.compile(only or "")
+        patterns = [re.compile(text) for text in only or ("",)]
     except re.error as error:
         raise click.UsageError(f"--only is not a regular expression: {error}", click.get_current_context()) from None
-    cases = [case for case in suite.cases if pattern.search(case)]
-    if not cases:
-        message = f"no case of {suite.name} has `{only}` in its name; it has {', '.join(suite.cases)}"
-        raise click.UsageError(message, click.get_current_context())
-    return cases
+    for pattern in patterns:
+        if not any(map(pattern.search, suite.cases)):
+            message = f"no case of {suite.name} has `{pattern.pattern}` in its name; it has {', '.join(suite.cases)}"
+            raise click.UsageError(message, click.get_current_context())
+    return [case for case in suite.cases if any(pattern.search(case) for pattern in patterns)]
 
 
 def _measure(suite: Suite, cases: list[str], context: Context) -> list[Record]:

@@ -13,8 +13,11 @@ from tilewright.compiler.targets.accelerator.ordering import depths
 from tilewright.compiler.targets.accelerator.tokens import Sync, synchronise
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import Engine
+from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 
 DRAM_BYTES = 64 * 16
+#: The loops of an instruction after which no other finds its result without a fence.
+ONE_STEP = {f"extent_{loop}": 1 for loop in OUT_LOOPS + RED_LOOPS}
 CONFIGS = {
     "default": Config.load("tiny"),
     "few tokens": Config.load("tiny").with_values(queue={"token_bits": 2, "load": 2, "compute": 2, "store": 2}),
@@ -38,7 +41,7 @@ def random_operation(rng: random.Random, config: Config) -> Operation:
     if engine is Engine.STORE:
         return Operation("STORE_ACT", engine, {}, draw("act"), draw("dram"))
     reads = draw(*rng.sample(("act", "wgt", "prm", "acc"), rng.randrange(1, 4)))
-    return Operation("GEMM", engine, {}, reads, draw(rng.choice(("act", "acc"))))
+    return Operation("GEMM", engine, ONE_STEP, reads, draw(rng.choice(("act", "acc"))))
 
 
 def touches(first: tuple[Span, ...], second: tuple[Span, ...], config: Config) -> bool:
@@ -139,7 +142,7 @@ def test_any_timing_keeps_the_order(config: Config, case: int, python_random: ra
 def test_no_more_tokens_on_their_way_than_counters_hold() -> None:
     config = CONFIGS["few tokens"]
     loads = [Operation("LOAD_WGT", Engine.LOAD, {}, (), (("wgt", i, 1),)) for i in range(8)]
-    computes = [Operation("GEMM", Engine.COMPUTE, {}, (("wgt", i, 1),), (("act", i, 1),)) for i in range(8)]
+    computes = [Operation("GEMM", Engine.COMPUTE, ONE_STEP, (("wgt", i, 1),), (("act", i, 1),)) for i in range(8)]
     syncs = synchronise([*loads, *computes], config, DRAM_BYTES)
     given = sum(sync.signal != 0 for sync in syncs)
     assert 0 < given <= (1 << config.queue.token_bits) - 2
@@ -153,8 +156,8 @@ def test_one_token_for_what_one_token_covers() -> None:
     """Two loads that one instruction needs give one token; what a token implies needs no second one."""
     config = CONFIGS["default"]
     load = lambda space: Operation("LOAD", Engine.LOAD, {}, (), ((space, 0, 4),))  # noqa: E731
-    first = Operation("GEMM", Engine.COMPUTE, {}, (("act", 0, 4), ("wgt", 0, 4)), (("acc", 0, 4),))
-    second = Operation("GEMM", Engine.COMPUTE, {}, (("wgt", 0, 4), ("acc", 0, 4)), (("act", 8, 4),))
+    first = Operation("GEMM", Engine.COMPUTE, ONE_STEP, (("act", 0, 4), ("wgt", 0, 4)), (("acc", 0, 4),))
+    second = Operation("GEMM", Engine.COMPUTE, ONE_STEP, (("wgt", 0, 4), ("acc", 0, 4)), (("act", 8, 4),))
     store = Operation("STORE_ACT", Engine.STORE, {}, (("act", 8, 4),), (("dram", 0, 64),))
     again = Operation("LOAD_ACT", Engine.LOAD, {}, (("dram", 0, 64),), (("act", 0, 4),))
     syncs = synchronise([load("act"), load("wgt"), first, second, store, again], config, DRAM_BYTES)

@@ -94,6 +94,7 @@ def compile(
     target: Literal["gpu"],
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
+    precision: Literal["fp16", "fp32"] | None = None,
 ) -> GpuModel: ...
 
 
@@ -104,6 +105,7 @@ def compile(
     target: Literal["accelerator", "cpu", "gpu"] = "accelerator",
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
+    precision: Literal["fp16", "fp32"] | None = None,
 ) -> Compiled | CpuModel | GpuModel:
     """Compile a model for an accelerator, for this computer's processor, or for a GPU.
 
@@ -119,16 +121,20 @@ def compile(
         Extents of named dynamic dimensions.
     host_fallback : bool
         Let the host compute a layer that does not fit the scratchpads, instead of refusing the model.
+    precision : str, optional
+        What a GPU computes models in floating point in: `fp16`, which is the default, or `fp32`.
 
     Raises
     ------
     ModelError
         When the model cannot be read, is invalid, or holds an operator that nothing here knows.
     ConfigError
-        When there is no such configuration or target.
+        When there is no such configuration, target or precision.
     CapacityError
         When a layer does not fit the accelerator's memories.
     """
+    if precision is not None and target != "gpu":
+        raise ConfigError(f"a precision, here `{precision}`, is for a GPU: the target is `{target}`")
     if target == "cpu":
         from tilewright.cpu import compile_for_cpu
 
@@ -136,7 +142,7 @@ def compile(
     if target == "gpu":
         from tilewright.gpu import compile_for_gpu
 
-        return compile_for_gpu(model, dims=dims)
+        return compile_for_gpu(model, dims=dims, precision=precision)
     if target != "accelerator":
         raise ConfigError(f"a target is `accelerator`, `cpu` or `gpu`, not `{target}`")
     from tilewright.compiler.passes.base import run_passes

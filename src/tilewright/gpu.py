@@ -1,7 +1,7 @@
 """Models on a GPU.
 
 Quantized models are compiled by the same passes as for the accelerator, with the same results bit for bit; models in
-floating point are computed in fp16, with sums in fp32.
+floating point are computed in fp16, with sums in fp32, or in fp32 throughout.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_table, measured
 from tilewright.compiler.tir.object_cache import ObjectCache
+from tilewright.isa.errors import ConfigError
+from tilewright.isa.ir import DType
 from tilewright.report import LayerInfo
 from tilewright.segmented_model import SegmentedModel, SegmentedReport, SegmentedRun
 
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 
-#: Part of a value, or of the root of the mean square, that fp16 may be off by.
-_FAR = 0.02
+#: What models in floating point are computed in.
+PRECISIONS = {"fp16": DType.F16, "fp32": DType.F32}
+
+#: Part of a value, or of the root of the mean square, that results may be off by.
+_FAR = {"fp16": 0.02, "fp32": 1e-4}
 _REPLAYS = 20
 _SAMPLES = 9
 
@@ -47,10 +52,13 @@ class GpuModel(SegmentedModel[Segment]):
     program : GpuProgram
     original : Graph
         What the results are compared with: the integer operators, or the model's own in floating point.
+    precision : str
+        What it is computed in, a name of `PRECISIONS`; empty for integers.
     """
 
     program: GpuProgram
     original: Graph
+    precision: str = ""
 
     @property
     def source(self) -> Graph:
@@ -72,13 +80,13 @@ class GpuModel(SegmentedModel[Segment]):
 
     @property
     def is_float(self) -> bool:
-        """Whether results are of fp16, and compared within its accuracy."""
-        return self.original is not self.program.graph
+        """Whether results are in floating point, and compared within its accuracy."""
+        return bool(self.precision)
 
     def why_host(self, node: Node) -> str:
         """Say why the host computes a node."""
         if self.is_float:
-            return node.reason or f"no fp16 kernel of {node.op.rpartition('.')[2]}"
+            return node.reason or f"no {self.precision} kernel of {node.op.rpartition('.')[2]}"
         return super().why_host(node)
 
     @cached_property
@@ -117,13 +125,14 @@ class GpuModel(SegmentedModel[Segment]):
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
         """Count, for each output, the values that are not the reference's.
 
-        Integers are to be the same; of fp16, values are wrong that are off by 2 % of themselves, or of the root of the
-        mean square where that is more.
+        Integers are to be the same; values of fp16 are wrong that are off by 2 % of themselves, or of the root of the
+        mean square where that is more; of fp32, by a ten-thousandth.
         """
         expected = self.reference(inputs)
         if not self.is_float:
             return count_differences(expected, outputs)
-        return {name: count_far(array, outputs[name]) for name, array in expected.items()}
+        far = _FAR[self.precision]
+        return {name: count_far(array, outputs[name], far) for name, array in expected.items()}
 
 
 def _launch_info(launch: Launch) -> LayerInfo:
@@ -131,7 +140,9 @@ def _launch_info(launch: Launch) -> LayerInfo:
     return LayerInfo(launch.layer, launch.op, "gpu", launch.macs, f"{x * y} blocks of {threads} threads")
 
 
-def compile_for_gpu(model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None) -> GpuModel:
+def compile_for_gpu(
+    model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None, precision: str | None = None
+) -> GpuModel:
     """Compile a model for a GPU; none is needed for it.
 
     Parameters
@@ -139,37 +150,45 @@ def compile_for_gpu(model: str | Path | ModelProto | Graph, *, dims: Mapping[str
     model : path, ModelProto or Graph
     dims : mapping, optional
         Extents of named dynamic dimensions.
+    precision : str, optional
+        What a model in floating point is computed in: `fp16`, which is the default, or `fp32`.
 
     Raises
     ------
     ModelError
         When the model cannot be read, is invalid, or holds an operator that nothing here knows.
+    ConfigError
+        When there is no such precision, or one is asked for of a quantized model.
     """
-    return lowering_of(model, dims=dims)(chooser())
+    return lowering_of(model, dims=dims, precision=precision)(chooser())
 
 
 def lowering_of(
-    model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None
+    model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None, precision: str | None = None
 ) -> Callable[[Chooser], GpuModel]:
     """Give what compiles a model, its operators chosen already, with the schedules that it is told."""
     from tilewright.api import load
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
 
+    if precision not in (None, *PRECISIONS):
+        raise ConfigError(f"a precision is {' or '.join(PRECISIONS)}, not `{precision}`")
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
     if is_float_graph(imported):
-        floats = simplified(imported)
-        return lambda choose: GpuModel(lower_floats(floats, choose), imported)
+        floats, chosen = simplified(imported), precision or "fp16"
+        return lambda choose: GpuModel(lower_floats(floats, choose, PRECISIONS[chosen]), imported, chosen)
+    if precision is not None:
+        raise ConfigError(f"`{imported.name}` is quantized: a precision, here {precision}, is for models in floats")
     graph = run_passes(imported, integer_passes())
     return lambda choose: GpuModel(lower(graph, choose), graph)
 
 
-def count_far(expected: NDArray[Any], given: NDArray[Any]) -> int:
-    """Count values that fp16's rounding does not explain, see `GpuModel.count_differences`."""
+def count_far(expected: NDArray[Any], given: NDArray[Any], far: float = _FAR["fp16"]) -> int:
+    """Count values that rounding does not explain, see `GpuModel.count_differences`."""
     wanted = expected.astype(np.float64)
     if not wanted.size:
         return 0
-    allowed = _FAR * np.maximum(np.abs(wanted), np.sqrt(np.mean(wanted**2)))
+    allowed = far * np.maximum(np.abs(wanted), np.sqrt(np.mean(wanted**2)))
     return int(np.count_nonzero(~(np.abs(given.astype(np.float64) - wanted) <= allowed)))
 
 

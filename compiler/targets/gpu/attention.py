@@ -8,64 +8,41 @@ are kept up to date from tile to tile.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import e as EULER
-from math import log2
 
+from tilewright.compiler.targets.gpu.attention_problem import NOTHING, AttentionProblem
 from tilewright.compiler.targets.gpu.float_epilogue import real
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.warp_instructions import EXP2, QUAD, RECIPROCAL, TRANSPOSED_LOAD, reduction_name
-from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
-from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Select, Stmt, Store, Var, total
+from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
 
 _T, _W, _BLOCK = Var("t"), Var("warp"), Var("block")
 _PIECE, _CHUNK = 8, 32  # elements of 16 and 64 bytes
 _QUERIES = 16
 _STAGES = 2
-_NOTHING = -1e30  # a score whose power is 0
 
 #: The depth of a head is a multiple of this.
 DEPTH_STEP = _CHUNK
 
 
 @dataclass(frozen=True)
-class Attention:
-    """`softmax(scale * q k^T) v` for every head.
+class Attention(AttentionProblem):
+    """Attention of fp16.
 
     Attributes
     ----------
-    sources : tuple of Image
-        What holds queries, keys and values, a pixel a word.
-    columns : tuple of int
-        The channel of each at which the first head begins.
-    target : Image
-    batch, words, heads, depth : int
-    scale : float
     warps : int
         Of a block.
     tile : int
         Keys of a tile, a multiple of 16.
     """
 
-    sources: tuple[Image, Image, Image]
-    columns: tuple[int, int, int]
-    target: Image
-    batch: int
-    words: int
-    heads: int
-    depth: int
-    scale: float
     warps: int = 4
     tile: int = 64
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates asked for."""
-        return 2 * self.batch * self.heads * self.words * self.words * self.depth
-
     def kernel(self, name: str) -> Kernel:
-        """Build the kernel of buffers `q`, `k`, `v` and `y`."""
+        """Build the kernel of buffers `q`, `k`, `v`, `y` and, where there is one, `mask`."""
         return Kernel(_Builder(name, self).function(), min_blocks=1)
 
 
@@ -112,7 +89,8 @@ class _Builder:
         problem = self.problem
         count = problem.batch * problem.heads * self.blocks_of_rows
         grid = loop(_BLOCK, count, inside(local, self._body()), kind="bound:block.x")
-        return Function(self.name, (), (self.q, self.k, self.v, self.y), grid)
+        masks = [problem.mask.buffer("mask")] if problem.mask is not None else []
+        return Function(self.name, (), (self.q, self.k, self.v, self.y, *masks), grid)
 
     def _body(self) -> Stmt:
         step, steps = Var("step"), -(-self.problem.words // self.problem.tile)
@@ -135,10 +113,7 @@ class _Builder:
         return loop(_W, self.problem.warps, *body, kind="bound:warp")
 
     def _word(self, which: int, word: Expr) -> Expr:
-        """Build where a word's part of this head begins."""
-        image, column = self.problem.sources[which], self.problem.columns[which]
-        number = linear((self.image, self.problem.words)) + word.minimum(self.problem.words - 1)
-        return image.pixel_of(number) + (self.head * self.problem.depth + column)
+        return self.problem.word(which, self.image, self.head, word)
 
     def _fill(self, step: Expr, stage: Expr) -> Stmt:
         """Copy a tile of keys and of values."""
@@ -166,7 +141,7 @@ class _Builder:
         return self._each_thread(
             loop(chunk, self.problem.depth // _CHUNK, loop(half, 2, fetch, kind="unrolled"), kind="unrolled"),
             loop(place, self.mixture.shape[1], zero, kind="unrolled"),
-            *(Store(self.largest, (_T, Const(i)), real(_NOTHING)) for i in range(2)),
+            *(Store(self.largest, (_T, Const(i)), real(NOTHING)) for i in range(2)),
             *(Store(self.sums, (_T, Const(i)), real(0.0)) for i in range(2)),
         )
 
@@ -194,22 +169,27 @@ class _Builder:
                 self._each_thread(loop(chunk, chunks, fetch, kind="unrolled")), self._each_warp(products),
                 kind="unrolled",
             ),
-            *([self._mask(step)] if problem.words % problem.tile else []),
+            *([self._mask(step)] if problem.words % problem.tile or problem.mask is not None else []),
         )  # fmt: skip
 
     def _mask(self, step: Expr) -> Stmt:
-        """Take out the scores of words that there are not."""
-        stores: list[Stmt] = []
+        """Add the mask, and take out the scores of words that there are not."""
+        problem, stores = self.problem, []
         for n in range(self.scores.shape[1]):
-            key = step * self.problem.tile + linear((_T % 4, 2)) + (n // 4 * 8 + n % 2)
-            value = Select(key < self.problem.words, Load(self.scores, (_T, Const(n))), real(_NOTHING))
+            key = step * problem.tile + linear((_T % 4, 2)) + (n // 4 * 8 + n % 2)
+            value: Expr = Load(self.scores, (_T, Const(n)))
+            if problem.mask is not None:
+                row = self.first + linear((_T // WARP, _QUERIES), (_T % WARP // 4, 1)) + n // 2 % 2 * 8
+                value = problem.masked(value, self.image, self.head, row, key)
+            if problem.words % problem.tile:
+                value = problem.existing(value, key)
             stores.append(Store(self.scores, (_T, Const(n)), value))
         return self._each_thread(*stores)
 
     def _weigh(self) -> Stmt:
         """Turn scores into powers, and what was summed up to the new largest score."""
         scores = self.scores
-        scale = real(self.problem.scale * log2(EULER))
+        scale = real(1.0 if self.problem.mask is not None else self.problem.factor)
         found: list[Stmt] = []
         for half in range(2):
             own = [Load(scores, (_T, Const(n))) for n in range(scores.shape[1]) if n // 2 % 2 == half]

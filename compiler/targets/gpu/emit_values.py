@@ -138,6 +138,8 @@ def _new(e: Emitter, expr: Expr) -> Value:
         case _ if _is_index(expr):
             index = index_of(e, expr)
             return I64(index) if isinstance(index, int) else e.builder.sext(index, I64)
+        case Binary(BinaryOp.ADD | BinaryOp.SUB | BinaryOp.MUL, left, right) if left.dtype == DType.F32:
+            return _contracted(e, expr.op, value_of(e, left), value_of(e, right))
         case Binary(op, left, right):
             return scalars.binary(e.builder, op, value_of(e, left), value_of(e, right), left.dtype)
         case Select(condition, if_true, if_false):
@@ -150,6 +152,12 @@ def _new(e: Emitter, expr: Expr) -> Value:
             return _looked_up(e, expr)
         case _:
             raise TypeError(f"not an expression: {expr!r}")
+
+
+def _contracted(e: Emitter, op: BinaryOp, left: Value, right: Value) -> Value:
+    """Emit an operator on fp32 that may be joined with another to one instruction, and be rounded once."""
+    emit = {BinaryOp.ADD: e.builder.fadd, BinaryOp.SUB: e.builder.fsub, BinaryOp.MUL: e.builder.fmul}[op]
+    return emit(left, right, flags=("contract",))
 
 
 def _looked_up(e: Emitter, expr: Lookup) -> Value:

@@ -1,11 +1,11 @@
-"""From fp32 sums to fp16: bias, residual and activation, as expressions."""
+"""From fp32 sums to results in floating point: bias, residual and activation, as expressions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tilewright.isa.ir import Buffer, Const, DType, Expr, Load
+from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Load
 
 #: GELU is `x * (1/2 + z * P((z / 4)^2))` with `z` being `x` between -4 and 4; it is 1.3e-4 off at most.
 _GELU_END = 4.0
@@ -13,6 +13,12 @@ _GELU = (
     0.39853142627, -1.05018918222, 2.39560316275, -3.95629364071, 4.51823133906, -3.34268741919, 1.4263906997,
     -0.26458638566,
 )  # fmt: skip
+
+
+#: And `x * (1/2 + z * P(z^2) / Q(z^2))` with `z` between -5.5 and 5.5; it is 1e-6 off at most.
+_EXACT_END = 5.5
+_EXACT_ABOVE = (0.398942235, 0.0338524413, 0.00467724809, 0.000168823595, 6.35210255e-06, 2.27495539e-08)
+_EXACT_BELOW = (1.0, 0.251521405, 0.028645754, 0.00188443312, 7.36468307e-05, 1.19750837e-06)
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,11 @@ class Activation:
     low: float = float("-inf")
     high: float = float("inf")
 
-    def value(self, x: Expr) -> Expr:
-        """Build the result."""
-        return _gelu(x) if self.is_gelu else bounded(x, self.low, self.high)
+    def value(self, x: Expr, is_exact: bool = False) -> Expr:
+        """Build the result; that of GELU good enough for fp16, or for fp32."""
+        if self.is_gelu:
+            return _exact_gelu(x) if is_exact else _gelu(x)
+        return bounded(x, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,14 @@ class FloatFinish:
     has_bias : bool
     activation : Activation
     factor : float
+    is_exact : bool
+        Whether results are of fp32.
     """
 
     has_bias: bool = False
     activation: Activation = Activation()
     factor: float = 1.0
+    is_exact: bool = False
 
     @property
     def has_table(self) -> bool:
@@ -68,7 +79,7 @@ class FloatFinish:
             y = y + scale["bias"].cast(DType.F32)
         if residual is not None:
             y = y + residual.cast(DType.F32)
-        return self.activation.value(y)
+        return self.activation.value(y, self.is_exact)
 
 
 def real(value: float) -> Const:
@@ -87,10 +98,21 @@ def _gelu(x: Expr) -> Expr:
     z = bounded(x, -_GELU_END, _GELU_END)
     square = z * z
     scaled = [coefficient / _GELU_END ** (2 * power) for power, coefficient in enumerate(_GELU)]
-    polynomial: Expr = real(scaled[-1])
-    for coefficient in reversed(scaled[:-1]):
-        polynomial = polynomial * square + real(coefficient)
-    return x * (z * polynomial + real(0.5))
+    return x * (z * _polynomial(scaled, square) + real(0.5))
+
+
+def _exact_gelu(x: Expr) -> Expr:
+    z = bounded(x, -_EXACT_END, _EXACT_END)
+    square = z * z
+    ratio = Binary(BinaryOp.DIV, z * _polynomial(_EXACT_ABOVE, square), _polynomial(_EXACT_BELOW, square))
+    return x * (ratio + real(0.5))
+
+
+def _polynomial(coefficients: Sequence[float], x: Expr) -> Expr:
+    value: Expr = real(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * x + real(coefficient)
+    return value
 
 
 def element(buffer: Buffer, *indices: Expr) -> Expr:

@@ -1,4 +1,4 @@
-"""How float operators become launches of fp16 kernels."""
+"""How float operators become launches of kernels of fp16 or fp32."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.qops import Window
 from tilewright.compiler.targets.gpu import pointwise, windows
 from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
+from tilewright.compiler.targets.gpu.attention_rows import RowAttention, choose_parts
 from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
-from tilewright.compiler.targets.gpu.gemm import Gemm, padded_channels
+from tilewright.compiler.targets.gpu.gemm import ARRAYS, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
 from tilewright.compiler.targets.gpu.lowering import GpuLowering
 from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.gpu.windows import across_of
-from tilewright.compiler.targets.kernels.layout import Image
+from tilewright.compiler.targets.kernels.layout import Image, Placed
 from tilewright.compiler.targets.kernels.lowering import Need, Slid
 from tilewright.compiler.targets.kernels.movement import reshape, transpose
 from tilewright.compiler.targets.segmented import cut
@@ -30,8 +31,16 @@ from tilewright.isa.ir import DType
 _LEAST_BYTE = -5
 
 
-def lower_floats(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
+def lower_floats(graph: Graph, choose: Chooser = by_model, element: DType = DType.F16) -> GpuProgram:
     """Compile what `float_graph` gave; operators that have no kernel run on the host.
+
+    Parameters
+    ----------
+    graph : Graph
+    choose : callable
+        Gives the schedule of each convolution and matrix product.
+    element : DType
+        In which values are kept: fp16, whose products are summed in fp32, or fp32.
 
     Raises
     ------
@@ -40,7 +49,7 @@ def lower_floats(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
     """
 
     def segment(nodes: tuple[Node, ...]) -> Segment:
-        state = FloatLowering(graph, nodes, choose)
+        state = FloatLowering(graph, nodes, choose, element)
         return state.segment(lambda node: LOWERINGS[node.op](state, node))
 
     return GpuProgram(graph, cut(graph, lambda node: node.op in LOWERINGS, segment))
@@ -48,12 +57,29 @@ def lower_floats(graph: Graph, choose: Chooser = by_model) -> GpuProgram:
 
 @dataclass
 class FloatLowering(GpuLowering):
-    """The state of lowering float operators."""
+    """The state of lowering float operators.
+
+    Attributes
+    ----------
+    kind : DType
+        Of values in memory.
+    """
+
+    kind: DType
 
     @property
     def element(self) -> DType:
         """Type of the values in memory."""
-        return DType.F16
+        return self.kind
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether results are of fp32."""
+        return self.kind == DType.F32
+
+    def weight(self, node: Node) -> NDArray[np.generic]:
+        """Give the weights of a convolution or product."""
+        return self.graph.constants[node.inputs[1]].astype(ARRAYS[self.kind])
 
     def activations(self, node: Node) -> list[str]:
         """Name what a node reads that is no parameter."""
@@ -71,7 +97,7 @@ class FloatLowering(GpuLowering):
 
     def finish(self, node: Node) -> FloatFinish:
         """Give what follows the sums of a convolution or product."""
-        return FloatFinish(bool(node.inputs[2]), node["activation"])
+        return FloatFinish(bool(node.inputs[2]), node["activation"], is_exact=self.is_exact)
 
     def bias(self, node: Node, channels: int) -> dict[str, str]:
         """Keep a node's bias, continued to a number of channels, and name it by argument."""
@@ -82,6 +108,14 @@ class FloatLowering(GpuLowering):
         array[: given.size] = given
         return {"bias": self.constant(f"{node.output}:bias", array)}
 
+    def mask(self, node: Node) -> Placed | None:
+        """Give what attention adds to scores, viewed as `[batch, heads, query, key]`."""
+        if len(node.inputs) < 4:
+            return None
+        placed = self.places[node.inputs[3]]
+        batch, words, heads, _ = node["extents"]
+        return replace(placed, view=placed.view.repeated((batch, heads, words, words)))
+
     def residual(self, name: str) -> tuple[dict[str, str], Image | None]:
         """Give a second operand as an argument."""
         if not name:
@@ -91,7 +125,7 @@ class FloatLowering(GpuLowering):
 
 
 def _convolution(state: FloatLowering, node: Node) -> None:
-    weight = state.graph.constants[node.inputs[1]].astype(np.float16)
+    weight = state.weight(node)
     storage, x = state.image(node, node.inputs[0])
     arguments, residual = state.residual(node.inputs[3])
     y = state.new_image(node.output)
@@ -125,7 +159,7 @@ def _gemm(state: FloatLowering, node: Node, gemm: Gemm, weight: NDArray[np.gener
 
 
 def _matrix(state: FloatLowering, node: Node) -> None:
-    weight = state.graph.constants[node.inputs[1]].astype(np.float16)
+    weight = state.weight(node)
     storage, x = state.image(node, node.inputs[0], Need())
     arguments, residual = state.residual(node.inputs[3])
     y = state.new_image(node.output)
@@ -159,7 +193,8 @@ def _pointwise(state: FloatLowering, node: Node) -> None:
     y = state.new_image(node.output)
     arguments |= {"x": storage, "y": state.places[node.output].storage}
     activation: Activation = node["activation"]
-    kernel = pointwise.Pointwise(x, y, FloatFinish(activation=activation), residual).kernel(state.kernel_name(node.op))
+    finish = FloatFinish(activation=activation, is_exact=state.is_exact)
+    kernel = pointwise.Pointwise(x, y, finish, residual).kernel(state.kernel_name(node.op))
     state.emit(node, kernel, arguments)
 
 
@@ -176,16 +211,21 @@ def _norm(state: FloatLowering, node: Node) -> None:
 
 
 def _attention(state: FloatLowering, node: Node) -> None:
-    found = [state.image(node, name, Need()) for name in node.inputs]
+    found = [state.image(node, name, Need()) for name in node.inputs[:3]]
+    mask = state.mask(node)
     y = state.new_image(node.output)
     batch, words, heads, depth = node["extents"]
     q, k, v = (image for _, image in found)
-    problem = Attention(
-        (q, k, v), node["columns"], y, batch, words, heads, depth, node["scale"],
-        choose_warps(batch, heads, words),
-    )  # fmt: skip
+    operands = (q, k, v), node["columns"], y, batch, words, heads, depth, node["scale"], mask
+    problem = (
+        RowAttention(*operands, choose_parts(batch, heads, words))
+        if state.is_exact
+        else Attention(*operands, choose_warps(batch, heads, words))
+    )
     arguments = {name: storage for name, (storage, _) in zip("qkv", found, strict=True)}
     arguments["y"] = state.places[node.output].storage
+    if mask is not None:
+        arguments["mask"] = mask.storage
     state.emit(node, problem.kernel(state.kernel_name("attention")), arguments, problem.macs)
 
 

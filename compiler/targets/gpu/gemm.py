@@ -23,8 +23,8 @@ CHUNK_BYTES = 64
 PIECE_BYTES = 16
 
 #: What products of a type are summed in.
-SUMS = {DType.I8: DType.I32, DType.F16: DType.F32}
-ARRAYS: dict[DType, type[np.generic]] = {DType.I8: np.int8, DType.F16: np.float16}
+SUMS = {DType.I8: DType.I32, DType.F16: DType.F32, DType.F32: DType.F32}
+ARRAYS: dict[DType, type[np.generic]] = {DType.I8: np.int8, DType.F16: np.float16, DType.F32: np.float32}
 
 
 @dataclass(frozen=True)
@@ -125,22 +125,19 @@ class Gemm(Windows[Finishing]):
             found.append(self.residual.buffer("residual"))
         return [*found, *self.finish.constants(channels).values()]
 
-    def pack(self, weight: NDArray[np.generic], columns: int, run: int, unit: int, chunk: int) -> NDArray[np.generic]:
+    def pack(self, weight: NDArray[np.generic], order: NDArray[np.int64], chunk: int) -> NDArray[np.generic]:
         """Order weights `[O, C, KH, KW]` as kernels read them: `[tile, chunk, column of the tile, element]`.
 
         Parameters
         ----------
         weight : array
-        columns : int
-            Of a tile.
-        run : int
-            Channels whose sums one thread of a warp gets.
-        unit : int
-            Of them, those that are neighbours.
+        order : array
+            Channel of each column of a tile.
         chunk : int
             Elements of depth that lie together.
         """
         outputs, inputs, height, width = weight.shape
+        columns = order.size
         kind = ARRAYS[self.dtype]
         deep = np.zeros(
             (outputs, height, self.run if self.is_narrow else width, NARROW if self.is_narrow else self.run), kind
@@ -151,7 +148,6 @@ class Gemm(Windows[Finishing]):
         chunks = -(-self.depth // chunk)
         flat = np.zeros((-(-outputs // columns) * columns, chunks * chunk), kind)
         flat[:outputs, : self.depth] = deep.reshape(outputs, -1)
-        order = column_order(run, columns, unit)
         tiles = flat.reshape(-1, columns, chunks, chunk)[:, order]
         return np.ascontiguousarray(tiles.transpose(0, 2, 1, 3)).reshape(-1)
 

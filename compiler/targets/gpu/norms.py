@@ -1,4 +1,4 @@
-"""Layer normalization of fp16 rows: a warp a row, which it holds in registers."""
+"""Layer normalization of rows of floats: a warp a row, which it holds in registers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def layer_norm(name: str, x: Image, y: Image, epsilon: float) -> Kernel:
     column = linear((_TURN, WARP * _RUN), (_T % WARP, _RUN))
     guard = column < channels if channels % (WARP * _RUN) else None
     source, out = x.buffer("x"), y.buffer("y")
-    raw = Buffer("raw", DType.F16, (_THREADS, _RUN), "register")
+    raw = Buffer("raw", x.dtype, (_THREADS, _RUN), "register")
+    piece = min(_RUN, 128 // x.dtype.bits)
     values = Buffer("values", DType.F32, (_THREADS, turns * _RUN), "register")
     mean, spread = (Buffer(what, DType.F32, (_THREADS, 1), "register") for what in ("mean", "spread"))
     parameters = [Buffer(what, DType.F32, (x.pitch,), "dram") for what in ("scale", "bias")]
@@ -52,7 +53,9 @@ def layer_norm(name: str, x: Image, y: Image, epsilon: float) -> Kernel:
 
     share = real(1 / channels)
     keep = [Store(values, (_T, _TURN * _RUN + i), Load(raw, (_T, Const(i))).cast(DType.F32)) for i in range(_RUN)]
-    fetch = copy(_RUN, raw, (_T, Const(0)), source, (x.pixel_of(row) + column,))
+    fetch = [
+        copy(piece, raw, (_T, Const(i)), source, (_behind(x.pixel_of(row) + column, i),)) for i in range(0, _RUN, piece)
+    ]
     apart = [Store(values, (_T, _TURN * _RUN + i), value(i) - Load(mean, own)) for i in range(_RUN)]
     scaled: list[Stmt] = [
         copy(_QUARTER, run, (_T, Const(i)), parameter, (column + i,))
@@ -62,13 +65,14 @@ def layer_norm(name: str, x: Image, y: Image, epsilon: float) -> Kernel:
     for i in range(_RUN):
         scale, bias = (Load(run, (_T, Const(i))) for run in runs)
         normal = value(i) * Load(spread, own) * scale + bias
-        scaled.append(Store(raw, (_T, Const(i)), normal.cast(DType.F16)))
-    scaled.append(copy(_RUN, out, (y.pixel_of(row) + column,), raw, (_T, Const(0))))
+        scaled.append(Store(raw, (_T, Const(i)), normal.cast(x.dtype)))
+    for i in range(0, _RUN, piece):
+        scaled.append(copy(piece, out, (_behind(y.pixel_of(row) + column, i),), raw, (_T, Const(i))))
     phases = sequence(
         call("dependents_launch"), call("dependency_wait"),
         each_thread(
             Store(mean, own, real(0.0)), Store(spread, own, real(0.0)),
-            each_turn(fetch, *keep, added(mean, [value(i) for i in range(_RUN)])),
+            each_turn(*fetch, *keep, added(mean, [value(i) for i in range(_RUN)])),
         ),
         reduced(mean),
         each_thread(
@@ -83,3 +87,7 @@ def layer_norm(name: str, x: Image, y: Image, epsilon: float) -> Kernel:
     )  # fmt: skip
     grid = loop(_BLOCK, -(-rows // _WARPS), inside([raw, values, mean, spread, *runs], phases), kind="bound:block.x")
     return Kernel(Function(name, (), (source, out, *parameters), grid), frozenset({"scale", "bias"}))
+
+
+def _behind(place: Expr, count: int) -> Expr:
+    return place + count if count else place

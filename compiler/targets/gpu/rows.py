@@ -12,7 +12,7 @@ from math import prod
 from tilewright.compiler.targets.gpu.epilogue import Finish
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.pointwise import THREADS, grid_of_threads, thread_number
-from tilewright.compiler.targets.kernels.layout import Placed, View, split_index
+from tilewright.compiler.targets.kernels.layout import Placed, split_index
 from tilewright.compiler.targets.kernels.nests import inside, loop, sequence, when
 from tilewright.compiler.tir.simplify import substitute_expr
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Lookup, Stmt, Store, Table, Var, total
@@ -35,13 +35,6 @@ def _finished(
         if key != "table"
     }
     return finish.value(sums, scale, residual, constants.get("table"))
-
-
-def _broadcast(view: View, shape: tuple[int, ...]) -> View:
-    """Repeat an operand along its dimensions of 1 and those that it lacks."""
-    missing = len(shape) - len(view.shape)
-    extents, strides = (1,) * missing + view.shape, (0,) * missing + view.strides
-    return View(shape, tuple(0 if n == 1 else s for n, s in zip(extents, strides, strict=True)), view.offset)
 
 
 @dataclass(frozen=True)
@@ -156,7 +149,7 @@ class RowOperator:
         buffers, b = [x, y, *extra], None
         if self.residual is not None:
             buffers.append(self.residual.buffer("residual"))
-            b = Load(buffers[-1], (_broadcast(self.residual.view, self.y.view.shape).place(index),))
+            b = Load(buffers[-1], (self.residual.view.repeated(self.y.view.shape).place(index),))
         value = _finished(self.finish, result.cast(DType.I32), self._column, constants, b)
         store = Store(y, (self.y.view.place(index),), value)
         names = [s for s in ("largest", "total", "mean", "spread") if any(_declares(r, s) for r in reductions)]
@@ -207,7 +200,7 @@ def batch_product(
     zero = (_T, Const(0))
     runs, loads = [], []
     for side, operand, row in (("x", x, m), ("y", y, n)):
-        view = _broadcast(operand.view, (*target.view.shape[:-2], *operand.view.shape[-2:]))
+        view = operand.view.repeated((*target.view.shape[:-2], *operand.view.shape[-2:]))
         run = Buffer(f"{side}_run", DType.I8, (THREADS, step), "register")
         places = [view.place((*outer, row, k * step + i)) for i in range(step)]
         buffer = operand.buffer(side)
@@ -222,7 +215,7 @@ def batch_product(
     buffers, added = [x.buffer("x"), y.buffer("y"), out], None
     if residual is not None:
         buffers.append(residual.buffer("residual"))
-        added = Load(buffers[-1], (_broadcast(residual.view, target.view.shape).place(index),))
+        added = Load(buffers[-1], (residual.view.repeated(target.view.shape).place(index),))
     value = _finished(finish, Load(acc, zero), Const(0), constants, added)
     body = sequence(
         Store(acc, zero, Const(0, DType.I32)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from tilewright.compiler.targets.gpu.gemm import CHUNK_BYTES, Gemm
+from tilewright.compiler.targets.gpu.gemm_blocked import Blocking
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling
 from tilewright.compiler.targets.gpu.gemm_warpgroup import STEP_BYTES, Grouping, is_plain_matrix
@@ -29,7 +30,7 @@ class Plain:
     run: int = ALIGNMENT
 
 
-Schedule = Tiling | Splitting | Grouping | Plain
+Schedule = Tiling | Splitting | Grouping | Blocking | Plain
 Schedules = Mapping[str, Schedule]
 
 #: Gives the schedule of a problem.
@@ -58,6 +59,16 @@ _GROUPINGS = tuple(
         (2, 1, 192, 2), (2, 1, 128, 2), (2, 2, 128, 2), (2, 1, 256, 2), (1, 1, 256, 2), (1, 2, 128, 2), (2, 2, 128, 3),
     )
 )  # fmt: skip
+_BLOCKINGS = tuple(
+    Blocking(threads, sums, parts, stages)
+    for threads, sums, parts, stages in (
+        ((16, 16), (8, 8), 1, 3), ((8, 16), (8, 8), 1, 3), ((16, 8), (8, 8), 1, 3), ((8, 8), (8, 8), 1, 3),
+        ((8, 8), (8, 8), 2, 3), ((8, 8), (8, 8), 4, 2), ((16, 8), (4, 8), 1, 3), ((8, 8), (4, 8), 2, 3),
+        ((8, 8), (4, 8), 4, 2), ((8, 8), (4, 4), 2, 3), ((8, 8), (4, 4), 4, 2), ((8, 4), (4, 8), 4, 2),
+        ((8, 4), (4, 8), 8, 2), ((4, 8), (4, 4), 4, 3), ((4, 8), (4, 4), 8, 2), ((8, 4), (4, 4), 8, 2),
+        ((4, 4), (4, 4), 8, 2), ((4, 4), (4, 4), 16, 2),
+    )
+)  # fmt: skip
 _MOST_WARPS = 16
 _MOST_LOADS = 24
 
@@ -65,7 +76,7 @@ _MOST_LOADS = 24
 def key(gemm: Gemm) -> str:
     """Name a problem: what decides which schedule is fast."""
     window = "x".join(map(str, gemm.kernel))
-    kind = {DType.I8: "", DType.F16: "h"}[gemm.dtype] + ("n" if gemm.is_narrow else "")
+    kind = {DType.I8: "", DType.F16: "h", DType.F32: "f"}[gemm.dtype] + ("n" if gemm.is_narrow else "")
     return f"m{gemm.rows}n{gemm.y.channels}k{gemm.depth}w{window}s{gemm.strides[0]}{kind}"
 
 
@@ -100,8 +111,8 @@ def as_data(schedules: Schedules) -> dict[str, list[object]]:
 
 def from_data(data: Mapping[str, list[object]]) -> dict[str, Schedule]:
     """Read what `as_data` gave."""
-    kinds: dict[str, type[Tiling] | type[Splitting] | type[Grouping]] = {
-        kind.__name__: kind for kind in (Tiling, Splitting, Grouping)
+    kinds: dict[str, type[Tiling] | type[Splitting] | type[Grouping] | type[Blocking]] = {
+        kind.__name__: kind for kind in (Tiling, Splitting, Grouping, Blocking)
     }
     found: dict[str, Schedule] = {}
     for name, (kind, *values) in data.items():
@@ -112,6 +123,9 @@ def from_data(data: Mapping[str, list[object]]) -> dict[str, Schedule]:
 
 def candidates(gemm: Gemm, has_wgmma: bool) -> Iterator[Schedule]:
     """Yield all schedules that can compute a problem."""
+    if gemm.dtype == DType.F32:
+        yield from _BLOCKINGS
+        return
     yield from _TILINGS
     if has_wgmma:  # threads that copy are two steps ahead
         yield from (grouping for grouping in _GROUPINGS if grouping.stages > 2 or is_plain_matrix(gemm))
@@ -135,6 +149,8 @@ def estimate(gemm: Gemm, option: Schedule) -> float:
         return _estimate_tiled(gemm, option)
     if isinstance(option, Grouping):
         return _estimate_grouped(gemm, option)
+    if isinstance(option, Blocking):
+        return _estimate_blocked(gemm, option)
     assert isinstance(option, Splitting)
     high, wide = option.blocks
     blocks = -(-gemm.rows // (16 * high)) * -(-gemm.y.channels // (8 * wide))
@@ -163,4 +179,17 @@ def _estimate_grouped(gemm: Gemm, option: Grouping) -> float:
     traffic = (option.rows + option.columns) * STEP_BYTES / _BYTES
     step = max(resident * work, resident * traffic, 450)
     one = -(-_depth_bytes(gemm) // STEP_BYTES) * step + 3000 + resident * option.rows * option.columns / 20
+    return -(-blocks // (_PROCESSORS * resident)) * one
+
+
+def _estimate_blocked(gemm: Gemm, option: Blocking) -> float:
+    blocks = -(-gemm.rows // option.rows) * -(-gemm.y.channels // option.columns)
+    threads = option.group * option.parts
+    sums = option.sums[0] * option.sums[1]
+    by_registers = 65536 // (threads * (sums + 4 * option.sums[0] + 40))
+    resident = max(1, min(by_registers, _SHARED_BYTES // option.shared_bytes, -(-blocks // _PROCESSORS)))
+    quads = 4 * threads // 32  # of all warps of a step, 4 elements deep
+    work = quads * max(sums, 2 * sum(option.sums)) * 1.1
+    step = max(resident * work, 16 * sums + 300)
+    one = -(-gemm.depth // option.step) * step + 2500 + (600 if option.parts > 1 else 0)
     return -(-blocks // (_PROCESSORS * resident)) * one

@@ -187,7 +187,7 @@ def _scaling(gemm: Gemm, rng: np.random.Generator) -> Scaling:
 
 def _random(kind: DType, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.generic]:
     if kind.is_float:
-        return rng.standard_normal(shape, np.float32).astype(np.float16)
+        return rng.standard_normal(shape, np.float32).astype(ARRAYS[kind])
     return rng.integers(-128, 128, shape).astype(np.int8)
 
 

@@ -18,7 +18,7 @@ from tilewright.isa.ir import Buffer, Const, DType, Expr, Function, Load, Stmt, 
 
 _T = Var("t")
 _RUN = 4
-_LEAST = {DType.I32: -128, DType.F32: -65504.0}
+_LEAST = {DType.I8: -128, DType.F16: -65504.0, DType.F32: -3.4028234e38}
 
 
 def across_of(y: Image) -> int:
@@ -70,7 +70,7 @@ class Sliding(Windows[Finishing]):
         constants = self.finish.constants(y.pitch)
         x, out = self.x.buffer("x"), y.buffer("y")
         kind_of_sum = SUMS[self.x.dtype]
-        first_value = Const(_LEAST[kind_of_sum] if kind == "max" else 0, kind_of_sum)
+        first_value = Const(_LEAST[self.x.dtype] if kind == "max" else 0, kind_of_sum)
         acc = Buffer("acc", kind_of_sum, (THREADS, across * _RUN), "register")
         start = self.origin(n, h, first) + channel
         body: list[Stmt] = [Store(acc, (_T, Const(i)), first_value) for i in range(across * _RUN)]

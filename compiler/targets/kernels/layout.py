@@ -49,6 +49,12 @@ class View:
         """Give the same elements with dimensions exchanged."""
         return View(tuple(self.shape[i] for i in order), tuple(self.strides[i] for i in order), self.offset)
 
+    def repeated(self, shape: tuple[int, ...]) -> View:
+        """Repeat an operand along its dimensions of 1 and those that it lacks."""
+        missing = len(shape) - len(self.shape)
+        extents, strides = (1,) * missing + self.shape, (0,) * missing + self.strides
+        return View(shape, tuple(0 if n == 1 else s for n, s in zip(extents, strides, strict=True)), self.offset)
+
     def place(self, index: tuple[Expr, ...]) -> Expr:
         """Build an element's place."""
         place = linear(*zip(index, self.strides, strict=True))

@@ -1,4 +1,4 @@
-"""Float networks of the benchmarks, from their structure, with random weights; they take and give fp16."""
+"""Float networks of the benchmarks, from their structure, with random weights; they take and give fp16 or fp32."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _OPSET = 20
 class _Builder:
     """Collects nodes and constants of a model whose input is `x`."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, is_half: bool) -> None:
+        self.rng, self.is_half = rng, is_half
         self.nodes: list[Any] = []
         self.constants: dict[str, NDArray[Any]] = {}
-        self.start = self.node("Cast", ["x"], to=TensorProto.FLOAT)
+        self.start = self.node("Cast", ["x"], to=TensorProto.FLOAT) if is_half else "x"
 
     def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
         output = f"{op.lower()}{len(self.nodes)}"
@@ -51,19 +51,22 @@ class _Builder:
         return self.node("LayerNormalization", [x, *parameters], axis=-1, epsilon=1e-12)
 
     def model(self, result: str, name: str, shape: tuple[int, ...], given: tuple[int, ...]) -> ModelProto:
-        output = self.node("Cast", [result], to=TensorProto.FLOAT16)
+        output = self.node("Cast", [result], to=TensorProto.FLOAT16) if self.is_half else result
+        kind = TensorProto.FLOAT16 if self.is_half else TensorProto.FLOAT
         graph = helper.make_graph(
             self.nodes, name,
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT16, shape)],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT16, given)],
+            [helper.make_tensor_value_info("x", kind, shape)],
+            [helper.make_tensor_value_info(output, kind, given)],
             [numpy_helper.from_array(array, key) for key, array in self.constants.items()],
         )  # fmt: skip
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
 
 
-def resnet18(rng: np.random.Generator, batch: int, size: int = 224, classes: int = 1000) -> ModelProto:
+def resnet18(
+    rng: np.random.Generator, batch: int, size: int = 224, classes: int = 1000, *, is_half: bool = True
+) -> ModelProto:
     """Give ResNet-18, batch normalizations apart."""
-    b = _Builder(rng)
+    b = _Builder(rng, is_half)
     x = b.node("Relu", [b.convolution(b.start, 3, 64, 7, 2)])
     x = b.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     channels = 64
@@ -82,10 +85,11 @@ def resnet18(rng: np.random.Generator, batch: int, size: int = 224, classes: int
 
 
 def encoder_layer(
-    rng: np.random.Generator, batch: int, words: int = 128, channels: int = 768, heads: int = 12
-) -> ModelProto:
+    rng: np.random.Generator, batch: int, words: int = 128, channels: int = 768, heads: int = 12, *,
+    is_half: bool = True,
+) -> ModelProto:  # fmt: skip
     """Give one layer of BERT-base: attention and two products, a normalization behind the sum of each."""
-    b = _Builder(rng)
+    b = _Builder(rng, is_half)
     depth, wide = channels // heads, 4 * channels
     split = b.constant(np.array([batch, words, heads, depth], np.int64))
     q, k, v = (

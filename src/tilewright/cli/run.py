@@ -50,6 +50,7 @@ _NO_END = 2**63
 @click.option(
     "--check", is_flag=True, help="Compare the outputs with the integer reference (of a model, not a program)."
 )
+@click.option("--precision", type=click.Choice(["fp16", "fp32"]), help="Of a model in floating point (gpu).")
 @view_options
 @json_option
 @quiet_option
@@ -57,7 +58,7 @@ def command(
     model: str, config_name: str | None, changes: tuple[str, ...], host_fallback: bool, on: str,
     input_file: str | None, seed: int, output_file: str | None, latency: int | None, bandwidth: int | None,
     outstanding: int | None, waves: str | None, wave_cycles: str | None, max_cycles: int | None, check: bool,
-    views: Views, json_file: str | None, quiet: bool,
+    precision: str | None, views: Views, json_file: str | None, quiet: bool,
 ) -> int:  # fmt: skip
     """Run MODEL, an ONNX model or a compiled program, on a simulator.
 
@@ -67,6 +68,8 @@ def command(
     """
     if on in NATIVE:
         refuse_accelerator_options(click.get_current_context(), on)
+    if precision is not None and on != "gpu":
+        raise click.UsageError("--precision needs --on gpu", click.get_current_context())
     for path in (output_file, json_file, waves):
         check_writable(path)
     if waves is not None and on != "rtl":
@@ -79,7 +82,7 @@ def command(
     views.check(on)
     terminal = Terminal(quiet, json_file)
     if on in NATIVE:
-        return run_native(on, model, input_file, seed, output_file, check, terminal)
+        return run_native(on, model, input_file, seed, output_file, check, precision, terminal)
     from tilewright import api
     from tilewright.arrays import count_differences, write_arrays
     from tilewright.execution import bytes_per_cycle

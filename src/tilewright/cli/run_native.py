@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NATIVE = ("cpu", "gpu")
 
 #: Parameters of `tilewright run` that these targets take.
-_PARAMETERS = {"model", "on", "input_file", "seed", "output_file", "check", "json_file", "quiet"}
+_PARAMETERS = {"model", "on", "input_file", "seed", "output_file", "check", "precision", "json_file", "quiet"}
 
 
 def refuse_accelerator_options(context: click.Context, on: str) -> None:
@@ -37,8 +37,9 @@ def refuse_accelerator_options(context: click.Context, on: str) -> None:
 
 
 def run_native(
-    on: str, model: str, input_file: str | None, seed: int, output_file: str | None, check: bool, terminal: Terminal
-) -> int:
+    on: str, model: str, input_file: str | None, seed: int, output_file: str | None, check: bool,
+    precision: str | None, terminal: Terminal,
+) -> int:  # fmt: skip
     """Compile a model for a processor, run it, and show what ran where and how long it took."""
     from tilewright import api
     from tilewright.arrays import write_arrays
@@ -46,7 +47,7 @@ def run_native(
 
     if api.is_program_file(model):
         raise InputError(f"`{model}` is a program for an accelerator: --on {on} runs models")
-    compiled, run = (_for_cpu if on == "cpu" else _for_gpu)(model, terminal)
+    compiled, run = _for_cpu(model, terminal) if on == "cpu" else _for_gpu(model, precision, terminal)
     inputs = subject_inputs(compiled, input_file, seed, terminal)
     compiled.check_inputs(inputs)
     with terminal.step("running"):
@@ -73,12 +74,14 @@ def _for_cpu(model: str, terminal: Terminal) -> tuple[CpuModel, Callable[[Arrays
     return compiled, lambda inputs: compiled.run(inputs, is_timed=True)
 
 
-def _for_gpu(model: str, terminal: Terminal) -> tuple[GpuModel, Callable[[Arrays], SegmentedRun]]:
+def _for_gpu(
+    model: str, precision: str | None, terminal: Terminal
+) -> tuple[GpuModel, Callable[[Arrays], SegmentedRun]]:
     from tilewright import gpu
 
     device = gpu.open_device()  # says what is missing before anything takes long
     with terminal.step("compiling"):
-        compiled = gpu.compile_for_gpu(model)
+        compiled = gpu.compile_for_gpu(model, precision=precision)
     return compiled, lambda inputs: compiled.run(inputs, device, is_timed=True)
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,23 @@ def test_pages_are_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert {page for page in pages if page not in navigation} == set()
+
+
+def test_completion_is_as_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    (line,) = re.findall(r'^eval "\$\(.*\)"$', page, re.M)
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = subprocess.run(
+        [bash, "-e", "-c", f"{line}\ncomplete -p tilewright"], capture_output=True, text=True, timeout=120,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(Path.home())},
+    )  # fmt: skip
+    assert "_tilewright_completion" in done.stdout, done.stderr
+
+
+def test_release_notes_have_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"].partition(".dev")[0]
+    assert (ROOT / "docs" / "releases" / f"{version}.md").read_text().startswith(f"# Release notes {version}\n")
 
 
 @pytest.mark.slow

@@ -104,8 +104,8 @@ class NativeMachine(Runner[Segment | NativeSegment]):
         if found is None:
             native = self.compile(segment) if isinstance(segment, Segment) else segment
             pool = None
-            if self._count > 1:
-                pool = threads.Pool(self._count, len(native.launches))
+            if native.threads > 1:
+                pool = threads.Pool(native.threads, len(native.launches))
                 self._pools.append(pool)
             found = self._loaded[id(segment)] = segment, LoadedSegment(native, pool)
         return found[1]

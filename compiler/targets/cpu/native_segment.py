@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu import emit
 from tilewright.compiler.targets.cpu.program import Segment, Terminal
-from tilewright.compiler.targets.cpu.segment_code import emit_segment, optimized
+from tilewright.compiler.targets.cpu.segment_code import emit_segment, is_shared, optimized
 from tilewright.compiler.targets.kernels import layout
 from tilewright.compiler.tir import llvm_scalars
 from tilewright.compiler.tir.native import Host
@@ -97,6 +97,8 @@ class NativeSegment:
     terminals : dict of str to Terminal
         In the order of the code's pointers; by `in:` or `out:` and the value's name.
     launches : tuple of LaunchInfo
+    threads : int
+        That run it: one, unless `share` is among its functions.
     """
 
     code: bytes
@@ -105,6 +107,7 @@ class NativeSegment:
     fills: tuple[tuple[int, int, int], ...]
     terminals: Mapping[str, Terminal]
     launches: tuple[LaunchInfo, ...]
+    threads: int
 
 
 def compile_segment(segment: Segment, objects: ObjectCache | None = None, count: int = 1) -> NativeSegment:
@@ -116,8 +119,9 @@ def compile_segment(segment: Segment, objects: ObjectCache | None = None, count:
     objects : ObjectCache, optional
         Where compiled code is kept; by default nowhere.
     count : int
-        Threads that will run it.
+        Threads that may run it; there will be one where there is nothing to share.
     """
+    count = count if is_shared(segment, count) else 1
     constants, host = Constants.of(segment.constants), Host.this()
 
     def build() -> bytes:
@@ -133,7 +137,7 @@ def compile_segment(segment: Segment, objects: ObjectCache | None = None, count:
         LaunchInfo(launch.layer, launch.op, launch.macs, launch.kernel.tasks) for launch in segment.launches
     )
     plan = segment.plan
-    return NativeSegment(code, constants.data, plan.size, plan.fills, segment.terminals, launches)
+    return NativeSegment(code, constants.data, plan.size, plan.fills, segment.terminals, launches, count)
 
 
 def versions() -> str:

@@ -70,6 +70,7 @@ def _segment_to(segment: NativeSegment, parts: list[bytes]) -> dict[str, Any]:
         "fills": segment.fills,
         "terminals": [[key, t.value, t.dtype, t.shape] for key, t in segment.terminals.items()],
         "launches": segment.launches,
+        "threads": segment.threads,
     }
 
 
@@ -83,10 +84,10 @@ def _segment_from(fields: dict[str, Any], arrays: NDArray[np.uint8]) -> tuple[Na
     fills = tuple((int(offset), int(count), int(byte)) for offset, count, byte in fields["fills"])
     terminals = {key: Terminal(value, dtype, tuple(shape)) for key, value, dtype, shape in fields["terminals"]}
     launches = tuple(LaunchInfo(*launch) for launch in fields["launches"])
-    memory = int(fields["memory_bytes"])
+    memory, threads = int(fields["memory_bytes"]), int(fields["threads"])
     if any(not 0 <= offset <= offset + count <= memory for offset, count, _ in fills):
         raise ValueError("memory is filled where there is none")
-    segment = NativeSegment(arrays[:code].tobytes(), constants, memory, fills, terminals, launches)
+    segment = NativeSegment(arrays[:code].tobytes(), constants, memory, fills, terminals, launches, threads)
     return segment, arrays[code + size :]
 
 

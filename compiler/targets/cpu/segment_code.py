@@ -7,6 +7,7 @@ that the code fits any memory; `launch` does one of them, and `share` what one o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import binding
@@ -18,8 +19,8 @@ from tilewright.compiler.targets.cpu.instructions import moved
 from tilewright.compiler.targets.cpu.program import Launch, Segment
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 
-_SHARED_WORK = 1 << 15  # bytes or words of products below which one thread does a launch by itself
-_CHUNKS = 4  # of a launch for each thread
+_GRAIN = 1 << 17  # of work, some two microseconds: less is no thread's own part of a launch
+_CHUNKS = 4  # of a part at most
 
 
 def emit_segment(segment: Segment, offsets: Mapping[str, int], count: int = 1) -> str:
@@ -34,7 +35,7 @@ def emit_segment(segment: Segment, offsets: Mapping[str, int], count: int = 1) -
     _emit_single(module, segment, offsets)
     if count == 1:
         return str(module)
-    kinds = {"tw_wait": [POINTER, I64, POINTER], "tw_wake": [POINTER, POINTER]}
+    kinds = {"tw_wait": [POINTER, I64, POINTER], "tw_over": [POINTER, I64, POINTER]}
     for name, kind in kinds.items():
         ll.Function(module, ll.FunctionType(ll.VoidType(), kind), name=name)
     _emit_share(module, segment, offsets, count)
@@ -57,55 +58,105 @@ def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]
     ll.IRBuilder(end).ret_void()
 
 
+def is_shared(segment: Segment, count: int) -> bool:
+    """Whether so many threads have anything to share in a segment."""
+    return any(_parts(launch, count)[0] > 1 for launch in segment.launches)
+
+
+def _parts(launch: Launch, count: int) -> tuple[int, int]:
+    """Cut a launch: into parts, each of one thread, and those into chunks, which may be another's."""
+    parts = min(count, launch.kernel.tasks, launch.work // _GRAIN)
+    if parts < 2:
+        return 1, 1
+    return parts, max(1, min(_CHUNKS, launch.work // (parts * _GRAIN), launch.kernel.tasks // parts))
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What is at hand while `share` is emitted."""
+
+    builder: ll.IRBuilder
+    segment: Segment
+    offsets: Mapping[str, int]
+    count: int
+    bases: tuple[Value, ...]
+    job: Value
+    run: Value
+    thread: Value
+
+
 def _emit_share(module: ll.Module, segment: Segment, offsets: Mapping[str, int], count: int) -> None:
     """Emit what each thread does in a run: launch after launch, chunks of tasks as long as there are any."""
-    share = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER, I64, I64]), name="share")
-    builder = ll.IRBuilder(share.append_basic_block("entry"))
-    job, run, thread = share.args
-    bases = [_word(builder, job, place, POINTER) for place in (threads.MEMORY, threads.CONSTANTS, threads.TERMINALS)]
-    for number, group in enumerate(_groups(segment.launches)):
-        is_shared = not _is_small(group[0])
-        parts, per_part = (count, _CHUNKS) if is_shared else (1, 1)
-        tasks = group[0].kernel.tasks if is_shared else 1
-        size = -(-tasks // (parts * per_part))
-        start = threads.COUNTERS + threads.launch_words(count) * number
-        done, sleepers = (_word(builder, job, start + place) for place in (threads.DONE, threads.SLEEPERS))
-        first, last = (builder.mul(r, I64(per_part)) for r in (run, builder.add(run, I64(1))))
-        before = builder.block
-        names = ("part", "look", "take", "work", "next", "wait")
-        part, look, take, work, following, wait = (share.append_basic_block(name) for name in names)
-        builder.branch(part)
-        builder.position_at_end(part)
-        turn = builder.phi(I64)
-        turn.add_incoming(I64(0), before)
-        owner = builder.urem(builder.add(thread, turn), I64(parts)) if is_shared else I64(0)
-        taken = _word(builder, job, builder.add(builder.mul(owner, I64(threads.LINE)), I64(start + threads.TAKEN)))
-        builder.branch(look)
-        builder.position_at_end(look)
-        found = builder.load_atomic(taken, "acquire", 8, typ=I64)
-        builder.cbranch(builder.icmp_signed("<", found, last), take, following)
-        builder.position_at_end(take)
-        pair = builder.cmpxchg(taken, found, builder.add(found, I64(1)), "seq_cst", "seq_cst")
-        builder.cbranch(builder.extract_value(pair, 1), work, look)
-        builder.position_at_end(work)
-        chunk = builder.add(builder.mul(owner, I64(per_part)), builder.sub(found, first))
-        begin = builder.mul(chunk, I64(size))
-        end = builder.add(begin, I64(size))
-        end = builder.select(builder.icmp_signed("<", end, I64(tasks)), end, I64(tasks))
-        for launch in group:
-            _call(builder, bases, segment, offsets, launch, (begin, end) if is_shared else None)
-        finished = builder.add(builder.atomic_rmw("add", done, I64(1), "seq_cst"), I64(1))
-        limit = builder.mul(last, I64(parts))
-        with builder.if_then(builder.icmp_signed("==", finished, limit)):
-            builder.call(module.globals["tw_wake"], [done, sleepers])
-        builder.branch(look)
-        builder.position_at_end(following)
-        again = builder.add(turn, I64(1))
-        turn.add_incoming(again, following)
-        builder.cbranch(builder.icmp_signed("<", again, I64(parts)), part, wait)
-        builder.position_at_end(wait)
-        builder.call(module.globals["tw_wait"], [done, builder.mul(last, I64(parts)), sleepers])
+    function = ll.Function(module, ll.FunctionType(ll.VoidType(), [POINTER, I64, I64]), name="share")
+    builder = ll.IRBuilder(function.append_basic_block("entry"))
+    job, run, thread = function.args
+    places = (threads.MEMORY, threads.CONSTANTS, threads.TERMINALS)
+    bases = tuple(_word(builder, job, place, POINTER) for place in places)
+    share = _Share(builder, segment, offsets, count, bases, job, run, thread)
+    for number, group in enumerate(_groups(segment.launches, count)):
+        _emit_group(share, number, group)
     builder.ret_void()
+
+
+def _emit_group(share: _Share, number: int, group: list[Launch]) -> None:
+    """Emit a thread's share of a launch, or of some that one thread does; the counters are those of `number`."""
+    builder, count = share.builder, share.count
+    parts, per_part = _parts(group[0], count)
+    start = threads.COUNTERS + threads.launch_words(count) * number
+    words = (threads.DONE, threads.OVER, threads.SLEEPERS)
+    done, over, sleepers = (_word(builder, share.job, start + place) for place in words)
+    following = builder.add(share.run, I64(1))
+    first, last = (builder.mul(run, I64(per_part)) for run in (share.run, following))
+    names = ("begin", "part", "look", "take", "work", "report", "add", "wake", "next", "wait")
+    begin, part, look, take, work, report, add, wake, step, wait = map(builder.function.append_basic_block, names)
+    builder.cbranch(builder.icmp_signed("<", share.thread, I64(parts)), begin, wait)
+    builder.position_at_end(begin)
+    builder.branch(part)
+    builder.position_at_end(part)
+    turn = builder.phi(I64)
+    turn.add_incoming(I64(0), begin)
+    owner = builder.urem(builder.add(share.thread, turn), I64(parts)) if parts > 1 else I64(0)
+    place = builder.add(builder.mul(owner, I64(threads.LINE)), I64(start + threads.TAKEN))
+    taken = _word(builder, share.job, place)
+    builder.branch(look)
+    builder.position_at_end(look)
+    mine = builder.phi(I64)
+    found = builder.load_atomic(taken, "acquire", 8, typ=I64)
+    builder.cbranch(builder.icmp_signed("<", found, last), take, report)
+    builder.position_at_end(take)
+    pair = builder.cmpxchg(taken, found, builder.add(found, I64(1)), "seq_cst", "seq_cst")
+    builder.cbranch(builder.extract_value(pair, 1), work, look)
+    builder.position_at_end(work)
+    chunk = builder.add(builder.mul(owner, I64(per_part)), builder.sub(found, first))
+    _emit_chunk(share, group, chunk, parts * per_part)
+    for value, block in ((I64(0), part), (mine, take), (builder.add(mine, I64(1)), builder.block)):
+        mine.add_incoming(value, block)
+    builder.branch(look)
+    builder.position_at_end(report)
+    builder.cbranch(builder.icmp_signed(">", mine, I64(0)), add, step)
+    builder.position_at_end(add)
+    finished = builder.add(builder.atomic_rmw("add", done, mine, "seq_cst"), mine)
+    builder.cbranch(builder.icmp_signed("==", finished, builder.mul(last, I64(parts))), wake, step)
+    builder.position_at_end(wake)
+    builder.call(builder.module.globals["tw_over"], [over, following, sleepers])
+    builder.branch(step)
+    builder.position_at_end(step)
+    again = builder.add(turn, I64(1))
+    turn.add_incoming(again, step)
+    builder.cbranch(builder.icmp_signed("<", again, I64(parts)), part, wait)
+    builder.position_at_end(wait)
+    builder.call(builder.module.globals["tw_wait"], [over, following, sleepers])
+
+
+def _emit_chunk(share: _Share, group: list[Launch], chunk: Value, chunks: int) -> None:
+    """Emit the tasks of one chunk: its even share of a launch, or everything where there is but one."""
+    builder, bounds = share.builder, None
+    if chunks > 1:
+        tasks = I64(group[0].kernel.tasks)
+        begin, end = (builder.mul(number, tasks) for number in (chunk, builder.add(chunk, I64(1))))
+        bounds = builder.udiv(begin, I64(chunks)), builder.udiv(end, I64(chunks))
+    for launch in group:
+        _call(builder, share.bases, share.segment, share.offsets, launch, bounds)
 
 
 def _word(builder: ll.IRBuilder, job: Value, place: int | Value, kind: Any = None) -> Value:
@@ -115,19 +166,15 @@ def _word(builder: ll.IRBuilder, job: Value, place: int | Value, kind: Any = Non
     return pointer if kind is None else builder.load(pointer, typ=kind)
 
 
-def _groups(launches: tuple[Launch, ...]) -> list[list[Launch]]:
-    """Put small launches that follow each other together: one thread does them."""
+def _groups(launches: tuple[Launch, ...], count: int) -> list[list[Launch]]:
+    """Put launches together that follow each other and are not shared: one thread does them."""
     found: list[list[Launch]] = []
     for launch in launches:
-        if found and _is_small(launch) and _is_small(found[-1][-1]):
+        if found and _parts(launch, count)[0] == _parts(found[-1][-1], count)[0] == 1:
             found[-1].append(launch)
         else:
             found.append([launch])
     return found
-
-
-def _is_small(launch: Launch) -> bool:
-    return launch.kernel.tasks == 1 or launch.work < _SHARED_WORK
 
 
 def _call(

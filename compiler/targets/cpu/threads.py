@@ -1,10 +1,11 @@
 """Threads: a persistent pool whose members run one function together, chunk by chunk.
 
 A launch is over when all its chunks are done, whoever did them: a thread that the system does not run delays nobody,
-but for the chunk that it is at. Each thread begins with a part of its own, the same in every launch, so that what it
-wrote is near when it reads on, and helps the others then. A thread that waits spins for some ten microseconds and then
-sleeps in the kernel, so that nothing spins when there is nothing to do. Counters only grow, by the same amount in every
-run: a thread that comes late finds the chunks of its run taken.
+but for the chunks that it has begun. Each thread begins with a part of its own, the same in every launch, so that what
+it wrote is near when it reads on, and helps the others then. What all wait for is a word that is written once in a
+launch; how much is done is counted elsewhere, once for each part that a thread worked at. A thread that waits spins for
+some ten microseconds and then sleeps in the kernel, so that nothing spins when there is nothing to do. Counters only
+grow, by the same amount in every run: a thread that comes late finds the chunks of its run taken.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from tilewright.isa.errors import ConfigError
 GO, GO_SLEEPERS = 0, 8
 FUNCTION, MEMORY, CONSTANTS, TERMINALS, STOP = 16, 17, 18, 19, 20
 
-#: Then for each launch, in a line each: chunks done, who sleeps until all are, and chunks taken of each thread's part.
+#: Then for each launch, in a line each: chunks done, runs over, who sleeps until one is, and chunks taken of each part.
 COUNTERS, LINE = 24, 8
-DONE, SLEEPERS, TAKEN = 0, 8, 16
+DONE, OVER, SLEEPERS, TAKEN = 0, 8, 16, 24
 
 
 def launch_words(count: int) -> int:
@@ -40,7 +41,10 @@ _PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i3
 
 
 def runtime_text() -> str:
-    """Return LLVM IR of what waits for a word to grow, `@tw_wait`, and what wakes those who do, `@tw_wake`."""
+    """Return LLVM IR of what waits for a word to grow, `@tw_wait`, and what wakes those who do.
+
+    `@tw_wake` does when the word has grown, `@tw_over` when it has made it so.
+    """
     machine = platform.machine()
     number, pause = _FUTEX_CALLS[machine], _PAUSES[machine]
     return f"""
@@ -87,6 +91,13 @@ call:
   %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i32 129, i32 1000000)
   br label %done
 done:
+  ret void
+}}
+
+define internal void @tw_over(ptr %word, i64 %value, ptr %sleepers) nounwind {{
+entry:
+  store atomic i64 %value, ptr %word seq_cst, align 8
+  call void @tw_wake(ptr %word, ptr %sleepers)
   ret void
 }}
 """

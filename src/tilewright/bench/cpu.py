@@ -1,7 +1,8 @@
 """Networks on this processor, checked on fresh random inputs, beside onnxruntime and OpenVINO.
 
-All engines take turns in one process. With one thread the figure is the processor's time, with two the time of the
-clock; each the median of many turns. A peer's figure is that of the form of the model that it is fastest with.
+All engines take turns in one process, on as many processors as they have threads. With one thread the figure is the
+processor's time, with more the time of the clock; each the median of many turns. A peer's figure is that of the form of
+the model that it is fastest with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.bench.cpu_models import NETWORKS, quantized_models
+from tilewright.bench.processors import pinned, thread_counts
 from tilewright.bench.record import Record
 from tilewright.bench.suites import Context
 
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
 
 SUITE = "cpu"
 
-#: Each network on one thread and on two.
-CASES = tuple(f"{name}_t{threads}" for threads in (1, 2) for name in NETWORKS)
+#: Each network on one thread, on two, and on as many as there are processors.
+CASES = tuple(f"{name}_t{threads}" for threads in thread_counts() for name in NETWORKS)
 
 _TURNS = 25
 _WARM = 3
 _LEAST_SECONDS = 2e-3  # a turn repeats a fast model until the clock can be trusted
+_REST_SECONDS = 0.1
 _OURS = "tilewright"
 
 
@@ -56,7 +59,8 @@ def measure(case: str, context: Context) -> Iterator[Record]:
     except (FileNotFoundError, ImportError) as error:
         yield replace(blank, reason=str(error))
         return
-    yield from _compared(case, blank, network.macs, forms, count, context)
+    with pinned(count):
+        yield from _compared(case, blank, network.macs, forms, count, context)
 
 
 def _folder() -> Any:
@@ -80,8 +84,14 @@ def _compared(
     peers = peer_actions(forms, count)
     engines = [_Engine(_OURS, own, model)]
     engines += [_Engine(*key, action) for key, action in peers.items() if not isinstance(action, str)]
+    if count > 1:
+        engines.append(_Engine(_OURS, own, cpu.compile_for_cpu(forms[own])))
     times = _times(engines, inputs, time.process_time if count == 1 else time.perf_counter, case, context)
     model.machine.close()
+    if count > 1:
+        alone, on = times[-1], f"{_OURS} {model.level}"
+        engines, times = engines[:-1], times[:-1]
+        yield replace(blank, metric="speedup", value=alone / times[0], unit="x", better="higher", ideal=count, on=on)
     peak = _peak(context)
     ideal = macs / peak / count * 1e3 if peak else None
     for (name, form), reason in peers.items():
@@ -145,9 +155,13 @@ def _times(
     """Time engines in turns; give each one's median in milliseconds."""
     repeats = [_repeats(engine, inputs) for engine in engines]
     found: list[list[float]] = [[] for _ in engines]
+    time.sleep(_REST_SECONDS)  # the threads of NumPy's products, which spin, count as this process too
     for turn in range(_TURNS):
         context.progress(f"{case}: measuring", turn, _TURNS)
         for number, engine in enumerate(engines):
+            if clock is time.perf_counter:  # threads of the one before may still look for work
+                time.sleep(_REST_SECONDS)
+                engine.action(inputs)
             start = clock()
             for _ in range(repeats[number]):
                 engine.action(inputs)

@@ -14,6 +14,7 @@ from tilewright.compiler.targets.accelerator.networks import NetworkBuilder
 from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.levels import level_of
 from tilewright.compiler.targets.cpu.lower import lower
+from tilewright.compiler.targets.cpu.native_segment import compile_segment
 from tilewright.isa.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(
@@ -41,6 +42,14 @@ def test_threads_equal_the_reference(count: int, rng: np.random.Generator) -> No
             assert np.unique(array).size > 1, "every value is the same: the test shows nothing"
     assert min(_idle_shares()) < 0.1, "threads spin when there is nothing to do"
     machine.close()
+
+
+def test_small_launches_are_not_shared(rng: np.random.Generator) -> None:
+    net = NetworkBuilder("small", (1, 3, 8, 8), rng)
+    (segment,) = lower(net.graph(net.convolution("x", 16, 3)), level_of()).segments
+    assert compile_segment(segment, count=4).threads == 1
+    (segment,) = lower(_graph(rng), level_of()).segments
+    assert compile_segment(segment, count=4).threads == 4
 
 
 def _idle_shares() -> list[float]:

@@ -82,6 +82,11 @@ def test_hash_names_the_space_but_not_the_number_of_trials() -> None:
         ("factor = 2", "factors = 2", "`factors` is no key of the range"),
         ("factor = 2", "factor = 1", "must have a `factor` of at least 2"),
         ("low = 32", "low = 300", "must have `low` <= `high`, not 300 and 200"),
+        (
+            "high = 8, step = 2",
+            "high = 90000000000000000000",
+            "`parameters.queue.token_bits` must have at most 65536 values, not",
+        ),
         ('"cycles", "luts"', '"speed"', "`speed` is no objective; known: cycles"),
         ("memory.act_kib +", "memory.act +", "`memory.act` is no field of the configuration"),
         ("latency_cycles = 50", "latency_cycles = 0", "`latency_cycles` must be at least 1, not 0"),
@@ -95,6 +100,13 @@ def test_refused(old: str, new: str, message: str) -> None:
     assert old in TEXT
     with pytest.raises(ConfigError, match=message):
         Space.from_toml(TEXT.replace(old, new))
+
+
+def test_a_grid_is_bounded() -> None:
+    large = TEXT.replace("high = 8, step = 2", "high = 50000").replace("high = 200, factor = 2", "high = 5000")
+    Space.from_toml(large)
+    with pytest.raises(ConfigError, match="a grid must have at most 10000000 points, not [0-9]{9,}: the samplers"):
+        Space.from_toml(large.replace('"tpe"', '"grid"'))
 
 
 def test_load_names_a_file_that_cannot_be_read(tmp_path: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,18 @@ _ISA = instruction_set(PRESETS["tiny"])
 
 class Hangs(BaseException):
     """A case took too long; no handler of errors swallows this."""
+
+
+@contextmanager
+def memory_limit(more_bytes: int) -> Iterator[None]:
+    """Refuse the process more memory than so much beside what it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + more_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.sweep.test_space import TEXT as SPACE
-from tests.system.mutated_inputs import SECONDS, alarm, cases
+from tests.system.mutated_inputs import SECONDS, alarm, cases, memory_limit
 from tilewright.bench.convolutions import convolution_model
 from tilewright.compiler.targets.accelerator.workloads import ConvolutionShape
 
@@ -28,13 +28,16 @@ COUNTS = {
     "arguments": (60, 6_000),
 }
 
+#: What a case may take beside what the process has.
+MORE_BYTES = 2 << 30
+
 
 def run_cases(kind: str, seed: int, count: int, folder: Path) -> None:
     model = convolution_model(ConvolutionShape("small", 6, 4, 8, 3, 1, 1))
     case = cases(folder, model, SPACE)[kind]
     for number in range(seed, seed + count):
         try:
-            with alarm(SECONDS):
+            with alarm(SECONDS), memory_limit(MORE_BYTES):
                 case(random.Random(number))
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):

@@ -21,6 +21,12 @@ from tilewright.sweep.metrics import METRICS
 
 SAMPLERS = ("grid", "qmc", "tpe", "nsga2")
 
+#: Values of one parameter: more than any field of a configuration can have.
+MOST_VALUES = 1 << 16
+
+#: Points of a grid, which are put in a random order all at once.
+MOST_POINTS = 10_000_000
+
 Choice = int | bool
 
 
@@ -99,6 +105,11 @@ class Space:
             raise ConfigError("`models` must name at least one model")
         if not self.parameters:
             raise ConfigError("`parameters` must name at least one field to search")
+        if self.search.sampler == "grid" and self.size > MOST_POINTS:
+            raise ConfigError(
+                f"a grid must have at most {MOST_POINTS} points, not {self.size}: "
+                "the samplers qmc, tpe and nsga2 need no list of them"
+            )
 
     @property
     def size(self) -> int:
@@ -234,6 +245,9 @@ def _range(path: str, value: Mapping[str, Any]) -> tuple[Choice, ...]:
     if factor is None:
         if step is not None and step < 1:
             raise ConfigError(f"`parameters.{path}.step` must be at least 1, not {step}")
+        count = (high - low) // (step or 1) + 1
+        if count > MOST_VALUES:
+            raise ConfigError(f"the range `parameters.{path}` must have at most {MOST_VALUES} values, not {count}")
         return tuple(range(low, high + 1, step or 1))
     if step is not None or factor < 2 or low < 1:
         raise ConfigError(f"the range `parameters.{path}` must have a `factor` of at least 2, `low` >= 1 and no `step`")

@@ -24,8 +24,8 @@ VERILATOR_FLAGS = (
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "--output-split", "15000", "--output-split-cfuncs", "1500",
 )  # fmt: skip
 _COMMON_FLAGS = ("-std=gnu++20", "-fPIC", "-fvisibility=hidden", "-pthread", "-w")
-# More optimization takes longer and gives no faster model: its code is straight.
-_COMPILE_FLAGS = ("-O1", *NATIVE, "-fno-plt", "-fno-semantic-interposition", "-fwrapv")
+# The code is straight and runs once a cycle, so that fetching it is most of the work: smaller is faster.
+_COMPILE_FLAGS = ("-Os", *NATIVE, "-fno-plt", "-fno-semantic-interposition", "-fwrapv")
 _LINK_FLAGS = ("-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,--no-undefined")
 
 #: Called with what is being done, how many steps of it are done, and how many there are.

@@ -40,16 +40,15 @@ def find_attention(graph: Graph) -> Graph:
 def _attention(graph: Graph, softmax: Node) -> tuple[Node, list[str], dict[str, object], tuple[str, ...]] | None:
     if softmax.get("axis", -1) not in (-1, 3) or len(graph.values[softmax.output].shape or ()) != 4:
         return None
-    scores, scale = _scores(graph, softmax.inputs[0])
+    scores, mask, scale = _scores(graph, softmax.inputs[0])
     mixed = _only_user(graph, softmax.output)
     if scores is None or mixed is None or mixed.op != "onnx.MatMul" or mixed.inputs[0] != softmax.output:
         return None
     merged = _merged(graph, mixed.output)
-    parts = (
-        _split(graph, scores.inputs[0], _HEADS), _split(graph, scores.inputs[1], _TURNED),
-        _split(graph, mixed.inputs[1], _HEADS),
-    )  # fmt: skip
-    if merged is None or any(part is None for part in parts):
+    (q, q_scale), (k, k_scale) = (_without_factors(graph, name) for name in scores.inputs)
+    parts = _split(graph, q, _HEADS), _split(graph, k, _TURNED), _split(graph, mixed.inputs[1], _HEADS)
+    scale *= q_scale * k_scale
+    if merged is None or any(part is None for part in parts) or not scale > 0:
         return None
     heads = [part for part in parts if part is not None]
     if len({part.shape for part in heads}) != 1 or heads[0].shape[-1] % DEPTH_STEP:
@@ -57,20 +56,44 @@ def _attention(graph: Graph, softmax: Node) -> tuple[Node, list[str], dict[str, 
     nodes = [*(n for part in heads for n in part.nodes), scores, softmax, mixed, merged]
     origin = tuple(dict.fromkeys(name for n in nodes for name in n.origin))
     attributes = {"extents": heads[0].shape, "scale": scale, "columns": (0, 0, 0)}
-    return merged, [part.rows for part in heads], attributes, origin
+    return merged, [*(part.rows for part in heads), *([mask] if mask else [])], attributes, origin
 
 
-def _scores(graph: Graph, name: str) -> tuple[Node | None, float]:
-    """Give the product of queries and keys, and the factor behind it."""
+def _scores(graph: Graph, name: str) -> tuple[Node | None, str, float]:
+    """Give the product of queries and keys, the mask that is added to it, and the factor before that."""
+    node, mask = graph.producer(name), ""
+    if node is not None and node.op == "onnx.Add":
+        for number in (0, 1):
+            product, _, scale = _scores(graph, node.inputs[number])
+            mask = node.inputs[1 - number]
+            if product is not None and _is_mask(graph, mask, graph.shape(name)):
+                return product, mask, scale
+        return None, "", 1.0
+    name, scale = _without_factors(graph, name)
+    node = graph.producer(name)
+    return (node if node is not None and node.op == "onnx.MatMul" else None), "", scale
+
+
+def _is_mask(graph: Graph, name: str, scores: tuple[int, ...]) -> bool:
+    """Whether a value of floats repeats to the shape of the scores."""
+    shape = graph.values[name].shape
+    if shape is None or graph.dtype(name) not in ("float16", "float32") or len(shape) > len(scores):
+        return False
+    return all(n in (1, m) for n, m in zip(reversed(shape), reversed(scores), strict=False))
+
+
+def _without_factors(graph: Graph, name: str) -> tuple[str, float]:
+    """Give what a value is a constant multiple of, and the factor."""
     node, scale = graph.producer(name), 1.0
     while node is not None and node.op in ("onnx.Mul", "onnx.Div"):
         factor = graph.constant(node.inputs[1])
         if factor is None or factor.size != 1:
-            return None, 1.0
+            break
         value = float(factor.reshape(()))
         scale = scale * value if node.op == "onnx.Mul" else scale / value
-        node = graph.producer(node.inputs[0])
-    return (node if node is not None and node.op == "onnx.MatMul" else None), scale
+        name = node.inputs[0]
+        node = graph.producer(name)
+    return name, scale
 
 
 def _only_user(graph: Graph, name: str) -> Node | None:
@@ -110,7 +133,7 @@ def join_projections(graph: Graph) -> Graph:
     """Compute queries, keys and values that are products of the same rows by one product."""
     editor = GraphEditor(graph)
     for node in graph.nodes:
-        products = [graph.producer(name) for name in node.inputs] if node.op == "fattention" else []
+        products = [graph.producer(name) for name in node.inputs[:3]] if node.op == "fattention" else []
         found = [p for p in products if p is not None and _can_join(graph, p, node)]
         if len(found) != 3 or len({id(p) for p in found}) != 3 or len({p.inputs[0] for p in found}) != 1:
             continue
@@ -129,7 +152,9 @@ def join_projections(graph: Graph) -> Graph:
         origin = tuple(dict.fromkeys(name for p in found for name in p.origin))
         joined = editor.emit("fmatmul", inputs, result, found[0].attributes, origin)
         columns = (0, widths[0], widths[0] + widths[1])
-        editor.replace(node, inputs=(joined,) * 3, attributes={**node.attributes, "columns": columns})
+        editor.replace(
+            node, inputs=((joined,) * 3 + node.inputs[3:]), attributes={**node.attributes, "columns": columns}
+        )
     return editor.finish()
 
 

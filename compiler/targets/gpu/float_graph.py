@@ -4,7 +4,7 @@ The nodes given here are for lowering only; what a model means is still its ONNX
 
 - `fconv` and `fmatmul` (x, weight, bias, residual), `fadd` (x, residual), `factivation` (x): end in an `Activation`.
 - `fmaxpool`, `faverage`, `fnorm` (x, scale, bias), `fcast` (between types of float), `reshape`, `transpose`.
-- `fattention`: rows of queries, keys and values, whose heads begin at `columns`.
+- `fattention`: rows of queries, keys and values, whose heads begin at `columns`; and a mask, which is added to scores.
 
 Rows may be counted in one dimension or in several: `[2, 128, 768]` and `[256, 768]` are the same rows.
 """
@@ -225,7 +225,9 @@ def _without_row_reshapes(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.op not in _ROW_OPERATORS:
             continue
-        inputs = tuple(name if graph.constant(name) is not None else _rows(graph, name) for name in node.inputs)
+        masks = node.inputs[3:] if node.op == "fattention" else ()
+        rows = node.inputs[: len(node.inputs) - len(masks)]
+        inputs = (*(name if graph.constant(name) is not None else _rows(graph, name) for name in rows), *masks)
         if inputs != node.inputs:
             editor.replace(node, inputs=inputs)
     return editor.finish()

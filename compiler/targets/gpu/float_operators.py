@@ -22,13 +22,15 @@ from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.gpu.windows import across_of
 from tilewright.compiler.targets.kernels.layout import Image, Placed
-from tilewright.compiler.targets.kernels.lowering import Need, Slid
+from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Need, Slid
 from tilewright.compiler.targets.kernels.movement import reshape, transpose
 from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
 
 #: What fills the border of a maximum: every byte of -65,376, about the least that fp16 holds.
 _LEAST_BYTE = -5
+
+_FLOATS = frozenset(name for name, kind in ELEMENTS.items() if kind.is_float)
 
 
 def lower_floats(graph: Graph, choose: Chooser = by_model, element: DType = DType.F16) -> GpuProgram:
@@ -52,7 +54,12 @@ def lower_floats(graph: Graph, choose: Chooser = by_model, element: DType = DTyp
         state = FloatLowering(graph, nodes, choose, element)
         return state.segment(lambda node: LOWERINGS[node.op](state, node))
 
-    return GpuProgram(graph, cut(graph, lambda node: node.op in LOWERINGS, segment))
+    return GpuProgram(graph, cut(graph, lambda node: _has_kernel(graph, node), segment))
+
+
+def _has_kernel(graph: Graph, node: Node) -> bool:
+    """Whether a node can run on the GPU: masks, for one, begin as integers, which are the host's."""
+    return node.op in LOWERINGS and all(graph.dtype(name) in _FLOATS for name in (*node.inputs[:1], *node.outputs))
 
 
 @dataclass

@@ -24,7 +24,7 @@ _T = Var("t")
 _SHARE = 16  # elements of depth of one part in a step
 _QUAD = 4  # elements of one load
 _GAP = 4  # elements between the rows of a tile
-_LARGE = 32  # sums of a thread from which on a step is not written out
+_LARGE = 32  # sums of a thread, so many times 16 of whose products are written out
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,17 @@ class Blocking:
     threads : tuple of int
         Along rows and columns of the tile.
     sums : tuple of int
-        Rows and columns (4 or 8) of one thread.
+        Rows and columns (4, 8 or 16) of one thread.
     parts : int
         Shares of the depth.
     stages : int
         Steps that are in shared memory at once.
-    resident : int
-        Blocks that one multiprocessor should have registers for.
     """
 
     threads: tuple[int, int]
     sums: tuple[int, int]
     parts: int = 1
     stages: int = 3
-    resident: int = 1
 
     @property
     def group(self) -> int:
@@ -86,7 +83,7 @@ class Blocking:
 
 def blocked_gemm(name: str, gemm: Gemm, blocking: Blocking) -> Kernel:
     """Build the kernel; its weights are packed by `gemm_kernels.packed_weight`."""
-    return Kernel(_Builder(name, gemm, blocking).function(), frozenset({"w", "bias"}), (), blocking.resident)
+    return Kernel(_Builder(name, gemm, blocking).function(), frozenset({"w", "bias"}))
 
 
 class _Builder:
@@ -188,7 +185,7 @@ class _Builder:
         blocking, half, inner = self.blocking, Var("half"), Var("quad")
         high, wide = blocking.sums
         i, j, k = Var("i"), Var("j"), Var("k")
-        split = 2 if high * wide >= _LARGE else 1
+        split = min(_SHARE // _QUAD, -(-high * wide // _LARGE))
         depth = linear((self.part, _SHARE), (half, _SHARE // split), (inner, _QUAD))
         x_start = linear((stage, blocking.rows * self.pitch), (self.down, self.pitch)) + depth
         w_start = linear((stage, blocking.columns * self.pitch), (self.across, self.pitch)) + depth

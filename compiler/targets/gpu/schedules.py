@@ -60,13 +60,15 @@ _GROUPINGS = tuple(
     )
 )  # fmt: skip
 _BLOCKINGS = tuple(
-    Blocking(threads, sums, parts, stages)
-    for threads, sums, parts, stages in (
-        ((16, 16), (8, 8), 1, 3), ((8, 16), (8, 8), 1, 3), ((16, 8), (8, 8), 1, 3), ((8, 8), (8, 8), 1, 3),
-        ((8, 8), (8, 8), 2, 3), ((8, 8), (8, 8), 4, 2), ((16, 8), (4, 8), 1, 3), ((8, 8), (4, 8), 2, 3),
-        ((8, 8), (4, 8), 4, 2), ((8, 8), (4, 4), 2, 3), ((8, 8), (4, 4), 4, 2), ((8, 4), (4, 8), 4, 2),
-        ((8, 4), (4, 8), 8, 2), ((4, 8), (4, 4), 4, 3), ((4, 8), (4, 4), 8, 2), ((8, 4), (4, 4), 8, 2),
-        ((4, 4), (4, 4), 8, 2), ((4, 4), (4, 4), 16, 2),
+    Blocking(*numbers)
+    for numbers in (
+        ((16, 8), (8, 16), 1, 3), ((8, 16), (8, 16), 1, 3), ((8, 8), (8, 16), 1, 3), ((16, 16), (8, 16), 1, 3),
+        ((16, 4), (8, 16), 1, 3), ((8, 8), (8, 16), 2, 2), ((8, 4), (8, 16), 4, 2), ((16, 16), (8, 8), 1, 3),
+        ((8, 16), (8, 8), 1, 3), ((16, 8), (8, 8), 1, 3), ((8, 8), (8, 8), 1, 3), ((8, 8), (8, 8), 2, 3),
+        ((8, 8), (8, 8), 4, 2), ((16, 8), (4, 8), 1, 3), ((8, 8), (4, 8), 2, 3), ((8, 8), (4, 8), 4, 2),
+        ((8, 8), (4, 4), 2, 3), ((8, 8), (4, 4), 4, 2), ((8, 4), (4, 8), 4, 2), ((8, 4), (4, 8), 8, 2),
+        ((4, 8), (4, 4), 4, 3), ((4, 8), (4, 4), 8, 2), ((8, 4), (4, 4), 8, 2), ((4, 4), (4, 4), 8, 2),
+        ((4, 4), (4, 4), 16, 2),
     )
 )  # fmt: skip
 _MOST_WARPS = 16
@@ -189,7 +191,7 @@ def _estimate_blocked(gemm: Gemm, option: Blocking) -> float:
     by_registers = 65536 // (threads * (sums + 4 * option.sums[0] + 40))
     resident = max(1, min(by_registers, _SHARED_BYTES // option.shared_bytes, -(-blocks // _PROCESSORS)))
     quads = 4 * threads // 32  # of all warps of a step, 4 elements deep
-    work = quads * max(sums, 2 * sum(option.sums)) * 1.1
+    work = quads * (sums + 2 * sum(option.sums))
     step = max(resident * work, 16 * sums + 300)
     one = -(-gemm.depth // option.step) * step + 2500 + (600 if option.parts > 1 else 0)
     return -(-blocks // (_PROCESSORS * resident)) * one

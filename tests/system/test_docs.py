@@ -78,9 +78,9 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
         env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(Path.home()), "NO_COLOR": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    for figure in re.findall(r"([\d,]+) cycles", TUTORIAL):
-        assert figure in done.stdout
+    figures = re.findall(r"([\d,]+) cycles", TUTORIAL)
+    assert [figure for figure in figures if figure not in done.stdout] == []
     assert (tmp_path / "wide.html").stat().st_size > 10_000
     (example,) = blocks("python")
     python = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert python.stdout.startswith("99019 "), python.stderr[-2000:]
+    assert f"{int(python.stdout.split()[0]):,}" in figures, python.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""Models on this computer's processor: compiled by the same passes as for the accelerator, with the same results."""
+"""Models on this computer's processor: quantized ones with the accelerator's results, others in fp32."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from tilewright.arrays import count_differences
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.targets.cpu.float_operators import lacks_kernels, lower_floats
 from tilewright.compiler.targets.cpu.jit import NativeMachine
-from tilewright.compiler.targets.cpu.levels import level_of
+from tilewright.compiler.targets.cpu.levels import Level, level_of
 from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.native_segment import NativeSegment
-from tilewright.compiler.targets.cpu.program import Segment
+from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
 from tilewright.compiler.targets.cpu.saved_program import NativeProgram
+from tilewright.compiler.targets.gpu.float_graph import is_float_graph, simplified
 from tilewright.compiler.targets.segmented import SegmentedProgram
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.cpu_cache import ModelCache, digest_of, is_self_contained
@@ -35,6 +37,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _SAMPLES = 21
 
+#: How far, in shares of themselves or of all, values of fp32 may be from the reference.
+FAR = 1e-4
+
 
 @dataclass(frozen=True, eq=False)
 class CpuModel(SegmentedModel[Segment | NativeSegment]):
@@ -47,7 +52,7 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
     level : str
     machine : NativeMachine
     operators : callable
-        Gives the integer graph.
+        Gives the integer graph, or the model's own where nothing is quantized.
     """
 
     program: NativeProgram
@@ -57,8 +62,19 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
 
     @cached_property
     def graph(self) -> Graph:
-        """The integer operators that it computes; of a model that was compiled before, they are made when asked for."""
+        """The operators whose results it has; of a model that was compiled before, they are made when asked for."""
         return self.operators()
+
+    @cached_property
+    def is_float(self) -> bool:
+        """Whether results are in floating point, and compared within its accuracy."""
+        return is_float_graph(self.graph)
+
+    def why_host(self, node: Node) -> str:
+        """Say why the host computes a node."""
+        if self.is_float:
+            return node.reason or f"no fp32 kernel of {node.op.rpartition('.')[2]}"
+        return super().why_host(node)
 
     @property
     def title(self) -> str:
@@ -119,8 +135,17 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
         return tuple(found)
 
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
-        """Count, for each output, the values that are not exactly the integer reference's."""
-        return count_differences(self.reference(inputs), outputs)
+        """Count, for each output, the values that are not the reference's.
+
+        Integers are to be the same; values of fp32 are wrong that are off by a ten-thousandth of themselves, or of the
+        root of the mean square where that is more.
+        """
+        from tilewright.gpu import count_far
+
+        expected = self.reference(inputs)
+        if not self.is_float:
+            return count_differences(expected, outputs)
+        return {name: count_far(array, outputs[name], FAR) for name, array in expected.items()}
 
 
 def _seconds(action: Any) -> float:
@@ -158,28 +183,38 @@ def compile_for_cpu(
     known = cache.read(key) if digest else None
     if known is not None and not isinstance(model, Graph):
         return CpuModel(known, chosen.name, machine, partial(_operators_again, model, dims, digest))
-    graph = _operators(model, dims)
-    steps = tuple(machine.compile(s) if isinstance(s, Segment) else s for s in lower(graph, chosen).steps)
-    program: NativeProgram = SegmentedProgram(graph, steps)
+    graph = operators_of(model, dims)
+    lowered = lower_model(graph, chosen)
+    steps = tuple(machine.compile(step) if isinstance(step, Segment) else step for step in lowered.steps)
+    program: NativeProgram = SegmentedProgram(lowered.graph, steps)
     if not isinstance(model, Graph) and digest and digest_of(model) == digest and is_self_contained(model):
         cache.write(key, program)
     return CpuModel(program, chosen.name, machine, lambda: graph)
 
 
-def _operators(model: str | Path | ModelProto | Graph, dims: Mapping[str, int] | None) -> Graph:
+def operators_of(model: str | Path | ModelProto | Graph, dims: Mapping[str, int] | None = None) -> Graph:
+    """Give the operators whose results a compiled model must have: integer ones where anything is quantized."""
     from tilewright.api import load
     from tilewright.compiler.passes.base import run_passes
     from tilewright.compiler.passes.pipeline import integer_passes
 
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
-    return run_passes(imported, integer_passes())
+    return imported if is_float_graph(imported) else run_passes(imported, integer_passes())
+
+
+def lower_model(graph: Graph, level: Level) -> CpuProgram:
+    """Compile what `operators_of` gave to kernels of a level's instructions."""
+    if not is_float_graph(graph):
+        return lower(graph, level)
+    program = lower_floats(simplified(graph), level)
+    return lower_floats(graph, level) if lacks_kernels(program) else program
 
 
 def _operators_again(model: str | Path | ModelProto, dims: Mapping[str, int] | None, digest: str) -> Graph:
     """Make the graph of a model that was compiled before."""
     if digest_of(model) != digest:
         raise ModelError(f"`{model if isinstance(model, (str, Path)) else model.graph.name}` changed while it was used")
-    return _operators(model, dims)
+    return operators_of(model, dims)
 
 
 def random_inputs(graph: Graph, rng: np.random.Generator) -> dict[str, NDArray[Any]]:

@@ -11,8 +11,8 @@ import tilewright
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.targets.cpu.aot import ObjectFile, compile_object
 from tilewright.compiler.targets.cpu.c_interface import identifier, interface_files
-from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.processors import Processor
+from tilewright.cpu import lower_model, operators_of
 from tilewright.isa.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class CpuLibrary:
     ----------
     object : ObjectFile
     graph : Graph
-        The integer operators that it computes.
+        The operators whose results it has.
     files : dict of str to bytes
         The object, a C header, an example and a Makefile, by name.
     """
@@ -77,15 +77,10 @@ def compile_library(
     ConfigError
         When there is no such processor or level.
     """
-    from tilewright.api import load
-    from tilewright.compiler.passes.base import run_passes
-    from tilewright.compiler.passes.pipeline import integer_passes
-
     chosen = Processor.of(processor, level)
-    imported = model if isinstance(model, Graph) else load(model, dims=dims)
-    own = Path(model).stem if isinstance(model, (str, Path)) else imported.name
-    graph = run_passes(imported, integer_passes())
-    found = compile_object(lower(graph, chosen.level), chosen, identifier(name or own))
+    graph = operators_of(model, dims)
+    own = Path(model).stem if isinstance(model, (str, Path)) else graph.name
+    found = compile_object(lower_model(graph, chosen.level), chosen, identifier(name or own))
     texts = interface_files(found, tilewright.__version__)
     files = {f"{found.name}.o": found.code, **{key: text.encode() for key, text in texts.items()}}
     return CpuLibrary(found, graph, files)

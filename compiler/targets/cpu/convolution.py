@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu.epilogue import Finish
+from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
 from tilewright.compiler.targets.kernels.layout import Image, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
@@ -20,7 +22,7 @@ from tilewright.compiler.targets.kernels.windows import Windows
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
-_WORD = 4
+_WORD_BYTES = 4
 _UNROLLED = 4  # steps of a row that are written out
 _RESIDENT = 32 << 10  # bytes of weights that stay in the first cache
 _ALL_RESIDENT = 128 << 10  # bytes of all weights that stay in the second cache
@@ -36,8 +38,10 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Convolution(Windows[Finish]):
+class Convolution(Windows[Finish | FloatFinish]):
     """A convolution without groups; a matrix product is one of images of one pixel each.
+
+    A step takes a word of a pixel's channels: four bytes, or one float.
 
     Attributes
     ----------
@@ -61,8 +65,18 @@ class Convolution(Windows[Finish]):
     def _runs(self) -> tuple[int, int]:
         """Contiguous runs of a kernel row, and the words of one."""
         if self.dilations[1] == 1:
-            return 1, -(-self.kernel[1] * self.x.pitch // _WORD)
-        return self.kernel[1], -(-self.x.pitch // _WORD)
+            return 1, -(-self.kernel[1] * self.x.pitch // self.word)
+        return self.kernel[1], -(-self.x.pitch // self.word)
+
+    @property
+    def word(self) -> int:
+        """Elements of a word."""
+        return 8 * _WORD_BYTES // self.x.dtype.bits
+
+    @property
+    def _kinds(self) -> tuple[DType, DType]:
+        """Types of weights and sums."""
+        return (DType.F32, DType.F32) if self.x.dtype.is_float else (DType.I8, DType.I32)
 
     @property
     def _lanes(self) -> int:
@@ -78,18 +92,18 @@ class Convolution(Windows[Finish]):
         """Groups of so many channels; the last one may begin before the end of the one before it."""
         return -(-self.y.pitch // self.block)
 
-    def pack(self, weight: NDArray[np.int8]) -> NDArray[np.int8]:
-        """Order weights `[O, C, KH, KW]` as `[block, KH, run, word, column, lane, 4]`."""
+    def pack(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """Order weights `[O, C, KH, KW]` as `[block, KH, run, word, column, lane, element]`."""
         outputs, channels = weight.shape[:2]
         runs, words = self._runs
-        taps = np.zeros((self.y.pitch, *self.kernel, self.x.pitch), np.int8)
+        taps = np.zeros((self.y.pitch, *self.kernel, self.x.pitch), weight.dtype)
         taps[:outputs, :, :, :channels] = weight.transpose(0, 2, 3, 1)
-        rows = np.zeros((self.y.pitch, self.kernel[0], runs, words * _WORD), np.int8)
+        rows = np.zeros((self.y.pitch, self.kernel[0], runs, words * self.word), weight.dtype)
         used = self.kernel[1] * self.x.pitch // runs
         rows[..., :used] = taps.reshape(self.y.pitch, self.kernel[0], runs, used)
         starts = [self._first_channel(block) for block in range(self.blocks)]
         blocks = np.stack([rows[start : start + self.block] for start in starts])
-        shape = (self.blocks, self.tile.columns, self._lanes, self.kernel[0], runs, words, _WORD)
+        shape = (self.blocks, self.tile.columns, self._lanes, self.kernel[0], runs, words, self.word)
         return np.ascontiguousarray(blocks.reshape(shape).transpose(0, 3, 4, 5, 1, 2, 6)).reshape(-1)
 
     def _first_channel(self, block: int) -> int:
@@ -102,8 +116,9 @@ class Convolution(Windows[Finish]):
         row, block = split_index(TASK, (rows, self.blocks)) if self.is_row_major else self._by_block(rows)
         x, y = self.x.buffer("x"), self.y.buffer("y")
         runs, words = self._runs
-        size = self.blocks * self.kernel[0] * runs * words * self.block * _WORD
-        buffers = [x, y, Buffer("w", DType.I8, (size,), "dram"), Buffer("bias", DType.I32, (self.y.pitch,), "dram")]
+        size = self.blocks * self.kernel[0] * runs * words * self.block * self.word
+        weights, sums = self._kinds
+        buffers = [x, y, Buffer("w", weights, (size,), "dram"), Buffer("bias", sums, (self.y.pitch,), "dram")]
         if self.residual is not None:
             buffers.append(self.residual.buffer("residual"))
         constants = self.finish.constants(self.y.pitch)
@@ -123,7 +138,7 @@ class Convolution(Windows[Finish]):
 
     @property
     def _block_bytes(self) -> int:
-        return self.kernel[0] * self._runs[0] * self._runs[1] * self.block * _WORD
+        return self.kernel[0] * self._runs[0] * self._runs[1] * self.block * _WORD_BYTES
 
     def _column(self, number: Expr) -> Expr:
         """Build the first pixel of a tile; the last tile ends where the row does."""
@@ -132,7 +147,7 @@ class Convolution(Windows[Finish]):
 
     def _tile(self, buffers: dict[str, Buffer], block: Expr, row: Expr, column: Expr) -> Stmt:
         rows, columns, width = self.tile.rows, self.tile.columns, self._lanes
-        acc = Buffer("acc", DType.I32, (rows * columns * width,), "register")
+        acc = Buffer("acc", self._kinds[1], (rows * columns * width,), "register")
         channel = block * self.block
         if self.y.pitch % self.block:
             channel = channel.minimum(self.y.pitch - self.block)
@@ -163,7 +178,7 @@ class Convolution(Windows[Finish]):
         """Build the sum over the window: kernel rows, runs of them, words of a run."""
         (high, _), (_, across), dilation = self.kernel, self.strides, self.dilations
         runs, words = self._runs
-        line, step = self.x.row_pixels * self.x.pitch, self.block * _WORD
+        line, step = self.x.row_pixels * self.x.pitch, self.block * self.word
         kh, run, group, word = Var("kernel_row"), Var("run"), Var("group"), Var("word")
         if self.is_flat:
             origin: Expr = column * self.x.pitch
@@ -173,14 +188,14 @@ class Convolution(Windows[Finish]):
         most = _UNROLLED if self._fits_registers else 2 * _UNROLLED
         unrolled = next(u for u in range(most, 0, -1) if words % u == 0)
         number = group * unrolled + word
-        place = origin + linear((kh, dilation[0] * line), (run, dilation[1] * self.x.pitch), (number, _WORD))
+        place = origin + linear((kh, dilation[0] * line), (run, dilation[1] * self.x.pitch), (number, self.word))
         weight = linear(
             (block, high * runs * words * step), (kh, runs * words * step), (run, words * step), (number, step)
         )
         places = {"acc": (acc, Const(0)), "x": (buffers["x"], place), "w": (buffers["w"], weight)}
         dot = call(
-            "dot_tile", places, rows=self.tile.rows, columns=self.tile.columns, step=across * self.x.pitch,
-            lanes=self._lanes,
+            "fma_tile" if self.x.dtype.is_float else "dot_tile", places, rows=self.tile.rows,
+            columns=self.tile.columns, step=across * self.x.pitch, lanes=self._lanes,
         )  # fmt: skip
         steps = loop(word, unrolled, dot, kind="unrolled")
         turn = linear((kh, runs * words // unrolled), (run, words // unrolled), (group, 1))
@@ -200,7 +215,8 @@ class Convolution(Windows[Finish]):
         if size <= _RESIDENT or self.is_row_major or lines > _UNROLLED:
             return []
         number = row if self.is_flat else row * tiles + column // self.tile.rows
-        place = (block + 1) * size + (number * turns + turn) * (lines * _LINE)
+        bytes_ = _WORD_BYTES // self.word
+        place = (block + 1) * (size // bytes_) + (number * turns + turn) * (lines * _LINE // bytes_)
         return [call("prefetch", {"w": (w, place)}, lines=lines)]
 
 

@@ -22,6 +22,9 @@ Array = NDArray[Any]
 I8, F32 = ll.IntType(8), ll.FloatType()
 _ROUND_EVEN = 8  # to the nearest, no exceptions
 _ROUND_DOWN = 9  # towards minus infinity, no exceptions
+_LEAST_POWER = -87.0  # of e that is no denormal float
+_LOG2_E, _LN_2_HIGH, _LN_2_LOW = 1.4426950408889634, 0.693359375, -2.12194440e-4
+_EXPONENTIAL = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720)  # of what is left, at most ln(2) / 2
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,87 @@ def _execute_dot_tile(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -
     parts = [arrays["w"][column * apart :][: lanes * 4] for column in range(columns)]
     w = np.concatenate(parts).reshape(columns * lanes, 4).astype(np.int32)
     arrays["acc"][: rows * columns * lanes] += (x @ w.T).reshape(-1)
+
+
+def _emit_fma_tile(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
+    numbers, pointers = operands.numbers, operands.pointers
+    rows, columns, wide = numbers["rows"], numbers["columns"], 4 * level.lanes
+    kind = vector(F32, level.lanes)
+    weights = [_load(builder, pointers["w"], kind, wide * c) for c in range(columns)]
+    for row in range(rows):
+        element = builder.load(moved(builder, pointers["x"], 4 * row * numbers["step"]), typ=F32, align=4)
+        x = splat(builder, element, level.lanes)
+        for column in range(columns):
+            _add_product(builder, moved(builder, pointers["acc"], (row * columns + column) * wide), x, weights[column])
+
+
+def _add_product(builder: ll.IRBuilder, place: Value, x: Value, w: Value) -> None:
+    """Emit `acc += x * w`, rounded once where the processor can."""
+    product = builder.fmul(x, w, flags=("contract",))
+    total = builder.load(place, typ=x.type, align=4)
+    builder.store(builder.fadd(product, total, flags=("contract",)), place, align=4)
+
+
+def _execute_fma_tile(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    rows, columns, lanes = numbers["rows"], numbers["columns"], numbers["lanes"]
+    x = np.array([arrays["x"][row * numbers["step"]] for row in range(rows)], np.float32)
+    arrays["acc"][: rows * columns * lanes] += np.outer(x, arrays["w"][: columns * lanes]).reshape(-1)
+
+
+def _emit_fma_lanes(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
+    kind = vector(F32, level.lanes)
+    x, w = (_load(builder, operands.pointers[role], kind) for role in ("x", "w"))
+    _add_product(builder, operands.pointers["acc"], x, w)
+
+
+def _execute_fma_lanes(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    count = numbers["lanes"]
+    arrays["acc"][:count] += arrays["x"][:count] * arrays["w"][:count]
+
+
+def _emit_exponential(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
+    """Emit `y = exp(y)` of a vector: a power of two times a polynomial; for what is at most 0, or little more."""
+    count = operands.numbers["lanes"]
+    floats, ints = vector(F32, count), vector(I32, count)
+
+    def every(value: float) -> Value:
+        return ll.Constant(floats, [float(np.float32(value))] * count)
+
+    def product(a: Value, b: Value, c: Value) -> Value:
+        return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
+
+    place = operands.pointers["y"]
+    x = builder.load(place, typ=floats, align=4)
+    x = builder.select(builder.fcmp_ordered("<", x, every(_LEAST_POWER)), every(_LEAST_POWER), x)
+    rint = declared(builder, f"llvm.rint.v{count}f32", floats, [floats])
+    power = builder.call(rint, [builder.fmul(x, every(_LOG2_E))])
+    rest = product(power, every(-_LN_2_HIGH), x)
+    rest = product(power, every(-_LN_2_LOW), rest)
+    value = every(_EXPONENTIAL[-1])
+    for coefficient in reversed(_EXPONENTIAL[:-1]):
+        value = product(value, rest, every(coefficient))
+    exponent = builder.add(builder.fptosi(power, ints), ll.Constant(ints, [127] * count))
+    scale = builder.bitcast(builder.shl(exponent, ll.Constant(ints, [23] * count)), floats)
+    builder.store(builder.fmul(value, scale), place, align=4)
+
+
+def _execute_exponential(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    count = numbers["lanes"]
+    arrays["y"][:count] = np.exp(np.maximum(arrays["y"][:count], np.float32(_LEAST_POWER)))
+
+
+def _emit_inverse_root(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
+    """Emit `y = 1 / sqrt(y + epsilon)`."""
+    place = operands.pointers["y"]
+    epsilon = builder.bitcast(I32(operands.numbers["epsilon_bits"]), F32)
+    root = declared(builder, "llvm.sqrt.f32", F32, [F32])
+    total = builder.fadd(builder.load(place, typ=F32, align=4), epsilon)
+    builder.store(builder.fdiv(ll.Constant(F32, 1.0), builder.call(root, [total])), place, align=4)
+
+
+def _execute_inverse_root(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    epsilon = np.int32(numbers["epsilon_bits"]).view(np.float32)
+    arrays["y"][0] = np.float32(1) / np.sqrt(arrays["y"][0] + epsilon)
 
 
 def _emit_dot_lanes(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
@@ -316,6 +400,10 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
     for instruction in (
         Instruction("dot_tile", _emit_dot_tile, _execute_dot_tile),
         Instruction("dot_lanes", _emit_dot_lanes, _execute_dot_lanes),
+        Instruction("fma_tile", _emit_fma_tile, _execute_fma_tile),
+        Instruction("fma_lanes", _emit_fma_lanes, _execute_fma_lanes),
+        Instruction("exponential", _emit_exponential, _execute_exponential),
+        Instruction("inverse_root", _emit_inverse_root, _execute_inverse_root),
         Instruction("interleave", _emit_interleave, _execute_interleave),
         Instruction("requantize", _emit_requantize, _execute_requantize),
         Instruction("round_even", _emit_round, _execute_round),

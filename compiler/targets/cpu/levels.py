@@ -48,7 +48,7 @@ _AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni")
 LEVELS = (
     Level("avx512_vnni", 16, 32, 28, True, True, True, (*_AVX512, "avx512vbmi")),
     Level("avx512_vnni_bw", 16, 32, 28, True, True, False, _AVX512),
-    Level("avx2", 8, 16, 12, needs=("avx2",)),
+    Level("avx2", 8, 16, 12, needs=("avx2", "fma")),
     Level("portable", 8, 16, 8),
 )
 

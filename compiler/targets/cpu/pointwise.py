@@ -82,6 +82,8 @@ class Move:
         Elements of the buffers.
     flip : bool
         Exchange signed and offset bytes.
+    dtype : DType
+        Of elements.
     """
 
     source: View
@@ -89,11 +91,12 @@ class Move:
     target: View
     target_size: int
     flip: bool = False
+    dtype: DType = DType.U8
 
     def build(self, name: str) -> Kernel:
         """Build the kernel: a task is an element of the outer dimensions."""
-        x = Buffer("x", DType.U8, (self.source_size,), "dram")
-        y = Buffer("y", DType.U8, (self.target_size,), "dram")
+        x = Buffer("x", self.dtype, (self.source_size,), "dram")
+        y = Buffer("y", self.dtype, (self.target_size,), "dram")
         if self.source.shape == self.target.shape:
             return self._nest(name, x, y)
         outer, inner = prod(self.target.shape[:-1]), self.target.shape[-1]

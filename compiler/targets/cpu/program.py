@@ -50,7 +50,9 @@ class Launch:
     def work(self) -> int:
         """About how long it takes, in dot products of four bytes: what follows the sums of a byte takes eight."""
         sizes = {buffer.name: buffer.shape[0] for buffer in self.kernel.function.buffers}
-        return self.macs // 4 + _FINISH * sizes.get("y", 0) + sizes.get("x", 0)
+        is_float = any(buffer.dtype.is_float for buffer in self.kernel.function.buffers if buffer.name == "w")
+        words = self.macs if is_float else self.macs // 4
+        return words + _FINISH * sizes.get("y", 0) + sizes.get("x", 0)
 
 
 @dataclass(frozen=True)

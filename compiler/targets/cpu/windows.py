@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu.epilogue import Finish
+from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
 from tilewright.compiler.targets.kernels.layout import split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
@@ -19,7 +21,7 @@ _WORD = 4
 
 
 @dataclass(frozen=True)
-class Sliding(Windows[Finish]):
+class Sliding(Windows[Finish | FloatFinish]):
     """A window over an image."""
 
     @property
@@ -239,9 +241,9 @@ class Grouped:
     groups: int
     depth: int
 
-    def pack(self, weight: NDArray[np.int8]) -> NDArray[np.int8]:
+    def pack(self, weight: NDArray[Any]) -> NDArray[Any]:
         """Order weights `[O, C, KH, KW]` by tap and input channel, output channels innermost."""
-        packed = np.zeros((*weight.shape[2:], weight.shape[1], self.sliding.y.pitch), np.int8)
+        packed = np.zeros((*weight.shape[2:], weight.shape[1], self.sliding.y.pitch), weight.dtype)
         packed[..., : weight.shape[0]] = weight.transpose(2, 3, 1, 0)
         return packed.reshape(-1)
 
@@ -250,20 +252,21 @@ class Grouped:
         s, width = self.sliding, self.sliding.lanes
         buffers = s.buffers()
         pitch, (high, wide) = s.y.pitch, s.kernel
-        buffers["w"] = Buffer("w", DType.I8, (high * wide * self.depth * pitch,), "dram")
-        buffers["bias"] = Buffer("bias", DType.I32, (pitch,), "dram")
+        weights, sums = (DType.F32, DType.F32) if s.x.dtype.is_float else (DType.I8, DType.I32)
+        buffers["w"] = Buffer("w", weights, (high * wide * self.depth * pitch,), "dram")
+        buffers["bias"] = Buffer("bias", sums, (pitch,), "dram")
         column, vector = Var("column"), Var("vector")
         kh, kw, c = Var("kernel_row"), Var("kernel_column"), Var("channel")
-        acc = Buffer("acc", DType.I32, (width,), "register")
+        acc = Buffer("acc", sums, (width,), "register")
         channel = vector * width + _LANE
         group = channel // (s.y.channels // self.groups) * self.depth
         line = s.dilations[0] * s.x.row_pixels * s.x.pitch
         place = s.start(TASK, column) + linear((kh, line), (kw, s.dilations[1] * s.x.pitch), (c, 1)) + group
         weight = linear((kh, wide * self.depth * pitch), (kw, self.depth * pitch), (c, pitch)) + channel
-        value = Load(buffers["x"], (place,)).cast(DType.I32) * Load(buffers["w"], (weight,)).cast(DType.I32)
+        value = Load(buffers["x"], (place,)).cast(sums) * Load(buffers["w"], (weight,)).cast(sums)
         add = Store(acc, (_LANE,), Load(acc, (_LANE,)) + value)
         first = lanes(_LANE, width, Store(acc, (_LANE,), Load(buffers["bias"], (channel,))))
-        sums = loop(kh, high, loop(kw, wide, loop(c, self.depth, lanes(_LANE, width, add))))
+        products = loop(kh, high, loop(kw, wide, loop(c, self.depth, lanes(_LANE, width, add))))
         done = s.finished(buffers, (acc, 0), TASK, column, vector * width)
-        nest = loop(column, s.y.width, loop(vector, pitch // width, inside([acc], sequence(first, sums, done))))
+        nest = loop(column, s.y.width, loop(vector, pitch // width, inside([acc], sequence(first, products, done))))
         return tasks(name, s.rows, list(buffers.values()), nest)

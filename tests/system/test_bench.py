@@ -68,16 +68,18 @@ def test_list_names_all_cases() -> None:
     assert "simulators" not in invoke("accelerator", "--list").output
 
 
-def test_cpu_cases_are_checked_and_compared() -> None:
+@pytest.mark.parametrize("kind", ["dscnn_kws", "dscnn_kws_fp32"])
+def test_cpu_cases_are_checked_and_compared(kind: str) -> None:
     from tilewright.bench.suites import MODELS
 
     if not (MODELS / "dscnn_kws_fp32.onnx").exists():
         pytest.skip("the models beside the repository are not there")
-    result = invoke("cpu", "--only", "dscnn_kws_t1", "--json", "-")
+    result = invoke("cpu", "--only", f"{kind}_t1", "--json", "-")
     assert result.exit_code == 0
     records = json.loads(result.stdout)
     measured = [record for record in records if record["value"] is not None]
     assert all(record["threads"] == 1 and record["precision"] for record in measured)
+    assert {record["precision"].startswith("fp32") for record in measured} == {kind.endswith("fp32")}
     ours = next(record for record in records if "wrong" in record)
     assert ours["wrong"] == 0 and ours["checked"] == 12 and ours["value"] > 0
     assert ours["peer_value"] == min(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.bench.cpu_models import NETWORKS, quantized_models
+from tilewright.bench.cpu_models import FLOAT, NETWORKS, float_form, quantized_models
 from tilewright.bench.processors import pinned, thread_counts
 from tilewright.bench.record import Record
 from tilewright.bench.suites import Context
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 SUITE = "cpu"
 
-#: Each network on one thread, on two, and on as many as there are processors.
-CASES = tuple(f"{name}_t{threads}" for threads in thread_counts() for name in NETWORKS)
+_FLOAT = "_fp32"
+
+#: Each network on one thread, on two, and on as many as there are processors; quantized, and in fp32.
+CASES = tuple(f"{name}{kind}_t{threads}" for kind in ("", _FLOAT) for threads in thread_counts() for name in NETWORKS)
 
 _TURNS = 25
 _WARM = 3
 _LEAST_SECONDS = 2e-3  # a turn repeats a fast model until the clock can be trusted
 _REST_SECONDS = 0.1
+_AGREEMENT = ("equal to the integer reference bit for bit", "within a ten-thousandth of onnxruntime")
 _OURS = "tilewright"
 
 
@@ -50,12 +53,14 @@ class _Engine:
 
 def measure(case: str, context: Context) -> Iterator[Record]:
     """Record one case: every engine's time, then what ours is in multiplications a second and beside the best peer."""
-    name, _, threads = case.rpartition("_t")
-    network, count = NETWORKS[name], int(threads)
+    kind, _, threads = case.rpartition("_t")
+    name, count = kind.removesuffix(_FLOAT), int(threads)
+    network = NETWORKS[name]
     metric = "cpu_milliseconds" if count == 1 else "wall_milliseconds"
     blank = Record(SUITE, case, "-", metric, None, "ms", "lower", threads=count)
     try:
-        forms = quantized_models(name, context.models, _folder())
+        make = quantized_models if name == kind else float_form
+        forms = make(name, context.models, _folder())
     except (FileNotFoundError, ImportError) as error:
         yield replace(blank, reason=str(error))
         return
@@ -76,12 +81,12 @@ def _compared(
     from tilewright.bench.cpu_peers import PRECISIONS, peer_actions, precision, version
 
     is_partial = "full" in forms
-    own = "full" if is_partial else "u8"
+    own = next(form for form in ("full", "u8", FLOAT) if form in forms)
     context.progress(f"{case}: compiling", 0, _TURNS)
     model = cpu.compile_for_cpu(forms[own], threads=count)
     inputs = cpu.random_inputs(model.graph, np.random.default_rng(time.time_ns()))
-    wrong = sum(model.count_differences(inputs, model(inputs)).values())
     peers = peer_actions(forms, count)
+    wrong = _wrong(model, inputs, peers.get(("onnxruntime", FLOAT)))
     engines = [_Engine(_OURS, own, model)]
     engines += [_Engine(*key, action) for key, action in peers.items() if not isinstance(action, str)]
     if count > 1:
@@ -92,7 +97,7 @@ def _compared(
         alone, on = times[-1], f"{_OURS} {model.level}"
         engines, times = engines[:-1], times[:-1]
         yield replace(blank, metric="speedup", value=alone / times[0], unit="x", better="higher", ideal=count, on=on)
-    peak = _peak(context)
+    peak = _peak(context, own == FLOAT)
     ideal = macs / peak / count * 1e3 if peak else None
     for (name, form), reason in peers.items():
         if isinstance(reason, str):
@@ -106,7 +111,7 @@ def _compared(
     ours = replace(
         blank, value=times[0], ideal=ideal, peer=peer, peer_value=peer_value, on=title, wrong=wrong,
         checked=_checked(model), operations=2 * macs, bound=_bound(times[0], ideal),
-        precision=f"{PRECISIONS[own]}; equal to the integer reference bit for bit",
+        precision=f"{PRECISIONS[own]}; {_AGREEMENT[own == FLOAT]}",
     )  # fmt: skip
     yield ours
     yield from _derived(ours, macs, peak, count)
@@ -119,7 +124,7 @@ def _derived(ours: Record, macs: int, peak: float | None, count: int) -> Iterato
     speed = macs / ours.value / 1e6
     yield replace(plain, metric="speed", value=speed, unit="GMAC/s", ideal=peak * count / 1e9 if peak else None)
     share = None if peak is None else 100 * speed * 1e9 / (peak * count)
-    reason = "no AVX-512 VNNI here" if share is None else None
+    reason = "no AVX-512 here" if share is None else None
     yield replace(plain, metric="share_of_peak", value=share, unit="%", reason=reason)
     if ours.peer_value is None:
         yield replace(plain, metric="ratio_to_best_peer", value=None, unit="x", reason="no peer ran")
@@ -132,7 +137,7 @@ def _bound(milliseconds: float, ideal: float | None) -> str | None:
     if ideal is None:
         return None
     if milliseconds < 1.5 * ideal:
-        return "dot products"
+        return "products"
     return "epilogues, depthwise layers and calls" if milliseconds < 4 * ideal else "calls and small layers"
 
 
@@ -140,12 +145,25 @@ def _checked(model: CpuModel) -> int:
     return sum(int(np.prod(value.known_shape)) for value in model.outputs.values())
 
 
-def _peak(context: Context) -> float | None:
+def _wrong(model: CpuModel, inputs: Mapping[str, NDArray[Any]], runtime: Action | str | None) -> int:
+    """Count values that are not the reference's: of floats, those of onnxruntime, which is faster than ONNX's own."""
+    from tilewright.cpu import FAR
+    from tilewright.gpu import count_far
+
+    outputs = model(inputs)
+    if runtime is None or isinstance(runtime, str):
+        return sum(model.count_differences(inputs, outputs).values())
+    expected: Any = runtime(inputs)
+    return sum(count_far(array, outputs[name], FAR) for name, array in zip(model.outputs, expected, strict=True))
+
+
+def _peak(context: Context, is_float: bool) -> float | None:
     from tilewright.bench.cpu_peak import measured_peak
 
-    if "cpu peak" not in context.results:
-        context.results["cpu peak"] = measured_peak()
-    found = context.results["cpu peak"]
+    key = f"cpu peak {'fp32' if is_float else 'int8'}"
+    if key not in context.results:
+        context.results[key] = measured_peak(is_float)
+    found = context.results[key]
     return found if isinstance(found, float) else None
 
 

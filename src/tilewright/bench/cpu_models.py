@@ -12,6 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+#: The form of a network that is not quantized.
+FLOAT = "f32"
+
 _OPSET = 17
 _SAMPLES = 4
 
@@ -173,6 +176,15 @@ def float_model(name: str, models: Path) -> ModelProto:
     """
     network = NETWORKS[name]
     return network.build() if network.build is not None else onnx.load(models / network.file)
+
+
+def float_form(name: str, models: Path, folder: Path) -> dict[str, Path]:
+    """Return the path of a network as it is, kept in a folder."""
+    path = folder / f"{name}_fp32.onnx"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        onnx.save(float_model(name, models), path)
+    return {FLOAT: path}
 
 
 def quantized_models(name: str, models: Path, folder: Path) -> dict[str, Path]:

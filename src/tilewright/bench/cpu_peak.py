@@ -14,20 +14,20 @@ _STEPS = 200_000
 _SAMPLES = 9
 
 
-def measured_peak() -> float | None:
-    """Measure a core's multiplications of bytes a second with AVX-512 VNNI; None where it has none."""
+def measured_peak(is_float: bool = False) -> float | None:
+    """Measure a core's multiplications a second with AVX-512: of bytes, or of fp32; None where it has none."""
     host = Host.this()
-    if not dict(binding.get_host_cpu_features()).get("avx512vnni"):
+    if not dict(binding.get_host_cpu_features()).get("avx512f" if is_float else "avx512vnni"):
         return None
     machine = host.target_machine()
-    module = binding.parse_assembly(_text())
+    module = binding.parse_assembly(_text(is_float))
     module.verify()
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(engine.get_function_address("peak"))
     memory = ctypes.create_string_buffer(64 * (_SUMS + 2))
     best = min(_seconds(run, memory) for _ in range(_SAMPLES))
-    return 64.0 * _SUMS * _STEPS / best
+    return (16.0 if is_float else 64.0) * _SUMS * _STEPS / best
 
 
 def _seconds(run: object, memory: ctypes.Array[ctypes.c_char]) -> float:
@@ -37,19 +37,20 @@ def _seconds(run: object, memory: ctypes.Array[ctypes.c_char]) -> float:
     return time.thread_time() - start
 
 
-def _text() -> str:
-    ints, is_new = "<16 x i32>", binding.llvm_version_info[0] >= 22
-    taken = "<64 x i8>" if is_new else ints
-    name = "@llvm.x86.avx512.vpdpbusd.512"
+def _text(is_float: bool) -> str:
+    kind = "<16 x float>" if is_float else "<16 x i32>"
+    taken = "<64 x i8>" if binding.llvm_version_info[0] >= 22 and not is_float else kind
+    name = "@llvm.fma.v16f32" if is_float else "@llvm.x86.avx512.vpdpbusd.512"
     sums = range(_SUMS)
-    phis = "\n".join(f"%a{i} = phi {ints} [ zeroinitializer, %entry ], [ %b{i}, %loop ]" for i in sums)
-    dots = "\n".join(f"%b{i} = call {ints} {name}({ints} %a{i}, {taken} %x, {taken} %w)" for i in sums)
+    phis = "\n".join(f"%a{i} = phi {kind} [ zeroinitializer, %entry ], [ %b{i}, %loop ]" for i in sums)
+    operands = "{kind} %x, {kind} %w, {kind} %a{i}" if is_float else "{kind} %a{i}, {taken} %x, {taken} %w"
+    dots = "\n".join(f"%b{i} = call {kind} {name}({operands.format(kind=kind, taken=taken, i=i)})" for i in sums)
     stores = "\n".join(
-        f"%p{i} = getelementptr i8, ptr %memory, i64 {64 * (i + 2)}\nstore {ints} %b{i}, ptr %p{i}, align 1"
+        f"%p{i} = getelementptr i8, ptr %memory, i64 {64 * (i + 2)}\nstore {kind} %b{i}, ptr %p{i}, align 1"
         for i in sums
     )
     return f"""
-declare {ints} {name}({ints}, {taken}, {taken})
+declare {kind} {name}({kind}, {taken}, {taken})
 define void @peak(ptr %memory, i64 %steps) {{
 entry:
 %x = load {taken}, ptr %memory, align 1

@@ -9,6 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tilewright.bench.cpu_models import FLOAT
+
 Action = Callable[[Mapping[str, NDArray[Any]]], object]
 
 #: What each form of a model makes a runtime compute with.
@@ -16,6 +18,7 @@ PRECISIONS = {
     "u8": "uint8 activations, int8 weights per channel",
     "s8": "int8 activations around zero, int8 weights per channel",
     "full": "int8 throughout",
+    FLOAT: "fp32",
 }
 
 
@@ -28,7 +31,7 @@ def precision(form: str, products_only: bool) -> str:
     return PRECISIONS[form] + (PRODUCTS_ONLY if products_only and form != "full" else "")
 
 
-def onnxruntime_session(path: Path, threads: int) -> Action:
+def onnxruntime_session(path: Path, form: str, threads: int) -> Action:
     """Return what runs a model in onnxruntime."""
     runtime: Any = importlib.import_module("onnxruntime")
     runtime.set_default_logger_severity(4)
@@ -38,15 +41,20 @@ def onnxruntime_session(path: Path, threads: int) -> Action:
     return lambda inputs: session.run(None, inputs)
 
 
-def openvino_request(path: Path, threads: int) -> Action:
-    """Return what runs a model in OpenVINO."""
+def openvino_request(path: Path, form: str, threads: int) -> Action:
+    """Return what runs a model in OpenVINO; a float model in fp32, though its default may be bf16."""
     openvino: Any = importlib.import_module("openvino")
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if form == FLOAT:
+        options["INFERENCE_PRECISION_HINT"] = "f32"
     request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
     return lambda inputs: request.infer(inputs, share_inputs=True, share_outputs=True)
 
 
-_MAKERS: dict[str, Callable[[Path, int], Action]] = {"onnxruntime": onnxruntime_session, "openvino": openvino_request}
+_MAKERS: dict[str, Callable[[Path, str, int], Action]] = {
+    "onnxruntime": onnxruntime_session,
+    "openvino": openvino_request,
+}
 
 
 def version(name: str) -> str:
@@ -63,7 +71,7 @@ def peer_actions(forms: Mapping[str, Path], threads: int) -> dict[tuple[str, str
     for name, make in _MAKERS.items():
         for form, path in forms.items():
             try:
-                found[name, form] = make(path, threads)
+                found[name, form] = make(path, form, threads)
             except ImportError:
                 found[name, form] = f"{name} is not installed: pip install tilewright[bench]"
             except Exception as error:  # a runtime may refuse a model in its own way

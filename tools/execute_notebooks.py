@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import os
 import re
 import sys
@@ -71,6 +72,7 @@ def execute(notebook: NotebookNode, folder: Path = FOLDER) -> NotebookNode:
     CellExecutionError
         When a cell raises an exception.
     """
+    importlib.import_module("matplotlib.font_manager")  # looks for fonts once, and says so here if it takes long
     fresh = normalised(notebook)
     with tempfile.TemporaryDirectory() as sockets:  # which only this user can open
         config = Config({"KernelManager": {"transport": "ipc", "ip": str(Path(sockets) / "kernel")}})

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("nbclient", reason="the notebooks extra is not installed")
 pytest.importorskip("matplotlib", reason="the notebooks extra is not installed")
 
+from nbformat.v4 import new_output
 from tools import execute_notebooks as tool
 
 #: What has to be there, and what each needs.
@@ -56,7 +57,7 @@ def test_noise_is_seen() -> None:
     cell = next(cell for cell in notebook.cells if cell.get("outputs"))
     cell.metadata["execution"] = {"iopub.execute_input": "2026-01-01"}
     cell["id"] = "random"
-    cell.outputs.append({"output_type": "stream", "name": "stderr", "text": "read /home/someone/file"})
+    cell.outputs.append(new_output("stream", name="stderr", text="read /home/someone/file"))
     assert len(tool.faults(notebook)) == 2
     assert tool.normalised(notebook).cells == tool.normalised(tool.normalised(notebook)).cells
     assert "2026-01-01" not in tool.text_of(tool.normalised(notebook))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tilewright.hw.burst_generator import BurstLayout
+from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.timing import DMA_BURST_QUEUE
 from tilewright.isa.config import Config
 
@@ -28,13 +28,7 @@ class BurstQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = SyncFIFO(width=len(self.input.payload.as_value()), depth=DMA_BURST_QUEUE)
-        m.d.comb += [
-            queue.w_data.eq(self.input.payload),
-            queue.w_en.eq(self.input.valid),
-            self.input.ready.eq(queue.w_rdy),
-            self.output.payload.eq(queue.r_data),
-            self.output.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.output.ready),
-        ]
+        m.submodules.queue = queue = HeadQueue(self.input.payload.shape(), DMA_BURST_QUEUE)
+        connect(m, flipped(self.input), queue.input)
+        connect(m, queue.output, flipped(self.output))
         return m

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
+from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.layouts import engine_word_bits
 from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet
 
@@ -52,25 +52,24 @@ class Dispatch(wiring.Component):
         with m.Switch(word[:OPCODE_BITS]):
             for engine, queue in queues.items():
                 with m.Case(*(int(i.opcode) for i in self._isa.of_engine(engine))):
-                    m.d.comb += [queue.w_en.eq(self.instruction.valid), self.instruction.ready.eq(queue.w_rdy)]
+                    m.d.comb += [
+                        queue.input.valid.eq(self.instruction.valid),
+                        self.instruction.ready.eq(queue.input.ready),
+                    ]
             with m.Default():
                 m.d.comb += illegal.eq(1)
         m.d.comb += [
             self.illegal.eq(self.instruction.valid & illegal),
             self.blocked.eq(self.instruction.valid & ~illegal & ~self.instruction.ready),
-            self.empty.eq(~Cat(queue.r_rdy for queue in queues.values()).any()),
+            self.empty.eq(~Cat(queue.output.valid for queue in queues.values()).any()),
         ]
         return m
 
-    def _queue(self, m, engine: Engine, word) -> SyncFIFO:
-        """Add the queue of `engine` and connect all but its write enable."""
+    def _queue(self, m, engine: Engine, word) -> HeadQueue:
+        """Add the queue of `engine` and connect all but what says that a word enters."""
         output = getattr(self, engine)
-        queue = SyncFIFO(width=len(output.payload), depth=getattr(self._isa.config.queue, engine))
+        queue = HeadQueue(len(output.payload), getattr(self._isa.config.queue, engine))
         m.submodules[f"{engine}_queue"] = queue
-        m.d.comb += [
-            queue.w_data.eq(word),
-            output.payload.eq(queue.r_data),
-            output.valid.eq(queue.r_rdy),
-            queue.r_en.eq(output.ready),
-        ]
+        m.d.comb += queue.input.payload.eq(word)
+        connect(m, queue.output, flipped(output))
         return queue

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tilewright.hw.axi import burst_limit
 from tilewright.hw.boxes import decode_boxes, load_spaces
 from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
 from tilewright.hw.burst_queue import BurstQueue
+from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.layouts import engine_word_bits, extract_field
 from tilewright.hw.load_writer import LoadWriter, entry_ports, write_ports
 from tilewright.hw.run_walker import RunWalker, request_bits
@@ -79,13 +79,11 @@ class LoadEngine(wiring.Component):
 
         word = self.instruction.payload
         dram_box, entry_box = decode_boxes(m, word, config, instructions, spaces)
-        m.submodules.boxes = boxes = SyncFIFO(width=len(entry_box.as_value()), depth=DMA_BOX_QUEUE)
+        m.submodules.boxes = boxes = HeadQueue(entry_box.shape(), DMA_BOX_QUEUE)
+        connect(m, boxes.output, writer.box)
         m.d.comb += [
-            boxes.w_data.eq(entry_box),
-            boxes.w_en.eq(self.start),
-            writer.box.payload.eq(boxes.r_data),
-            writer.box.valid.eq(boxes.r_rdy),
-            boxes.r_en.eq(writer.box.ready),
+            boxes.input.payload.eq(entry_box),
+            boxes.input.valid.eq(self.start),
             runs.box.payload.eq(dram_box),
             runs.box.valid.eq(self.start & ~dram_box.empty),
         ]
@@ -94,7 +92,7 @@ class LoadEngine(wiring.Component):
         has_room = Signal()
         m.d.comb += [
             self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
-            has_room.eq(runs.box.ready & boxes.w_rdy & (in_flight != DMA_IN_FLIGHT)),
+            has_room.eq(runs.box.ready & boxes.input.ready & (in_flight != DMA_IN_FLIGHT)),
             self.tokens.wait_request.eq(self.instruction.valid & has_room),
             self.tokens.signal_mask.eq(writer.signal),
             self.tokens.signal_valid.eq(writer.finish),

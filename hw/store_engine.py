@@ -11,6 +11,7 @@ from tilewright.hw.axi import burst_limit
 from tilewright.hw.boxes import act_space, decode_boxes
 from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
 from tilewright.hw.burst_queue import BurstQueue
+from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.layouts import engine_word_bits, extract_field
 from tilewright.hw.run_walker import RunWalker, request_bits
 from tilewright.hw.signatures import ActStoreSignature, TokenSignature
@@ -78,14 +79,12 @@ class StoreEngine(wiring.Component):
 
         word = self.instruction.payload
         dram_box, entry_box = decode_boxes(m, word, config, instructions, spaces)
-        m.submodules.boxes = boxes = SyncFIFO(width=len(entry_box.as_value()), depth=DMA_BOX_QUEUE)
+        m.submodules.boxes = boxes = HeadQueue(entry_box.shape(), DMA_BOX_QUEUE)
+        connect(m, boxes.output, reader.box)
         m.submodules.signals = signals = SyncFIFO(width=2, depth=DMA_IN_FLIGHT)
         m.d.comb += [
-            boxes.w_data.eq(entry_box),
-            boxes.w_en.eq(self.start),
-            reader.box.payload.eq(boxes.r_data),
-            reader.box.valid.eq(boxes.r_rdy),
-            boxes.r_en.eq(reader.box.ready),
+            boxes.input.payload.eq(entry_box),
+            boxes.input.valid.eq(self.start),
             runs.box.payload.eq(dram_box),
             runs.box.valid.eq(self.start),
             signals.w_data.eq(entry_box.signal),
@@ -95,7 +94,7 @@ class StoreEngine(wiring.Component):
 
         m.d.comb += [
             self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
-            self.tokens.wait_request.eq(self.instruction.valid & runs.box.ready & boxes.w_rdy & signals.w_rdy),
+            self.tokens.wait_request.eq(self.instruction.valid & runs.box.ready & boxes.input.ready & signals.w_rdy),
             self.tokens.signal_mask.eq(signals.r_data),
             self.tokens.signal_valid.eq(self.written),
             self.start.eq(self.tokens.wait_request & self.tokens.wait_grant),

@@ -62,7 +62,7 @@ class BurstQueueOrder(Order):
 
 
 class FifoOrder(Order):
-    """Amaranth's queues, of which instruction queues, boxes and fetch's buffer are made."""
+    """Amaranth's queues, of which what ports and engines remember is made, and fetch's buffer."""
 
     kind = SyncFIFO
 

@@ -19,6 +19,7 @@ from onnx import (
     version_converter,
 )
 
+from tilewright.compiler.frontend.convolutions import check_convolutions
 from tilewright.compiler.frontend.decompose import decompose_qoperators
 from tilewright.compiler.frontend.dimensions import bind_dimensions
 from tilewright.compiler.frontend.model_file import read_model
@@ -172,6 +173,7 @@ def _graph_of(model: ModelProto, name: str) -> Graph:
     for node in nodes:
         for output in filter(None, node.outputs):
             values.setdefault(output, Value(output, "other", None))
+    check_convolutions(nodes, values, name)
     used = {used for node in nodes for used in node.inputs} | {info.name for info in proto.output}
     inputs = tuple(info.name for info in proto.input if info.name not in constants)
     kept = {key: array for key, array in constants.items() if key in used}

@@ -104,10 +104,19 @@ def value_from_proto(name: str, kind: TypeProto | None) -> Value:
 
 
 def dtype_name(elem_type: int) -> str:
-    """NumPy's name of an ONNX element type, `"object"` of strings, `"other"` when it has none."""
+    """NumPy's name of an ONNX element type, `"object"` of strings, `"other"` when it has none.
+
+    Raises
+    ------
+    ModelError
+        When ONNX has no such type.
+    """
     if elem_type == onnx.TensorProto.UNDEFINED:
         return "other"
-    return helper.tensor_dtype_to_np_dtype(elem_type).name
+    try:
+        return helper.tensor_dtype_to_np_dtype(elem_type).name
+    except KeyError:
+        raise ModelError(f"a tensor's element type must be one of ONNX's, not number {elem_type}") from None
 
 
 def type_proto(value: Value) -> TypeProto:

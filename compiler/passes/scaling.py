@@ -52,7 +52,7 @@ def folded_bias(weights: Weights, axis: int, x: Scale, bias: Array | None) -> Ar
     folded = -x.zero * total
     if bias is not None:
         real = np.rint(np.broadcast_to(bias, total.shape) / (x.scale * weights.scales))
-        if np.abs(real).max(initial=0) > _INT32.max:
+        if not np.abs(real).max(initial=0) <= _INT32.max:  # nor is it a number, maybe
             raise Unsuitable("its bias exceeds 32 bits")
         folded = folded + real.astype(np.int64)
     highest = folded + 127 * positive - 128 * negative

@@ -140,6 +140,36 @@ def test_invalid_model() -> None:
         import_onnx(model)
 
 
+@pytest.mark.parametrize(
+    ("op", "weight", "group", "message"),
+    [
+        (
+            "Conv",
+            (8, 3, 3, 3),
+            1,
+            r"m: Conv of 'x' with shape \(1, 4, 6, 6\) cannot have weights of shape \(8, 3, 3, 3\) ",
+        ),
+        ("Conv", (9, 2, 3, 3), 2, "in 2 groups"),
+        ("ConvTranspose", (3, 8, 3, 3), 1, "m: ConvTranspose of 'x'"),
+    ],
+)
+def test_convolution_of_other_channels(op: str, weight: tuple[int, ...], group: int, message: str) -> None:
+    w = numpy_helper.from_array(np.zeros(weight, np.float32), "w")
+    node = helper.make_node(op, ["x", "w"], ["y"], group=group)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 6, 6])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "c", "h", "w"])
+    model = helper.make_model(helper.make_graph([node], "m", [x], [y], [w]))
+    with pytest.raises(ModelError, match=message):
+        import_onnx(model)
+
+
+def test_element_type_that_onnx_lacks() -> None:
+    model = relu_model([1, 3])
+    model.graph.input[0].type.tensor_type.elem_type = 35
+    with pytest.raises(ModelError, match=r"element type must be one of ONNX's, not number 35|invalid ONNX model"):
+        import_onnx(model)
+
+
 def conditional_model() -> ModelProto:
     """`if c: relu(x) + b, else: if c2: relu(x) - b, else b`, all read from around the branches."""
     result = helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 3])

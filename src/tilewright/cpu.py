@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tilewright.arrays import count_differences
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.passes.quantization import DEQUANTIZE
 from tilewright.compiler.targets.cpu.float_operators import lacks_kernels, lower_floats
 from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.levels import Level, level_of
@@ -68,7 +69,7 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
     @cached_property
     def is_float(self) -> bool:
         """Whether results are in floating point, and compared within its accuracy."""
-        return is_float_graph(self.graph)
+        return is_float_model(self.graph)
 
     def why_host(self, node: Node) -> str:
         """Say why the host computes a node."""
@@ -199,12 +200,18 @@ def operators_of(model: str | Path | ModelProto | Graph, dims: Mapping[str, int]
     from tilewright.compiler.passes.pipeline import integer_passes
 
     imported = model if isinstance(model, Graph) else load(model, dims=dims)
-    return imported if is_float_graph(imported) else run_passes(imported, integer_passes())
+    return imported if is_float_model(imported) else run_passes(imported, integer_passes())
+
+
+def is_float_model(graph: Graph) -> bool:
+    """Whether a model computes in floating point, whatever its constants are stored as."""
+    kept = (node for node in graph.nodes if node.op != DEQUANTIZE or node.inputs[0] not in graph.constants)
+    return is_float_graph(graph.with_nodes(kept))
 
 
 def lower_model(graph: Graph, level: Level) -> CpuProgram:
     """Compile what `operators_of` gave to kernels of a level's instructions."""
-    if not is_float_graph(graph):
+    if not is_float_model(graph):
         return lower(graph, level)
     program = lower_floats(simplified(graph), level)
     return lower_floats(graph, level) if lacks_kernels(program) else program

@@ -182,6 +182,19 @@ def test_what_has_no_kernel_is_the_hosts(rng: np.random.Generator) -> None:
     _check(model, program, NativeMachine(), rng)
 
 
+def test_constants_may_be_stored_as_integers(rng: np.random.Generator) -> None:
+    net = _Net(rng)
+    net.constants += [
+        numpy_helper.from_array(rng.integers(-99, 99, 6).astype(np.int32), "b"),
+        numpy_helper.from_array(np.array(0.02, np.float32), "s"),
+    ]
+    y = net.node("Conv", "x", net.normal(6, 3, 3, 3), net.node("DequantizeLinear", "b", "s"))
+    model = net.model(net.node("Relu", y), 1, 3, 8, 8)
+    program = _program(model, level_of())
+    _assert_native(program)
+    _check(model, program, NativeMachine(), rng)
+
+
 def test_attention_of_narrow_heads_is_left_to_the_host(rng: np.random.Generator) -> None:
     """Heads that are no whole vectors have no kernel: then none of attention's parts may be joined."""
     model = encoder("narrow", 1, 32, 4, 32, 9)

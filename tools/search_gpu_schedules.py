@@ -39,9 +39,11 @@ def _networks(models: list[str]) -> list[Callable[[Chooser], object]]:
     from tilewright.bench.gpu_networks import float_model, network_graph
     from tilewright.gpu import lowering_of
 
-    sources = models or [network_graph(*network) for network in NETWORKS.values()]
-    floats = [] if models else [float_model(*network) for network in FLOAT_NETWORKS.values()]
-    return [lowering_of(source) for source in (*sources, *floats)]
+    if models:
+        return [lowering_of(model) for model in models]
+    integers = [lowering_of(network_graph(*network)) for network in NETWORKS.values()]
+    floats = [lowering_of(float_model(*network), precision=network[2]) for network in FLOAT_NETWORKS.values()]
+    return [*integers, *floats]
 
 
 def _report(name: str, timings: list[Timing]) -> None:

@@ -38,7 +38,7 @@ Arrays = Mapping[str, NDArray[Any]]
 PRECISIONS = {"fp16": DType.F16, "fp32": DType.F32}
 
 #: Part of a value, or of the root of the mean square, that results may be off by.
-_FAR = {"fp16": 0.02, "fp32": 1e-4}
+FAR = {"fp16": 0.02, "fp32": 1e-4}
 _REPLAYS = 20
 _SAMPLES = 9
 
@@ -131,7 +131,7 @@ class GpuModel(SegmentedModel[Segment]):
         expected = self.reference(inputs)
         if not self.is_float:
             return count_differences(expected, outputs)
-        far = _FAR[self.precision]
+        far = FAR[self.precision]
         return {name: count_far(array, outputs[name], far) for name, array in expected.items()}
 
 
@@ -183,7 +183,7 @@ def lowering_of(
     return lambda choose: GpuModel(lower(graph, choose), graph)
 
 
-def count_far(expected: NDArray[Any], given: NDArray[Any], far: float = _FAR["fp16"]) -> int:
+def count_far(expected: NDArray[Any], given: NDArray[Any], far: float = FAR["fp16"]) -> int:
     """Count values that rounding does not explain, see `GpuModel.count_differences`."""
     wanted = expected.astype(np.float64)
     if not wanted.size:

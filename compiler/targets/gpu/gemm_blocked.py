@@ -198,7 +198,9 @@ class _Builder:
         own = (_T, i * wide + j)
         product = Load(self.a, (_T, i * _QUAD + k)) * Load(self.b, (_T, k))
         add = Store(self.acc, own, Load(self.acc, own) + product)
-        products = loop(i, high, loop(k, _QUAD, add, kind="unrolled"), kind="unrolled")
+        products = loop(
+            k, _QUAD, loop(i, high, add, kind="unrolled"), kind="unrolled"
+        )  # neighbours add to different sums
         quads = loop(
             inner, _SHARE // _QUAD // split,
             loop(i, high, rows, kind="unrolled"), loop(j, wide, column, products, kind="unrolled"),

@@ -14,20 +14,27 @@ if TYPE_CHECKING:
 
 SUITE = "gpu"
 PRODUCTS = {
-    f"gemm{size}{suffix}": (size, kind) for suffix, kind in (("", "i8"), ("_f16", "f16")) for size in (4096, 8192)
+    f"gemm{size}{'' if kind == 'i8' else '_' + kind}": (size, kind)
+    for kind, sizes in (("i8", (4096, 8192)), ("f16", (4096, 8192)), ("f32", (4096,)))
+    for size in sizes
 }
 NETWORKS = {f"{name}_b{batch}": (name, batch) for name in ("resnet18", "mobilenet_v2") for batch in (1, 64)}
 FLOAT_NETWORKS = {
-    **{f"resnet18_f16_b{batch}": ("resnet18", batch) for batch in (1, 64)},
-    **{f"bert_layer_f16_b{batch}": ("encoder_layer", batch) for batch in (1, 32)},
+    f"{case}_f{bits}_b{batch}": (name, batch, f"fp{bits}")
+    for bits in (16, 32)
+    for case, name, batches in (("resnet18", "resnet18", (1, 64)), ("bert_layer", "encoder_layer", (1, 32)))
+    for batch in batches
 }
 
 CASES = (*PRODUCTS, *NETWORKS, *FLOAT_NETWORKS)
 
 SAMPLES = 15
 
-#: What a multiprocessor does in a cycle of Hopper's rated clock: operations on int8 in its tensor cores; half on fp16.
+#: What a multiprocessor does in a cycle of Hopper's rated clock: operations on int8 in its tensor cores, and which part
+#: of that on floats; those of fp32 are done elsewhere.
 _OPERATIONS_PER_CYCLE = 8192
+FLOAT_SHARES = {"fp16": 1 / 2, "fp32": 1 / 32}
+FLOAT_UNITS = {"fp16": "tensor cores", "fp32": "FMA units"}
 _CLOCK_HZ = 1.83e9
 
 _COPY_BYTES = 1 << 30

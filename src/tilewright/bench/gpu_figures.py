@@ -38,8 +38,8 @@ def _row(record: Mapping[str, Any], speed: Mapping[str, Any] | None) -> str:
 
 
 def _title(case: str) -> str:
-    kind = "fp16" if "_f16" in case else "int8"
-    plain = case.replace("_f16", "")
+    kind = next((f"fp{bits}" for bits in (16, 32) if f"_f{bits}" in case), "int8")
+    plain = case.replace("_f16", "").replace("_f32", "")
     if plain.startswith("gemm"):
         return _TITLES["gemm"].format(kind=kind, size=plain.removeprefix("gemm"))
     name, _, size = plain.rpartition("_b")

@@ -1,4 +1,4 @@
-"""Whole networks on the GPU: integer ones equal to the reference, float ones in fp16 beside torch.compile."""
+"""Whole networks on the GPU: integer ones equal to the reference, float ones in fp16 and fp32 beside torch.compile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.bench import gpu_peers
-from tilewright.bench.gpu import FLOAT_NETWORKS, NETWORKS, SAMPLES, SUITE, Machine
+from tilewright.bench.gpu import FLOAT_NETWORKS, FLOAT_SHARES, FLOAT_UNITS, NETWORKS, SAMPLES, SUITE, Machine
 from tilewright.bench.record import Record
 
 if TYPE_CHECKING:
@@ -36,30 +36,33 @@ def measure_integer(case: str, machine: Machine) -> Record:
     x = rng.integers(-128, 128, model.graph.shape("x")).astype(np.int8)
     outputs = model.run({"x": x}, machine.device).outputs
     wrong, checked = _compared(model, network_graph(name, 1), x, outputs, machine)
-    return replace(_record(case, model, batch, machine, machine.operations), wrong=wrong, checked=checked)
+    return replace(
+        _record(case, model, batch, machine, machine.operations, "tensor cores"), wrong=wrong, checked=checked
+    )
 
 
 def measure_float(case: str, machine: Machine) -> Record:
     """Record a float network."""
     from tilewright import gpu
 
-    name, batch = FLOAT_NETWORKS[case]
-    model = gpu.compile_for_gpu(float_model(name, batch))
+    name, batch, precision = FLOAT_NETWORKS[case]
+    model = gpu.compile_for_gpu(float_model(name, batch, precision), precision=precision)
     rng = np.random.default_rng(time.time_ns())
-    x = rng.standard_normal(model.source.shape("x"), np.float32).astype(np.float16)
+    x = rng.standard_normal(model.source.shape("x"), np.float32).astype(model.source.dtype("x"))
     (result,) = model.run({"x": x}, machine.device).outputs.values()
-    single = gpu.compile_for_gpu(float_model(name, 1))
+    single = gpu.compile_for_gpu(float_model(name, 1, precision), precision=precision)
     wrong = int(np.isnan(result).sum())
     images = sorted({0, batch - 1})
     for image in images:
         (expected,) = single.reference({"x": x[image : image + 1]}).values()
-        wrong += gpu.count_far(expected, result[image : image + 1])
-    record = _record(case, model, batch, machine, machine.operations / 2)
-    version, peer = gpu_peers.compiled_time(name, batch)
+        wrong += gpu.count_far(expected, result[image : image + 1], gpu.FAR[precision])
+    peak = machine.operations * FLOAT_SHARES[precision]
+    record = _record(case, model, batch, machine, peak, FLOAT_UNITS[precision])
+    version, peer = gpu_peers.compiled_time(name, batch, precision)
     return replace(record, wrong=wrong, checked=len(images) * result[0].size, peer=version, peer_value=peer)
 
 
-def _record(case: str, model: GpuModel, batch: int, machine: Machine, peak: float) -> Record:
+def _record(case: str, model: GpuModel, batch: int, machine: Machine, peak: float, units: str) -> Record:
     """Time a network and count what it must do."""
     from tilewright import gpu
 
@@ -71,7 +74,7 @@ def _record(case: str, model: GpuModel, batch: int, machine: Machine, peak: floa
     ideal = 1e3 * sum(
         max(2 * launch.macs / peak, (launch.read_bytes + launch.written_bytes) / machine.bytes) for launch in launches
     )
-    limit = "tensor cores" if by_work * 1e3 > ideal / 2 else "memory"
+    limit = units if by_work * 1e3 > ideal / 2 else "memory"
     for segment in model.program.segments:
         machine.device.unload(segment)
     return Record(
@@ -89,12 +92,13 @@ def network_graph(name: str, batch: int) -> Graph:
     return make(np.random.default_rng(len(name)), batch=batch)
 
 
-def float_model(name: str, batch: int) -> ModelProto:
+def float_model(name: str, batch: int, precision: str) -> ModelProto:
     """Return a float network from its structure, with seeded random weights."""
     from tilewright.bench import float_networks
 
     rng = np.random.default_rng(len(name))
-    return float_networks.resnet18(rng, batch) if name == "resnet18" else float_networks.encoder_layer(rng, batch)
+    make = float_networks.resnet18 if name == "resnet18" else float_networks.encoder_layer
+    return make(rng, batch, is_half=precision == "fp16")
 
 
 def _compared(

@@ -17,7 +17,7 @@ def cublas_time(size: int, kind: str) -> tuple[str | None, float | None]:
     ----------
     size : int
     kind : str
-        `i8`, to int32, or `f16`.
+        `i8`, to int32, `f16` or `f32`.
     """
     torch = _torch()
     if torch is None:
@@ -26,20 +26,22 @@ def cublas_time(size: int, kind: str) -> tuple[str | None, float | None]:
         a, b = (torch.randint(-128, 128, (size, size), dtype=torch.int8, device="cuda") for _ in range(2))
         multiply, name = torch._int_mm, "_int_mm"
     else:
-        a, b = (torch.randn((size, size), dtype=torch.float16, device="cuda") for _ in range(2))
+        dtype = torch.float16 if kind == "f16" else torch.float32
+        a, b = (torch.randn((size, size), dtype=dtype, device="cuda") for _ in range(2))
         multiply, name = torch.matmul, "matmul"
     transposed = b.t()  # columns innermost is what cuBLAS is fastest with
     return f"cuBLAS, torch {torch.__version__} {name}", _median(torch, lambda: multiply(a, transposed), 20)
 
 
-def compiled_time(name: str, batch: int) -> tuple[str | None, float | None]:
-    """Time a network of `bench.float_networks` in fp16 by `torch.compile`, replayed as a CUDA graph.
+def compiled_time(name: str, batch: int, precision: str) -> tuple[str | None, float | None]:
+    """Time a network of `bench.float_networks` by `torch.compile`, replayed as a CUDA graph; TF32 is not used.
 
     Give None where PyTorch (for ResNet-18 also torchvision) is missing.
     """
     torch = _torch()
     make = {"resnet18": _resnet18, "encoder_layer": _encoder_layer}[name]
-    found = None if torch is None else make(torch, batch)
+    dtype = None if torch is None else {"fp16": torch.float16, "fp32": torch.float32}[precision]
+    found = None if torch is None else make(torch, batch, dtype)
     if torch is None or found is None:
         return None, None
     module, x = found
@@ -54,14 +56,16 @@ def compiled_time(name: str, batch: int) -> tuple[str | None, float | None]:
         with torch.cuda.graph(graph, stream=stream):
             compiled(x)
         milliseconds = _median(torch, graph.replay, 100 if batch == 1 else 20)
-    return f"torch {torch.__version__} compile, fp16, one CUDA graph", milliseconds
+    return f"torch {torch.__version__} compile, {precision}, one CUDA graph", milliseconds
 
 
 def _torch() -> Any:
     try:
-        return importlib.import_module("torch")
+        torch = importlib.import_module("torch")
     except ImportError:
         return None
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return torch
 
 
 def _median(torch: Any, work: Callable[[], object], repeats: int) -> float:
@@ -80,17 +84,19 @@ def _median(torch: Any, work: Callable[[], object], repeats: int) -> float:
     return float(sorted(times)[_SAMPLES // 2])
 
 
-def _resnet18(torch: Any, batch: int) -> tuple[Any, Any] | None:
+def _resnet18(torch: Any, batch: int, dtype: Any) -> tuple[Any, Any] | None:
     try:
         models = importlib.import_module("torchvision.models")
     except ImportError:
         return None
-    module = models.resnet18().eval().half().cuda().to(memory_format=torch.channels_last)
-    x = torch.randn((batch, 3, 224, 224), device="cuda").half().to(memory_format=torch.channels_last)
+    module = models.resnet18().eval().to(dtype).cuda().to(memory_format=torch.channels_last)
+    x = torch.randn((batch, 3, 224, 224), device="cuda").to(dtype).to(memory_format=torch.channels_last)
     return module, x
 
 
-def _encoder_layer(torch: Any, batch: int, words: int = 128, channels: int = 768, heads: int = 12) -> tuple[Any, Any]:
+def _encoder_layer(
+    torch: Any, batch: int, dtype: Any, words: int = 128, channels: int = 768, heads: int = 12
+) -> tuple[Any, Any]:
     nn, functional = torch.nn, torch.nn.functional
 
     class Layer(nn.Module):  # type: ignore[misc, name-defined]
@@ -109,5 +115,5 @@ def _encoder_layer(torch: Any, batch: int, words: int = 128, channels: int = 768
             x = self.first(self.out(mixed.transpose(1, 2).reshape(batch, words, channels)) + x)
             return self.second(self.narrow(functional.gelu(self.wide(x))) + x)
 
-    x = torch.randn((batch, words, channels), device="cuda").half()
-    return Layer().eval().half().cuda(), x
+    x = torch.randn((batch, words, channels), device="cuda").to(dtype)
+    return Layer().eval().to(dtype).cuda(), x

@@ -1,4 +1,4 @@
-"""Square matrix products on the GPU: int8 requantized to int8, and fp16 summed in fp32, beside cuBLAS's."""
+"""Square matrix products on the GPU: int8 requantized to int8, fp16 summed in fp32, and fp32, beside cuBLAS's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.bench.gpu import PRODUCTS, SAMPLES, SUITE, Machine
+from tilewright.bench.gpu import FLOAT_SHARES, FLOAT_UNITS, PRODUCTS, SAMPLES, SUITE, Machine
 from tilewright.bench.gpu_peers import cublas_time
 from tilewright.bench.record import Record
 
@@ -25,15 +25,17 @@ def measure(case: str, machine: Machine) -> Iterator[Record]:
     """Record a product's time, and what it is in operations a second."""
     size, kind = PRODUCTS[case]
     rng = np.random.default_rng(time.time_ns())
-    run = _integer_product if kind == "i8" else _half_product
-    program, wrong = run(size, rng, machine)
+    precision = {"f16": "fp16", "f32": "fp32"}.get(kind, "")
+    found = _float_product(size, rng, machine, precision) if precision else _integer_product(size, rng, machine)
+    program, wrong = found
     milliseconds = _product_time(program, machine)
-    peak = machine.operations / (1 if kind == "i8" else 2)
-    operations, least = 2 * size**3, 3 * size**2 * (1 if kind == "i8" else 2)
+    peak = machine.operations * FLOAT_SHARES.get(precision, 1)
+    operations, least = 2 * size**3, 3 * size**2 * {"f16": 2, "f32": 4}.get(kind, 1)
     ideal = max(operations / peak, least / machine.bytes) * 1e3
     version, peer = cublas_time(size, kind)
+    units = FLOAT_UNITS.get(precision, "tensor cores")
     record = Record(
-        SUITE, case, "-", "milliseconds", milliseconds, "ms", "lower", ideal, version, peer, "tensor cores",
+        SUITE, case, "-", "milliseconds", milliseconds, "ms", "lower", ideal, version, peer, units,
         on=machine.title, wrong=wrong, operations=operations, least_bytes=least, checked=_CHECKED_ROWS * size,
     )  # fmt: skip
     yield record
@@ -66,22 +68,24 @@ def _rows(graph: Graph, x: NDArray[np.int8]) -> NDArray[Any]:
     return next(iter(evaluate(replace(graph, values=values), {"x": x}).values()))
 
 
-def _half_product(size: int, rng: np.random.Generator, machine: Machine) -> tuple[GpuProgram, int]:
-    """Give a product and, of some rows, how many of its results are off by more than fp16's rounding."""
+def _float_product(size: int, rng: np.random.Generator, machine: Machine, precision: str) -> tuple[GpuProgram, int]:
+    """Give a product and, of some rows, how many of its results are off by more than rounding."""
     from tilewright import gpu
     from tilewright.compiler.graph.graph import Graph, Node
     from tilewright.compiler.graph.types import Value
     from tilewright.compiler.targets.gpu.float_epilogue import Activation
     from tilewright.compiler.targets.gpu.float_operators import lower_floats
 
-    x, weight = (rng.standard_normal((size, size), np.float32).astype(np.float16) for _ in range(2))
+    kind = np.dtype({"fp16": "float16", "fp32": "float32"}[precision])
+    x, weight = (rng.standard_normal((size, size), np.float32).astype(kind) for _ in range(2))
     node = Node("fmatmul", ("x", "w", "", ""), ("y",), {"activation": Activation()})
-    values = {name: Value(name, "float16", (size, size)) for name in ("x", "w", "y")}
-    program = lower_floats(Graph("product", values, (node,), {"w": weight}, ("x",), ("y",), {}), gpu.chooser())
+    values = {name: Value(name, kind.name, (size, size)) for name in ("x", "w", "y")}
+    graph = Graph("product", values, (node,), {"w": weight}, ("x",), ("y",), {})
+    program = lower_floats(graph, gpu.chooser(), gpu.PRECISIONS[precision])
     result = program.run({"x": x}, machine.device)["y"]
     rows = rng.choice(size, _CHECKED_ROWS, replace=False)
     expected = x[rows].astype(np.float64) @ weight.astype(np.float64)
-    allowed = 2.0**-9 * np.maximum(np.abs(expected), size**0.5)
+    allowed = {"fp16": 2.0**-9, "fp32": 1e-5}[precision] * np.maximum(np.abs(expected), size**0.5)
     wrong = int(np.count_nonzero(~(np.abs(result[rows] - expected) <= allowed))) + int(np.isnan(result).sum())
     return program, wrong
 

@@ -120,10 +120,10 @@ def _dot(builder: ll.IRBuilder, level: Level, total: Value, x: Value, w: Value) 
     """Add products of unsigned and signed bytes, four to an element."""
     lanes = level.lanes
     kind = total.type
-    if level.has_dot:
-        takes = vector(I8, 4 * lanes) if binding.llvm_version_info[0] >= 22 else kind
-        name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
-        dot = declared(builder, name, kind, [kind, takes, takes])
+    if level.dot:
+        is_bytes = binding.llvm_version_info[0] >= 22 or not level.dot.startswith("llvm.x86")
+        takes = vector(I8, 4 * lanes) if is_bytes else kind
+        dot = declared(builder, level.dot, kind, [kind, takes, takes])
         return builder.call(dot, [total, builder.bitcast(x, takes), builder.bitcast(w, takes)])
     wide = vector(ll.IntType(16 if "avx2" in level.needs else 32), 4 * lanes)
     a, b = builder.zext(x, wide), builder.sext(w, wide)

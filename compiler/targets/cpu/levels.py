@@ -22,8 +22,8 @@ class Level:
         Vectors in registers.
     accumulators : int
         Those of them that a tile of sums may take.
-    has_dot : bool
-        Whether there is a dot product of four bytes.
+    dot : str
+        LLVM's name of the dot product of four unsigned and signed bytes, but for its type; empty where there is none.
     has_rounding : bool
         Whether float instructions can round down by themselves.
     has_permute : bool
@@ -36,7 +36,7 @@ class Level:
     lanes: int
     registers: int
     accumulators: int
-    has_dot: bool = False
+    dot: str = ""
     has_rounding: bool = False
     has_permute: bool = False
     needs: tuple[str, ...] = ()
@@ -44,10 +44,13 @@ class Level:
 
 _AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni")
 
+_VPDPBUSD = "llvm.x86.avx512.vpdpbusd.512"
+
 #: Best first.
 LEVELS = (
-    Level("avx512_vnni", 16, 32, 28, True, True, True, (*_AVX512, "avx512vbmi")),
-    Level("avx512_vnni_bw", 16, 32, 28, True, True, False, _AVX512),
+    Level("avx512_vnni", 16, 32, 28, _VPDPBUSD, True, True, (*_AVX512, "avx512vbmi")),
+    Level("avx512_vnni_bw", 16, 32, 28, _VPDPBUSD, True, False, _AVX512),
+    Level("neon_i8mm", 4, 32, 24, "llvm.aarch64.neon.usdot.v4i32.v16i8", needs=("i8mm",)),
     Level("avx2", 8, 16, 12, needs=("avx2", "fma")),
     Level("portable", 8, 16, 8),
 )

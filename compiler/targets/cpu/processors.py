@@ -40,7 +40,7 @@ class Family:
 #: By the first part of a triple.
 FAMILIES = {
     "x86_64": Family("x86_64-unknown-linux-gnu", levels=("avx512_vnni", "avx512_vnni_bw", "avx2", _PORTABLE)),
-    "aarch64": Family("aarch64-unknown-linux-gnu", ("neon",)),
+    "aarch64": Family("aarch64-unknown-linux-gnu", ("neon",), ("neon_i8mm", _PORTABLE)),
     "riscv64": Family("riscv64-unknown-linux-gnu", ("m", "a", "f", "d", "c"), abi="lp64d"),
     "wasm32": Family("wasm32-unknown-unknown", ("simd128", "bulk-memory", "sign-ext", "nontrapping-fptoint")),
 }

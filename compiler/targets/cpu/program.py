@@ -17,7 +17,7 @@ from tilewright.compiler.targets.kernels.memory_plan import MemoryPlan
 from tilewright.compiler.targets.segmented import Runner, SegmentedProgram
 from tilewright.compiler.tir.interpreter import ARRAY_TYPES, interpret
 
-_FINISH = 8
+_FINISH, _NORMALIZE = 8, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +48,15 @@ class Launch:
 
     @property
     def work(self) -> int:
-        """About how long it takes, in dot products of four bytes: what follows the sums of a byte takes eight."""
+        """About how long it takes, in dot products of four bytes: what follows the sums of a byte takes eight.
+
+        Rows that are normalized take more, by what was measured.
+        """
         sizes = {buffer.name: buffer.shape[0] for buffer in self.kernel.function.buffers}
         is_float = any(buffer.dtype.is_float for buffer in self.kernel.function.buffers if buffer.name == "w")
         words = self.macs if is_float else self.macs // 4
-        return words + _FINISH * sizes.get("y", 0) + sizes.get("x", 0)
+        finish = _NORMALIZE if self.op in ("qsoftmax", "qnormalize") else _FINISH
+        return words + finish * sizes.get("y", 0) + sizes.get("x", 0)
 
 
 @dataclass(frozen=True)

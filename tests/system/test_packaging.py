@@ -49,6 +49,12 @@ def test_command_is_installed() -> None:
     assert callable(command.load())
 
 
+def test_importing_is_quick() -> None:
+    code = "import time; start = time.process_time(); import tilewright; print(time.process_time() - start)"
+    seconds = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(seconds) < 0.5  # of the processor; 0.05 here
+
+
 def test_ci_runs_the_readmes_test_command(repository: Path) -> None:
     readme = (repository / "README.md").read_text()
     install = r"^\.venv/bin/pip install -e '\.\[test\]' && \.venv/bin/"

@@ -18,6 +18,7 @@ def test_the_documentation_has_the_figures_of_the_run(repository: Path, request:
     page = repository / "docs" / "fpga.md"
     before, begin, rest = page.read_text().partition("<!-- begin of the table -->\n\n")
     shown, end, after = rest.partition("\n<!-- end of the table -->")
+    assert begin and end and after
     if request.config.getoption("--update-golden"):
         page.write_text(before + begin + table_text(records) + end + after)
     else:

@@ -1,4 +1,4 @@
-"""Kernels for GPUs other than NVIDIA's: assembly for AMD's, SPIR-V for OpenCL; nothing here runs them.
+"""Kernels for GPUs other than NVIDIA's: assembly for AMD's, SPIR-V for OpenCL.
 
 What has no instructions of NVIDIA's tensor cores can be emitted: networks that are lowered with the schedule `Plain`.
 """
@@ -28,14 +28,17 @@ def to_amdgcn(kernels: Sequence[Kernel], processor: str = "gfx90a") -> str:
     ToolchainError
         When llvmlite's LLVM has no such target.
     """
-    text, machine = _prepared(kernels, AMDGCN, processor)
+    text, machine = _prepared(kernels, AMDGCN, processor, 3)
     assembly: str = machine.emit_assembly(optimized_module(text, machine))
     return assembly
 
 
 def to_spirv(kernels: Sequence[Kernel]) -> bytes:
-    """Compile kernels to a SPIR-V module for OpenCL, raising as `to_amdgcn` does."""
-    text, machine = _prepared(kernels, SPIRV, "")
+    """Compile kernels to a SPIR-V module for OpenCL, raising as `to_amdgcn` does.
+
+    LLVM's writer does nothing to loops: where it steps pointers through nested ones, results were wrong.
+    """
+    text, machine = _prepared(kernels, SPIRV, "", 0)
     module = binding.parse_assembly(text)
     module.verify()
     options = binding.create_pipeline_tuning_options(speed_level=2)
@@ -46,11 +49,11 @@ def to_spirv(kernels: Sequence[Kernel]) -> bytes:
     return code
 
 
-def _prepared(kernels: Sequence[Kernel], dialect: Dialect, processor: str) -> tuple[str, Any]:
+def _prepared(kernels: Sequence[Kernel], dialect: Dialect, processor: str, level: int) -> tuple[str, Any]:
     initialize()
     try:
         target = binding.Target.from_triple(dialect.triple)
     except RuntimeError as error:
         raise ToolchainError(f"llvmlite's LLVM has no target {dialect.name}: {error}") from None
-    machine = target.create_target_machine(cpu=processor, opt=3)
+    machine = target.create_target_machine(cpu=processor, opt=level)
     return distinct_loops(emit_kernels(kernels, dialect)), machine

@@ -153,12 +153,6 @@ def test_what_does_not_end_is_abandoned() -> None:
     assert device.written["CONTROL"] == 1
 
 
-def test_without_a_driver_the_board_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tilewright.api._board_opener", lambda: None)
-    with pytest.raises(DeviceError, match="no driver for boards"):
-        tilewright.simulator("board", "tiny")
-
-
 def test_a_driver_is_asked_for_the_board(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -166,6 +160,6 @@ def test_a_driver_is_asked_for_the_board(monkeypatch: pytest.MonkeyPatch) -> Non
         asked.append(config)
         return Registers(ISA)
 
-    monkeypatch.setattr("tilewright.api._board_opener", lambda: open_board)
+    monkeypatch.setattr("tilewright.fpga.driver.open_board", open_board)
     assert isinstance(tilewright.simulator("board", "tiny"), BoardSimulator)
     assert asked == [PRESETS["tiny"]]

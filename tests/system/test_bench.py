@@ -121,7 +121,7 @@ def test_a_layer_is_measured_and_checked_on_rtl(tmp_path: Path, monkeypatch: pyt
     assert records["utilization"]["value"] == round(100 * cycles["ideal"] / cycles["value"], 2)
     weights = 256 * 512
     assert records["dram_bytes"]["value"] > weights
-    monkeypatch.setattr("tilewright.api.Compiled.count_differences", lambda *_: {"y": 3})
+    monkeypatch.setattr("tilewright.compiled.Compiled.count_differences", lambda *_: {"y": 3})
     failed = invoke(*arguments)
     assert failed.exit_code == 1
     assert "3 of 25088 values differ" in " ".join(failed.stdout.split())

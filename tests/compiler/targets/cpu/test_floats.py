@@ -84,7 +84,7 @@ def _convolution(rng: np.random.Generator) -> ModelProto:
     pads = [int(n) for n in rng.integers(0, dilation * (kernel - 1) + 1, 4)]
     window = {"strides": [stride] * 2, "dilations": [dilation] * 2, "pads": pads, "group": groups}
     y = net.node("Conv", "x", net.normal(outputs, channels // groups, kernel, kernel), net.normal(outputs), **window)
-    y = net.node("Relu", y) if rng.integers(2) else y
+    y = net.node("Relu", y) if outputs > 1 and rng.integers(2) else y  # of one channel, nothing may be left
     extents = [int(n) for n in rng.integers(dilation * (kernel - 1) + 1, 20, 2)]
     return net.model(y, int(rng.integers(1, 3)), channels, *extents)
 

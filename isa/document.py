@@ -39,7 +39,9 @@ In the meanings below, operators bind as in Python. All arithmetic on fields and
 wraps (`1 << 63` is negative); `i8(..)`, `i32(..)`, `i64(..)` convert (narrowing keeps the low bits, widening is by
 the sign of the source, `u8` unsigned); `i32` arithmetic wraps, too; `//` and `%` round down; `>>` is arithmetic;
 `select(c, a, b)` is `a` where `c` holds, else `b`, and the other one is not looked at. Within one instruction reads
-never see the instruction's own writes: an instruction that reads an entry that it also writes is not allowed.
+never see the instruction's own writes: an instruction that reads an entry that it also writes is not allowed, but
+one that adds to sums in place: `accumulate` with `to_acc`, `b` and `d` with the same base and strides, each result with
+an entry of its own.
 """
 
 

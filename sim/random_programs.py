@@ -16,6 +16,7 @@ from tilewright.isa.generator import Limits, RandomInstruction, random_instructi
 from tilewright.isa.instructions import Engine, InstructionSet
 from tilewright.isa.parameter_record import RECORD_BYTES
 from tilewright.isa.semantics import memories
+from tilewright.sim.running_sums import adding_to, starting_sums
 
 _PROGRAM_ALIGNMENT = 64
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -38,11 +39,14 @@ class Corner:
         Chance that every instruction depends on all before it, so that tokens go back and forth.
     again : float
         Chance that an instruction is the one before with the same operands.
+    sums : float
+        Chance that an instruction leaves sums, and some more add to them.
     """
 
     limits: Limits
     serial: float = 0.1
     again: float = 0.0
+    sums: float = 0.0
 
 
 #: Corners of the instruction set, by name; programs take them in turn.
@@ -54,6 +58,7 @@ CORNERS: Mapping[str, Corner] = {
     "moving": Corner(Limits(steps=48, weights=(4, 1, 12)), again=0.1),
     "computing": Corner(Limits(steps=32, weights=(1, 12, 1)), serial=0.0, again=0.1),
     "long": Corner(Limits(steps=400, weights=(1, 4, 2))),
+    "summing": Corner(Limits(steps=1500, weights=(1, 12, 1)), serial=0.0, sums=0.7),
 }
 
 
@@ -105,9 +110,15 @@ def corner_instructions(isa: InstructionSet, seed: int, instructions: int) -> li
     """
     corner, rng = _corner(seed)
     drawn: list[RandomInstruction] = []
-    while len(drawn) < instructions:
+    while len(drawn) < instructions:  # a little more where sums end
         is_again = drawn and rng.random() < corner.again
-        drawn.append(drawn[-1] if is_again else random_instruction(isa, rng, corner.limits))
+        one = drawn[-1] if is_again else random_instruction(isa, rng, corner.limits)
+        drawn.append(one)
+        if rng.random() < corner.sums:
+            drawn[-1] = starting_sums(isa, one, rng)
+            for _ in range(rng.randrange(1, 4)):
+                other = random_instruction(isa, rng, corner.limits)
+                drawn.append(adding_to(isa, drawn[-1], other, corner.limits.steps))
     return [*filling(isa, corner.limits.dram_bytes), *drawn]
 
 

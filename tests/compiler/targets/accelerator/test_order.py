@@ -13,8 +13,10 @@ from tilewright.compiler.program import Program
 from tilewright.compiler.qops import Window
 from tilewright.isa.config import Config
 from tilewright.isa.footprint import footprint
-from tilewright.isa.instructions import Engine, instruction_set
+from tilewright.isa.instructions import Engine, Instruction, instruction_set
+from tilewright.isa.order import RESULT_STEPS
 from tilewright.isa.semantics import memories
+from tilewright.sim.pipeline_steps import PipelineSteps
 
 ENGINES = tuple(Engine)
 
@@ -34,7 +36,7 @@ def check_order(program: Program) -> int:
             reads = dict(touched.reads)
             if values.get("to_acc") and not values["bias_enable"]:
                 del reads["prm"]  # read, and not used
-            found += follower.take(instruction.engine, values, reads, touched.writes)
+            found += follower.take(instruction, values, reads, touched.writes)
         assert not any(follower.tokens.values()), "tokens are left over"
     return found
 
@@ -47,13 +49,15 @@ class Follower:
         sizes["dram"] = program.dram_bytes
         self.written = {s: {e: np.full(n, -1, np.int64) for e in ENGINES} for s, n in sizes.items()}
         self.read = {s: {e: np.full(n, -1, np.int64) for e in ENGINES} for s, n in sizes.items()}
+        self.steps = PipelineSteps(program.config)
         self.counts = dict.fromkeys(ENGINES, 0)
         self.known = {e: dict.fromkeys(ENGINES, -1) for e in ENGINES}
         self.tokens: dict[tuple[Engine, Engine], deque[dict[Engine, int]]] = {
             (g, t): deque() for g in ENGINES for t in g.others
         }
 
-    def take(self, engine: Engine, values: dict[str, int], reads: dict, writes: dict) -> int:  # type: ignore[type-arg]
+    def take(self, instruction: Instruction, values: dict[str, int], reads: dict, writes: dict) -> int:  # type: ignore[type-arg]
+        engine, opcode = instruction.engine, instruction.opcode
         known, number = self.known[engine], self.counts[engine]
         for bit, giver in enumerate(engine.others):
             if values["wait"] >> bit & 1:
@@ -63,7 +67,10 @@ class Follower:
             known[engine] = number - 1
         found = 0
         for other in ENGINES:
-            needed = [self.written[s][other][entries].max(initial=-1) for s, entries in reads.items()]
+            soon = dict(reads)
+            if other is engine is Engine.COMPUTE:
+                soon = {s: e[self.steps.distance(opcode, values, s, e) < RESULT_STEPS] for s, e in reads.items()}
+            needed = [self.written[s][other][entries].max(initial=-1) for s, entries in soon.items()]
             if other is not engine:
                 for s, entries in writes.items():
                     needed += [table[s][other][entries].max(initial=-1) for table in (self.written, self.read)]
@@ -72,6 +79,8 @@ class Follower:
             last = max(needed, default=-1)
             assert last <= known[other], f"{engine} {number} starts without knowing that {other} {last} is complete"
             found += last >= 0
+        if engine is Engine.COMPUTE:
+            self.steps.record(opcode, values, writes)
         for table, touched in ((self.written, writes), (self.read, reads)):
             for space, entries in touched.items():
                 table[space][engine][entries] = number

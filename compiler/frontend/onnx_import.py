@@ -155,8 +155,10 @@ def _with_inferred_types(model: ModelProto, name: str) -> ModelProto:
 
 
 def _check_sizes(values: Iterable[Value], name: str) -> None:
-    """Refuse tensors that no memory holds, before anything is planned for them."""
+    """Refuse tensors that cannot be, or that no memory holds, before anything is planned for them."""
     for value in values:
+        if value.shape is not None and min(value.shape, default=0) < 0:
+            raise ModelError(f"{name}: {value.name!r} has shape {value.shape}: an extent must be at least 0")
         if value.shape is not None and math.prod(value.shape) > _MOST_ELEMENTS:
             raise ModelError(f"{name}: {value.name!r} has shape {value.shape}, of more than {_MOST_ELEMENTS} elements")
 

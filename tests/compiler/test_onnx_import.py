@@ -163,6 +163,26 @@ def test_convolution_of_other_channels(op: str, weight: tuple[int, ...], group: 
         import_onnx(model)
 
 
+def test_bias_of_another_shape() -> None:
+    w, b = (numpy_helper.from_array(np.zeros(s, np.float32), n) for n, s in (("w", (4, 2, 3, 3)), ("b", (4, 1))))
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], group=2)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 6, 6])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "c", "h", "w"])
+    model = helper.make_model(helper.make_graph([node], "m", [x], [y], [w, b]))
+    with pytest.raises(ModelError, match=r"m: Conv of 'x' must have a bias of 4, not \(4, 1\)"):
+        import_onnx(model)
+
+
+def test_kernel_shape_that_is_not_the_weights() -> None:
+    w = numpy_helper.from_array(np.zeros((4, 4, 3, 3), np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 7])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 9, 9])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", "c", "h", "w"])
+    model = helper.make_model(helper.make_graph([node], "m", [x], [y], [w]))
+    with pytest.raises(ModelError, match=r"m: Conv of 'x' has kernel_shape \(3, 7\), but weights of \(3, 3\)"):
+        import_onnx(model)
+
+
 def test_element_type_that_onnx_lacks() -> None:
     model = relu_model([1, 3])
     model.graph.input[0].type.tensor_type.elem_type = 35

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
-from tilewright.compiler.passes.quantization import Source, Unsuitable, required_source
+from tilewright.compiler.passes.quantization import Unsuitable, required_source
 from tilewright.compiler.passes.recognise_requantize import rescaled
 
 
@@ -16,7 +16,7 @@ class RecognisePad:
     """Replace DequantizeLinear, Pad with a constant, QuantizeLinear; and Pad of int8 values.
 
     Before: `%f = onnx.Pad(dequantized x)`, `%y: int8 = onnx.QuantizeLinear(%f)`.
-    After: `%y: int8 = qpad(x)`, and a qrequantize behind it when the scales differ.
+    After: `%y: int8 = qpad(x)`, and a qrequantize before it when the scales differ: the result's holds the constant.
     """
 
     multiplier_bits: int = 16
@@ -30,10 +30,9 @@ class RecognisePad:
         graph, node = editor.graph, result.core
         assert node is not None
         source = required_source(graph, node.inputs[0])
-        value = source.quantization.quantized(_value(graph, node))
-        padded = _padded(editor, source.name, _pads(graph, node), value, result.origin)
-        moved = Source(padded, source.quantization)
-        return rescaled(editor, moved, result, self.multiplier_bits, graph.shape(result.name))
+        pads, value = _pads(graph, node), result.quantization.quantized(_value(graph, node))
+        moved = rescaled(editor, source, result, self.multiplier_bits)
+        return _padded(editor, moved, pads, min(max(value, result.low), result.high), result.origin)
 
 
 def _integer_pads(graph: Graph) -> Graph:

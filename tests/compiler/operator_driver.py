@@ -57,7 +57,7 @@ def run_case(case: Case, seed: int, config: Config | None = None) -> Outcome:
     inputs = builder.random_inputs()
     expected, ours = run(model, inputs)[result.name], evaluate(graph, inputs)[result.name]
     device = run_program(program, inputs, simulator(config)).outputs[result.name]
-    host = {step.node.op: step.reason for step in program.host_steps if not is_input_format(step.node, graph)}
+    host = {step.node.op: step.reason for step in program.host_steps if not is_format(step.node, graph)}
     return Outcome(_distance(ours, expected), host, bool(program.launches), bool(np.array_equal(ours, device)))
 
 
@@ -77,12 +77,23 @@ def check_case(name: str, seed: int) -> None:
     assert case.host is None or not unexpected, f"{name}, seed {seed}: on the host {unexpected}"
 
 
+def is_format(node: Node, graph: Graph) -> bool:
+    """Whether a host step converts, moves before anything is on the device, or reshapes what is the model's output."""
+    return is_input_format(node, graph) or _is_output_format(node, graph)
+
+
 def is_input_format(node: Node, graph: Graph) -> bool:
-    """Whether a host step converts, or reshapes before anything is on the device."""
+    """Whether a host step converts, or moves before anything is on the device."""
     if node.op in CONVERSIONS:
         return True
     source = graph.producer(node.inputs[0])
     return node.op in ("reshape", "transpose") and (source is None or is_input_format(source, graph))
+
+
+def _is_output_format(node: Node, graph: Graph) -> bool:
+    if node.op not in (*CONVERSIONS, "reshape"):
+        return False
+    return all(_is_output_format(user, graph) for user in graph.consumers[node.output])
 
 
 def _distance(ours: Array, expected: Array) -> int:

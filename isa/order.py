@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+from tilewright.isa.instructions import Opcode
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 
 #: A compute step may read, without a fence, what was completed at least so many steps before it: no pipeline is deeper.
 RESULT_STEPS = 128
+
+#: Instructions that complete each result with the last step of its reduction, in the order of the output loops.
+STEPWISE = (Opcode.GEMM, Opcode.VECTOR)
 
 
 def compute_steps(values: Mapping[str, int]) -> int:

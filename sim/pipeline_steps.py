@@ -9,11 +9,8 @@ import numpy as np
 from tilewright.isa.config import Config
 from tilewright.isa.footprint import Entries, operand_walk
 from tilewright.isa.instructions import Opcode
-from tilewright.isa.order import compute_steps, result_steps
+from tilewright.isa.order import STEPWISE, compute_steps, result_steps
 from tilewright.isa.semantics import OUT_LOOPS, memories
-
-#: Instructions that complete a result with the last step of its reduction.
-_STEPWISE = (Opcode.GEMM, Opcode.VECTOR)
 
 
 class PipelineSteps:
@@ -38,7 +35,7 @@ class PipelineSteps:
     def _first_reads(self, opcode: Opcode, values: Mapping[str, int], space: str) -> Entries:
         """Return the first step of the instruction in which it may read each entry."""
         depth = len(self._completed[space])
-        if space != "acc" or opcode not in _STEPWISE or not values["accumulate"]:
+        if space != "acc" or opcode not in STEPWISE or not values["accumulate"]:
             return np.zeros(depth, np.int64)
         addends = operand_walk(values, "b", OUT_LOOPS) % depth
         first = np.full(depth, compute_steps(values))
@@ -50,7 +47,7 @@ class PipelineSteps:
         end = self._issued + compute_steps(values)
         for space, entries in writes.items():
             self._completed[space][entries] = end - 1
-        if "acc" in writes and opcode in _STEPWISE:
+        if "acc" in writes and opcode in STEPWISE:
             results = operand_walk(values, "d", OUT_LOOPS) % len(self._completed["acc"])
             complete = self._issued + np.arange(1, len(results) + 1) * result_steps(values) - 1
             self._completed["acc"][results] = 0

@@ -6,21 +6,19 @@ Between such two the compiler leaves the fence out wherever the sums are far eno
 from __future__ import annotations
 
 import random
-from math import prod
 
-from tilewright.isa.footprint import footprint, operand_walk
+from tilewright.isa.footprint import footprint
 from tilewright.isa.generator import RandomInstruction
-from tilewright.isa.instructions import InstructionSet, Opcode
-from tilewright.isa.order import compute_steps
+from tilewright.isa.instructions import InstructionSet
+from tilewright.isa.order import STEPWISE, compute_steps, result_count
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 
-_SUMMING = (Opcode.GEMM, Opcode.VECTOR)
 _WALK = ("base", *OUT_LOOPS)
 
 
 def starting_sums(isa: InstructionSet, one: RandomInstruction, rng: random.Random) -> RandomInstruction:
     """Return an instruction as one that leaves some dozens of sums in `acc`, side by side in any order of the loops."""
-    if one.instruction.opcode not in _SUMMING:
+    if one.instruction.opcode not in STEPWISE:
         return one
     extents = {loop: rng.choice(most) for loop, most in zip(OUT_LOOPS, ((1, 2), (1, 2, 4), (4, 9, 16)), strict=True)}
     changes = {f"extent_{loop}": extent for loop, extent in extents.items()} | {"to_acc": 1}
@@ -40,7 +38,7 @@ def adding_to(
     Its results go where they went, or back to the sums' places where that would have it read what it writes.
     """
     opcodes = (first.instruction.opcode, second.instruction.opcode)
-    if any(opcode not in _SUMMING for opcode in opcodes) or not first.values["to_acc"] or not _is_injective(first):
+    if any(opcode not in STEPWISE for opcode in opcodes) or not first.values["to_acc"] or not _is_injective(first):
         return second
     changes = {f"extent_{loop}": first.values[f"extent_{loop}"] for loop in OUT_LOOPS}
     changes |= {f"b_{name}": first.values[f"d_{name}"] for name in _WALK} | {"accumulate": 1}
@@ -54,8 +52,8 @@ def adding_to(
 
 def _is_injective(one: RandomInstruction) -> bool:
     """Whether every sum has an entry of its own."""
-    sums = prod(one.values[f"extent_{loop}"] for loop in OUT_LOOPS)
-    return sums > 0 and len(one.footprint.writes.get("acc", ())) == len(operand_walk(one.values, "d", OUT_LOOPS))
+    sums = result_count(one.values)
+    return sums > 0 and len(one.footprint.writes.get("acc", ())) == sums
 
 
 def _changed(isa: InstructionSet, one: RandomInstruction, changes: dict[str, int]) -> RandomInstruction:

@@ -8,7 +8,6 @@ import numpy as np
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph
-from tilewright.compiler.graph.types import Shape
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
 from tilewright.compiler.passes.quantization import DEQUANTIZE, Source, required_source
 from tilewright.compiler.passes.scaling import scaling_constants
@@ -34,17 +33,9 @@ class RecogniseRequantize:
         return rescaled(editor, required_source(editor.graph, result.source), result, self.multiplier_bits)
 
 
-def rescaled(
-    editor: GraphEditor, source: Source, result: QuantizedResult, bits: int, shape: Shape | None = None
-) -> str:
-    """The value of `source` at the scale, and within the bounds, of `result`.
-
-    Parameters
-    ----------
-    shape
-        The source's; left out for a value that the graph already has.
-    """
-    shape = editor.graph.shape(source.name) if shape is None else shape
+def rescaled(editor: GraphEditor, source: Source, result: QuantizedResult, bits: int) -> str:
+    """The value of `source` at the scale, and within the bounds, of `result`."""
+    shape = editor.graph.shape(source.name)
     is_bounded = (result.low, result.high) != (INT8_MIN, INT8_MAX)
     if source.quantization == result.quantization:
         if not is_bounded:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from tilewright.compiler.targets.accelerator.operations import Operation
-from tilewright.isa.order import result_count, result_steps
+from tilewright.isa.order import STEPWISE, result_count, result_steps
 from tilewright.isa.semantics import OUT_LOOPS
 
-#: Instructions whose results follow the last step of their reductions, in order of the output loops.
-_IN_ORDER = ("GEMM", "VECTOR")
+_STEPWISE = tuple(opcode.name for opcode in STEPWISE)
 
 
 def following_distance(first: Operation, second: Operation, acc_depth: int) -> int:
@@ -24,7 +23,7 @@ def following_distance(first: Operation, second: Operation, acc_depth: int) -> i
 
 def _walks_again(first: Operation, second: Operation, acc_depth: int) -> bool:
     """Whether the second's addends are the first's results in the same order, each written once."""
-    if first.name not in _IN_ORDER or second.name not in _IN_ORDER:
+    if first.name not in _STEPWISE or second.name not in _STEPWISE:
         return False
     if not first.operands.get("to_acc") or not second.operands.get("accumulate"):
         return False

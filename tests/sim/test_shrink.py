@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -197,6 +198,8 @@ def test_a_fault_in_the_rtl_is_found_shrunk_and_replayed(tmp_path: Path) -> None
     assert len(small.instructions) <= 3
     path = tmp_path / "small.toml"
     path.write_text(small.to_text())
-    result = CliRunner().invoke(cli, ["replay", str(path)], prog_name="tilewright")
+    result = CliRunner().invoke(cli, ["replay", str(path), "--json", "-"], prog_name="tilewright")
     assert result.exit_code == 0, result.output
-    assert "agree on all" in result.output
+    assert "agree on all" in result.stderr
+    data = json.loads(result.stdout)
+    assert (data["agree"], data["instructions"], data["hash"]) == (True, len(small.instructions), ISA.config.hash)

@@ -68,6 +68,10 @@ def test_sweep_and_all_that_looks_at_it(folder: Path) -> None:
     config = Config.from_toml(toml)
     assert (config.gemm.block_in, config.memory.wgt_kib) == (fastest["gemm.block_in"], fastest["memory.wgt_kib"])
 
+    best = data_of("best", study, "--by", "cycles")
+    assert (best["number"], best["cycles"], best["by"]) == (fastest["number"], fastest["cycles"], "cycles")
+    assert Config.from_toml(best["config"]).hash == best["hash"] == config.hash
+
     assert data_of("show", study)["front"] == data["front"]
     point = data_of("show", study, "--point", fastest["number"])
     assert point["metrics"]["cycles"] == fastest["cycles"]
@@ -76,6 +80,7 @@ def test_sweep_and_all_that_looks_at_it(folder: Path) -> None:
 
     for name in ("points.csv", "points.parquet", "report.html"):
         assert invoke("report", study, "-o", folder / name).exit_code == 0
+    assert data_of("report", study, "-o", folder / "points.csv")["states"] == data["states"]
     import pandas
 
     for table in (pandas.read_csv(folder / "points.csv"), pandas.read_parquet(folder / "points.parquet")):

@@ -52,6 +52,8 @@ def test_version() -> None:
         (("config", "--nonsense"), "no such option"),
         (("isa", "--assemble", "x.s"), "--assemble needs -o FILE (see `tilewright isa --help`)"),
         (("isa", "--markdown", "--disassemble", "x"), "choose one of"),
+        (("isa", "--c-header", "--json", "x"), "--c-header prints a text; --json goes without it"),
+        (("config", "--toml", "--json", "-"), "--toml and --json - both write to standard output"),
         (("run", "x.onnx", "--on", "cpu", "--latency", "5"), "--latency is for the accelerator; --on cpu does not"),
         (("run", "x.onnx", "--on", "gpu", "-c", "8x8"), "--config is for the accelerator; --on gpu does not"),
         (("run", "x.onnx", "--on", "cpu", "--report", "r.html"), "--report is for the accelerator; --on cpu does not"),
@@ -138,6 +140,29 @@ def test_isa_prints_what_is_committed(repository: Path) -> None:
     assert invoke("isa", "--markdown").stdout == (repository / "docs" / "isa.md").read_text()
     assert invoke("isa", "--c-header").stdout == (repository / "fpga" / "driver" / "tilewright_isa.h").read_text()
     assert "LOAD_ACT" in invoke("isa").stdout
+
+
+def test_isa_as_data(tmp_path: Path) -> None:
+    isa = instruction_set(PRESETS["tiny"])
+    data = json.loads(invoke("isa", "-c", "tiny", "--json", "-", "--quiet").stdout)
+    assert (data["hash"], data["instruction_bytes"]) == (PRESETS["tiny"].hash, isa.instruction_bytes)
+    assert [entry["name"] for entry in data["instructions"]] == [i.name for i in isa.instructions]
+    for entry in data["instructions"]:
+        last = entry["fields"][-1]
+        assert entry["fields"][0]["first_bit"] == 0 and last["first_bit"] + last["bits"] == entry["bits"]
+    binary, copy = tmp_path / "p.bin", tmp_path / "p.s"
+    binary.write_bytes(isa.encode("GEMM", {"fence": 1}))
+    listed = json.loads(invoke("isa", "-c", "tiny", "--disassemble", binary, "--json", "-").stdout)
+    copy.write_text("\n".join(listed["program"]))
+    again = json.loads(invoke("isa", "-c", "tiny", "--assemble", copy, "-o", binary, "--json", "-", "-q").stdout)
+    assert (again["instructions"], again["bytes"]) == (1, isa.instruction_bytes)
+
+
+def test_lists_as_data() -> None:
+    targets = json.loads(invoke("synth", "--list", "--json", "-", "--quiet").stdout)
+    assert {board["device"] for board in targets["boards"]} <= {device["name"] for device in targets["devices"]}
+    suites = json.loads(invoke("bench", "--list", "--json", "-").stdout)
+    assert "C2" in next(suite["cases"] for suite in suites if suite["suite"] == "accelerator")
 
 
 def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

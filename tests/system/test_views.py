@@ -121,6 +121,19 @@ def test_debug_takes_commands_from_standard_input_and_files(program: Path, tmp_p
     assert result.exit_code == 2 and "cannot read" in result.stderr
 
 
+def test_debug_keeps_commands_and_answers(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("step 2\nwhere\n")
+    result = invoke("debug", program, "--script", tmp_path / "script", "--json", "-", "--quiet")
+    data = json.loads(result.stdout)
+    assert [entry["command"] for entry in data["commands"]] == ["", "step 2", "where"]
+    assert data["commands"][1]["answer"] == data["commands"][2]["answer"]
+    assert data["commands"][2]["answer"][0].startswith("-> 2: ")
+    assert (data["ended"], data["outputs"], result.stderr) == (False, {}, "")
+    result = invoke("debug", program, "--json", tmp_path / "out.json", text="continue\ncontinue\n")
+    ended = json.loads((tmp_path / "out.json").read_text())
+    assert ended["ended"] and str(ended["outputs"]["logits"][0][:2])[:-1] in result.stdout
+
+
 def test_diff_of_equal_simulators(program: Path, tmp_path: Path) -> None:
     out = tmp_path / "diff.json"
     result = invoke("diff", program, "--left", "functional", "--right", "functional", "--json", out)

@@ -12,7 +12,7 @@ _COMMANDS = (
 _HELP = """Hardware, compiler and simulators from one accelerator configuration.
 
 \b
-tilewright demo                         run the model that ships with Tilewright on RTL
+tilewright demo                         run the model that ships with it
 tilewright run model.onnx --on rtl      run your own
 tilewright config 8x8 --toml > my.toml  start a configuration of your own
 tilewright sweep space.toml             explore many

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import config_options, json_option, memory_options, quiet_option, read_config
 from tilewright.cli.terminal import Terminal, check_writable
@@ -24,6 +25,7 @@ _SUITES = ("accelerator", "simulators", "compile", "cpu", "gpu", "fpga")
 @click.command(
     "bench",
     cls=TilewrightCommand,
+    short_help="Measure, and show the figures beside others'.",
     examples=(
         "tilewright bench accelerator",
         "tilewright bench accelerator --only 'C[2-4]$' --json c.json",
@@ -32,12 +34,23 @@ _SUITES = ("accelerator", "simulators", "compile", "cpu", "gpu", "fpga")
     ),
 )
 @click.argument("suite", metavar="[SUITE]", type=click.Choice(_SUITES), required=False)
-@click.option("--only", metavar="REGEX", multiple=True, help="Only the cases in whose name one of these is found.")
+@click.option(
+    "--only",
+    metavar="REGEX",
+    multiple=True,
+    help="Only the cases in whose name one of these is found.",
+    shell_complete=completion.cases,
+)
 @click.option("--list", "list_cases", is_flag=True, help="Name the suites, or the cases of SUITE.")
 @config_options(None)
 @click.option("--on", type=click.Choice(["rtl", "fast"]), help="accelerator: what counts cycles.  [default: rtl]")
 @click.option("--more-memories", is_flag=True, help="accelerator: measure with 8 bytes a cycle and latency 100 too.")
-@click.option("--models", metavar="FOLDER", help="accelerator: where its models lie.  [default: ../shared/models]")
+@click.option(
+    "--models",
+    metavar="FOLDER",
+    help="accelerator: where its models lie.  [default: ../shared/models]",
+    shell_complete=completion.folders,
+)
 @memory_options
 @json_option
 @quiet_option
@@ -57,9 +70,7 @@ def command(
     from tilewright.bench.suites import MODELS, SUITES, Context
 
     if list_cases:
-        for entry in [SUITES[suite]] if suite else SUITES.values():
-            click.echo(f"{entry.name}: {entry.doc}" + (f" ({entry.missing})" if entry.missing else ""))
-            click.echo("".join(f"  {case}\n" for case in entry.cases), nl=False)
+        _list([SUITES[suite]] if suite else list(SUITES.values()), terminal)
         return Exit.OK
     if suite is None:
         raise click.UsageError(f"name a suite: {', '.join(_SUITES)}", click.get_current_context())
@@ -86,6 +97,15 @@ def command(
         terminal.show(_sources(records))
     terminal.write_json([record.as_data() for record in records])
     return Exit.FAILED if any(record.wrong for record in records) else Exit.OK
+
+
+def _list(suites: list[Suite], terminal: Terminal) -> None:
+    terminal.write_json([{"suite": suite.name, "doc": suite.doc, "cases": list(suite.cases)} for suite in suites])
+    if terminal.json == "-":
+        return
+    for suite in suites:
+        click.echo(f"{suite.name}: {suite.doc}" + (f" ({suite.missing})" if suite.missing else ""))
+        click.echo("".join(f"  {case}\n" for case in suite.cases), nl=False)
 
 
 def _memories(dram: DramTiming, has_more: bool) -> list[DramTiming]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from tilewright.cli import completion
 from tilewright.cli.compile_cpu import compile_for_processor, is_cpu
 from tilewright.cli.group import TilewrightCommand
 from tilewright.cli.options import config_options, fallback_option, json_option, quiet_option, read_config
+from tilewright.cli.subject import model_argument
 from tilewright.cli.terminal import Terminal, check_writable
 from tilewright.isa.errors import InputError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 @click.command(
     "compile",
     cls=TilewrightCommand,
+    short_help="Compile a model to a program, or to code of a processor.",
     examples=(
         "tilewright compile model.onnx -o model.twp",
         "tilewright compile model.onnx -o model.twp --config 8x8 --set memory.act_kib=32",
@@ -30,17 +33,30 @@ if TYPE_CHECKING:
         "tilewright compile model.onnx -o folder --target cpu:aarch64",
     ),
 )
-@click.argument("model", metavar="MODEL")
-@click.option("-o", "--output", metavar="FILE|FOLDER", required=True, help="Write the program there.")
+@model_argument
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|FOLDER",
+    required=True,
+    help="Write the program there.",
+    shell_complete=completion.files,
+)
 @click.option(
     "--target",
     metavar="accelerator|cpu[:PROCESSOR]",
+    shell_complete=completion.targets,
     default="accelerator",
     show_default=True,
     help="cpu gives an object file with a C header, for this computer, or for x86_64, aarch64, riscv64, wasm32 or a "
     "triple of theirs.",
 )
-@click.option("--level", metavar="NAME", help="Instructions of the processor to use (docs/cpu.md); cpu only.")
+@click.option(
+    "--level",
+    metavar="NAME",
+    help="Instructions of the processor to use (docs/cpu.md); cpu only.",
+    shell_complete=completion.levels,
+)
 @config_options("16x16")
 @fallback_option
 @json_option

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import TilewrightCommand
 from tilewright.cli.options import json_option, quiet_option, read_config, set_option
 from tilewright.cli.terminal import Terminal, check_writable
@@ -28,12 +29,13 @@ _DERIVED = (
 @click.command(
     "config",
     cls=TilewrightCommand,
+    short_help="Show, check and derive configurations.",
     examples=(
         "tilewright config 8x8",
         "tilewright config 16x16 --set gemm.block_in=32 --set memory.act_kib=256 --toml > wide.toml",
     ),
 )
-@click.argument("name", metavar="[NAME|FILE]", default="16x16")
+@click.argument("name", metavar="[NAME|FILE]", default="16x16", shell_complete=completion.configs)
 @click.option("--list", "list_presets", is_flag=True, help="List the presets.")
 @click.option("--toml", is_flag=True, help="Print the configuration as TOML.")
 @set_option
@@ -48,6 +50,8 @@ def command(
     configuration is refused with the field, its range and its value.
     """
     check_writable(json_file)
+    if toml and json_file == "-":
+        raise click.UsageError("--toml and --json - both write to standard output", click.get_current_context())
     terminal = Terminal(quiet, json_file)
     if list_presets:
         _list_presets(terminal)

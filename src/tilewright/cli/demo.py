@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.command(
     "demo",
     cls=TilewrightCommand,
+    short_help="Run the model that ships with Tilewright, and check it.",
     examples=(
         "tilewright demo",
         "tilewright demo --config 16x16 --images 5",

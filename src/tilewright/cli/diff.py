@@ -16,7 +16,7 @@ from tilewright.cli.options import (
     memory_options,
     quiet_option,
 )
-from tilewright.cli.subject import compiled_subject, input_options, subject_inputs
+from tilewright.cli.subject import compiled_subject, input_options, model_argument, subject_inputs
 from tilewright.cli.terminal import Terminal, check_writable
 
 SIMULATOR = click.Choice(SIMULATORS)
@@ -25,13 +25,14 @@ SIMULATOR = click.Choice(SIMULATORS)
 @click.command(
     "diff",
     cls=TilewrightCommand,
+    short_help="Find the first instruction after which simulators differ.",
     examples=(
         "tilewright diff model.onnx --config 8x8",
         "tilewright diff model.onnx --left fast",
         "tilewright diff model.twp --left functional --right rtl --input image.npz --json -",
     ),
 )
-@click.argument("model", metavar="MODEL")
+@model_argument
 @config_options(None)
 @fallback_option
 @click.option("--left", type=SIMULATOR, default="functional", show_default=True, help="As `--on` of `run`.")

@@ -47,6 +47,7 @@ class Finding:
 @click.command(
     "doctor",
     cls=TilewrightCommand,
+    short_help="Say what this machine lacks, and how to get it.",
     examples=(
         "tilewright doctor",
         "tilewright doctor --json - | jq '.findings[] | select(.found == \"\")'",

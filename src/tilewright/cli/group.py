@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -39,7 +40,8 @@ class TilewrightCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, a line each."""
         with formatter.section("Examples"):
-            formatter.write("".join(f"  {line}\n" for line in self._examples))
+            for line in self._examples:
+                formatter.write("".join(f"  {part}\n" for part in _broken(line, formatter.width - 4)))
 
 
 class TilewrightGroup(click.Group):
@@ -102,6 +104,18 @@ class TilewrightGroup(click.Group):
         except MemoryError:
             _fail("out of memory", Exit.FAILED)
         sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
+def _broken(line: str, width: int) -> list[str]:
+    """Break a command line where the shell lets one be broken: before an option or a pipe, behind a backslash."""
+    lines = [""]
+    for part in re.split(r" (?=--|\| )", line):
+        longer = f"{lines[-1]} {part}" if lines[-1] else part
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(f"    {part}")
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
 def exit_code(error: TilewrightError) -> Exit:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tilewright.cli import completion
 from tilewright.isa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ def quiet_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`."""
     return click.option(
-        "--json", "json_file", metavar="FILE|-", help="Write the figures as JSON; - is standard output."
+        "--json",
+        "json_file",
+        metavar="FILE|-",
+        help="Write the figures as JSON; - is standard output.",
+        shell_complete=completion.files,
     )(command)
 
 
@@ -44,6 +49,7 @@ def config_options(default: str | None) -> Callable[[Command], Command]:
             default=default,
             show_default=default is not None,
             help=described,
+            shell_complete=completion.configs,
         )(command)
 
     return decorate
@@ -52,7 +58,14 @@ def config_options(default: str | None) -> Callable[[Command], Command]:
 def set_option(command: Command) -> Command:
     """Add `--set`."""
     text = "Change a field of the configuration; may be repeated."
-    return click.option("--set", "changes", metavar="SECTION.FIELD=VALUE", multiple=True, help=text)(command)
+    return click.option(
+        "--set",
+        "changes",
+        metavar="SECTION.FIELD=VALUE",
+        multiple=True,
+        help=text,
+        shell_complete=completion.changes,
+    )(command)
 
 
 def simulator_option(default: str, *others: str) -> Callable[[Command], Command]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import TilewrightCommand
 from tilewright.cli.options import change_config, config_options, json_option, quiet_option, read_config
 from tilewright.cli.terminal import Terminal, check_writable
@@ -15,13 +16,14 @@ from tilewright.cli.terminal import Terminal, check_writable
 @click.command(
     "project",
     cls=TilewrightCommand,
+    short_help="Write a board's project for Vivado or Quartus.",
     examples=(
         "tilewright project pynq-z1 build",
         "tilewright project de10-nano build --set memory.act_kib=32 --build",
     ),
 )
-@click.argument("board_name", metavar="BOARD")
-@click.argument("folder", metavar="FOLDER")
+@click.argument("board_name", metavar="BOARD", shell_complete=completion.boards)
+@click.argument("folder", metavar="FOLDER", shell_complete=completion.folders)
 @config_options(None)
 @click.option("--build", is_flag=True, help="Run Vivado or Quartus there, and read its reports.")
 @click.option("--force", is_flag=True, help="Write it even if the estimate says that it does not fit.")

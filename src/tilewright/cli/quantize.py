@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import TilewrightCommand
 from tilewright.cli.options import json_option, quiet_option
+from tilewright.cli.subject import model_argument
 from tilewright.cli.terminal import Terminal, check_writable
 from tilewright.isa.errors import InputError
 
@@ -21,17 +23,26 @@ if TYPE_CHECKING:
 @click.command(
     "quantize",
     cls=TilewrightCommand,
+    short_help="Quantize a float model to int8, and say how close it stays.",
     examples=(
         "tilewright quantize model.onnx -o model_int8.onnx --calibrate images.npz",
         "tilewright quantize model.onnx -o model_int8.onnx --calibrate folder/ --samples 100 --activations uint8",
         "tilewright quantize model.onnx -o model_int8.onnx --calibrate data.npz --labels y --held-back 400",
     ),
 )
-@click.argument("model", metavar="MODEL")
-@click.option("-o", "--output", metavar="FILE", required=True, help="Write the quantized model there.")
+@model_argument
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="Write the quantized model there.",
+    shell_complete=completion.files,
+)
 @click.option(
     "--calibrate", "data", metavar="DATA.npz|FOLDER", required=True,
     help="Inputs by name, the first axis counting samples; or a folder of files with a sample each.",
+    shell_complete=completion.files,
 )  # fmt: skip
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Calibrate with N samples.")
 @click.option(

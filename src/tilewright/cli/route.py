@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import config_options, json_option, quiet_option, read_config
 from tilewright.cli.terminal import Terminal, check_writable, write_bytes
@@ -12,17 +13,25 @@ from tilewright.cli.terminal import Terminal, check_writable, write_bytes
 @click.command(
     "route",
     cls=TilewrightCommand,
+    short_help="Place and route by an open flow: clock and critical path.",
     examples=(
         "tilewright route --config 8x8 --target lfe5u-85f",
         "tilewright route --config ulx3s-85f --seed 3 --bitstream design.bit --json route.json",
     ),
 )
 @config_options("8x8")
-@click.option("--target", metavar="DEVICE", default="lfe5u-85f", show_default=True, help="An ECP5.")
+@click.option(
+    "--target",
+    metavar="DEVICE",
+    default="lfe5u-85f",
+    show_default=True,
+    help="An ECP5.",
+    shell_complete=completion.routable_devices,
+)
 @click.option("--seed", default=1, show_default=True, help="Where placement begins.")
 @click.option("--speed", type=click.IntRange(6, 8), default=6, show_default=True, help="Speed grade.")
 @click.option("--clock", "target_mhz", type=click.FloatRange(1), default=100, show_default=True, help="MHz to aim at.")
-@click.option("--bitstream", metavar="FILE", help="Write the bitstream there.")
+@click.option("--bitstream", metavar="FILE", help="Write the bitstream there.", shell_complete=completion.files)
 @json_option
 @quiet_option
 def command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import (
     config_options,
@@ -14,7 +15,7 @@ from tilewright.cli.options import (
     simulator_option,
 )
 from tilewright.cli.run_native import NATIVE, refuse_accelerator_options, run_native
-from tilewright.cli.subject import compiled_subject, input_options, subject_inputs
+from tilewright.cli.subject import compiled_subject, input_options, model_argument, subject_inputs
 from tilewright.cli.terminal import Terminal, check_writable
 from tilewright.cli.views import Views, view_options
 
@@ -35,14 +36,20 @@ _NO_END = 2**63
         "tilewright run model.onnx --on fast --timeline run.perfetto-trace --report run.html --compare before.json",
     ),
 )
-@click.argument("model", metavar="MODEL")
+@model_argument
 @config_options(None)
 @fallback_option
 @simulator_option("functional", *NATIVE)
 @input_options
-@click.option("--output", "output_file", metavar="Y.npz", help="Write the outputs there, by name.")
+@click.option(
+    "--output",
+    "output_file",
+    metavar="Y.npz",
+    help="Write the outputs there, by name.",
+    shell_complete=completion.files,
+)
 @memory_options
-@click.option("--waves", metavar="F.fst", help="Write waveforms (rtl).")
+@click.option("--waves", metavar="F.fst", help="Write waveforms (rtl).", shell_complete=completion.files)
 @click.option(
     "--wave-cycles", metavar="FIRST:END", help="Of these cycles only, END not among them; either may be empty."
 )
@@ -84,7 +91,7 @@ def command(
     if on in NATIVE:
         return run_native(on, model, input_file, seed, output_file, check, precision, terminal)
     from tilewright import api
-    from tilewright.arrays import count_differences, write_arrays
+    from tilewright.arrays import Arrays, count_differences, write_arrays
     from tilewright.execution import bytes_per_cycle
     from tilewright.report import report_table
     from tilewright.run_data import run_data
@@ -92,7 +99,10 @@ def command(
     compiled = compiled_subject(model, config_name, changes, host_fallback, terminal)
     inputs = subject_inputs(compiled, input_file, seed, terminal)
     compiled.check_inputs(inputs)  # before anything that takes long
-    expected = compiled.reference(inputs) if check else {}
+    expected: Arrays = {}
+    if check:
+        with terminal.step("computing the reference"):
+            expected = compiled.reference(inputs)
     dram = api.dram_timing(latency, bandwidth, outstanding)
     with terminal.step("building") as progress:
         simulator = api.simulator(

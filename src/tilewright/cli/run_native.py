@@ -55,7 +55,10 @@ def run_native(
     if output_file is not None:
         write_arrays(output_file, result.outputs)
     data = {**result.report.as_data(), "seconds": dict(terminal.seconds)}
-    wrong = compiled.count_differences(inputs, result.outputs) if check else {}
+    wrong: dict[str, int] = {}
+    if check:
+        with terminal.step("checking"):
+            wrong = compiled.count_differences(inputs, result.outputs)
     terminal.write_json({**data, "differences": wrong} if check else data)
     terminal.show(_table(result.report))
     if check:

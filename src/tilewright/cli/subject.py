@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.options import change_config, read_config
 from tilewright.isa.errors import InputError, ProgramError
 
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def model_argument(command: Command) -> Command:
+    """Add `MODEL`, a file."""
+    return click.argument("model", metavar="MODEL", shell_complete=completion.files)(command)
+
+
 def input_options(command: Command) -> Command:
     """Add `--input` and `--seed`."""
     seed = click.option("--seed", default=0, show_default=True, help="Seed of random inputs.")
-    file = click.option("--input", "input_file", metavar="X.npz", help="Inputs by name; without it, random ones.")
+    text = "Inputs by name; without it, random ones."
+    file = click.option("--input", "input_file", metavar="X.npz", help=text, shell_complete=completion.files)
     return file(seed(command))
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from tilewright.cli import completion
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import json_option, quiet_option
 from tilewright.cli.sweep_views import Live, front_table, layer_table
@@ -29,7 +31,7 @@ _HELP = """Explore configurations: search a space, then look at what was found.
 tilewright sweep space.toml             search, or go on where it stopped
 tilewright sweep show space.sweep       the Pareto front
 tilewright sweep best space.sweep       the best point's configuration as TOML
-tilewright sweep confirm space.sweep    RTL and synthesis for points of the front
+tilewright sweep confirm space.sweep    RTL and synthesis for the front
 tilewright sweep report space.sweep -o space.html
 """
 
@@ -45,22 +47,33 @@ class SweepGroup(click.Group):
             args = ["run", *args]
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer commands, or else files."""
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
-@click.group("sweep", cls=SweepGroup, help=_HELP)
+
+@click.group("sweep", cls=SweepGroup, help=_HELP, short_help="Explore many configurations, and their Pareto front.")
 def command() -> None:
     """Hold the commands."""
 
 
-_folder = click.argument("folder", metavar="FOLDER")
+_folder = click.argument("folder", metavar="FOLDER", shell_complete=completion.folders)
 
 
 @command.command(
     "run",
     cls=TilewrightCommand,
+    short_help="Search a space, or go on where it stopped.",
     examples=("tilewright sweep space.toml", "tilewright sweep run space.toml --jobs 8 --confirm 10"),
 )
-@click.argument("space_file", metavar="SPACE.TOML")
-@click.option("-o", "--output", metavar="FOLDER", help="Folder of the study.  [default: SPACE.sweep]")
+@click.argument("space_file", metavar="SPACE.TOML", shell_complete=completion.files)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    help="Folder of the study.  [default: SPACE.sweep]",
+    shell_complete=completion.folders,
+)
 @click.option("--trials", type=click.IntRange(1), help="Points to evaluate, instead of what the space says.")
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Processes.  [default: one a processor]")
 @click.option("--cluster", metavar="ADDRESS", help="Evaluate on the workers of a Dask cluster.")
@@ -195,11 +208,25 @@ def _measured(study: Study, number: int) -> Point:
     return point
 
 
-@command.command("best", cls=TilewrightCommand, examples=("tilewright sweep best space.sweep > best.toml",))
+@command.command(
+    "best",
+    cls=TilewrightCommand,
+    short_help="Print the best point's configuration as TOML.",
+    examples=("tilewright sweep best space.sweep > best.toml", "tilewright sweep best space.sweep --by luts --json -"),
+)
 @_folder
-@click.option("--by", metavar="METRIC", help="What is made small.  [default: the first objective]")
-def best_command(folder: str, by: str | None) -> int:
+@click.option(
+    "--by",
+    metavar="METRIC",
+    help="What is made small.  [default: the first objective]",
+    shell_complete=completion.metrics,
+)
+@json_option
+@quiet_option
+def best_command(folder: str, by: str | None, json_file: str | None, quiet: bool) -> int:
     """Print the configuration of the best point as TOML: for `run --config`, and `synth --config`."""
+    check_writable(json_file)
+    from tilewright.sweep.export import rows
     from tilewright.sweep.front import best
     from tilewright.sweep.metrics import METRICS
 
@@ -210,11 +237,20 @@ def best_command(folder: str, by: str | None) -> int:
     point = best(study.points(), metric)
     if point is None:
         raise InputError(f"study `{folder}` has no point with a result")
-    click.echo(study.space.config(point.chosen).with_values(name=f"point{point.number}").to_toml(), nl=False)
+    config = study.space.config(point.chosen).with_values(name=f"point{point.number}")
+    (row,) = rows(study, [point])
+    Terminal(quiet, json_file).write_json({**row, "by": metric, "hash": config.hash, "config": config.to_toml()})
+    if json_file != "-":
+        click.echo(config.to_toml(), nl=False)
     return Exit.OK
 
 
-@command.command("compare", cls=TilewrightCommand, examples=("tilewright sweep compare space.sweep 12 40",))
+@command.command(
+    "compare",
+    cls=TilewrightCommand,
+    short_help="Show points side by side.",
+    examples=("tilewright sweep compare space.sweep 12 40",),
+)
 @_folder
 @click.argument("numbers", metavar="POINT...", type=int, nargs=-1, required=True)
 @json_option
@@ -242,7 +278,12 @@ def compare_command(folder: str, numbers: tuple[int, ...], json_file: str | None
     return Exit.OK
 
 
-@command.command("confirm", cls=TilewrightCommand, examples=("tilewright sweep confirm space.sweep --points 10",))
+@command.command(
+    "confirm",
+    cls=TilewrightCommand,
+    short_help="Run points on the RTL, and synthesize them.",
+    examples=("tilewright sweep confirm space.sweep --points 10",),
+)
 @_folder
 @click.option("--points", type=click.IntRange(1), default=10, show_default=True, help="How many, along the front.")
 @click.option("--point", "numbers", type=int, multiple=True, help="One of these instead; may be given several times.")
@@ -284,17 +325,31 @@ def _confirm(study: Study, points: list[Point], terminal: Terminal, levels: tupl
 
 @command.command("report", cls=TilewrightCommand, examples=("tilewright sweep report space.sweep -o space.html",))
 @_folder
-@click.option("-o", "--output", metavar="FILE", required=True, help="FILE.html, FILE.csv or FILE.parquet.")
-def report_command(folder: str, output: str) -> int:
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="FILE.html, FILE.csv or FILE.parquet.",
+    shell_complete=completion.files,
+)
+@json_option
+@quiet_option
+def report_command(folder: str, output: str, json_file: str | None, quiet: bool) -> int:
     """Write the study as an HTML report, or its points as a table."""
-    check_writable(output)
-    study = _open(folder)
-    if Path(output).suffix == ".html":
-        from tilewright.sweep.html_report import report
+    for path in (output, json_file):
+        check_writable(path)
+    study, terminal = _open(folder), Terminal(quiet, json_file)
+    with terminal.step("writing"):
+        if Path(output).suffix == ".html":
+            from tilewright.sweep.html_report import report
 
-        write_text(output, report(study))
-    else:
-        from tilewright.sweep.export import export
+            write_text(output, report(study))
+        else:
+            from tilewright.sweep.export import export
 
-        export(study, output)
+            export(study, output)
+    states = Counter(point.state for point in study.points())
+    terminal.write_json({"name": study.space.name, "output": output, "states": dict(states)})
+    terminal.show(f"{output}: {sum(states.values())} points of {study.space.name}")
     return Exit.OK

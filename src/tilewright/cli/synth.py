@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import change_config, config_options, json_option, quiet_option, read_config
 from tilewright.cli.terminal import Terminal, check_writable
@@ -24,6 +26,7 @@ _MODULES_SHOWN = 24
 @click.command(
     "synth",
     cls=TilewrightCommand,
+    short_help="Count what the accelerator takes of an FPGA, by Yosys.",
     examples=(
         "tilewright synth --board pynq-z1",
         "tilewright synth --config 8x8 --target lfe5u-85f --json synth.json",
@@ -31,11 +34,17 @@ _MODULES_SHOWN = 24
     ),
 )
 @config_options(None)
-@click.option("--target", metavar="DEVICE", help="Device; `--list` names them.")
-@click.option("--board", "board_name", metavar="BOARD", help="Board: its device, and its configuration unless given.")
+@click.option("--target", metavar="DEVICE", help="Device; `--list` names them.", shell_complete=completion.devices)
+@click.option(
+    "--board",
+    "board_name",
+    metavar="BOARD",
+    help="Board: its device, and its configuration unless given.",
+    shell_complete=completion.boards,
+)
 @click.option("--estimate", is_flag=True, help="Estimate from the configuration alone; takes no time.")
 @click.option("--force", is_flag=True, help="Synthesize even if the estimate says that it does not fit.")
-@click.option("--netlist", metavar="FILE.v", help="Write the mapped netlist there.")
+@click.option("--netlist", metavar="FILE.v", help="Write the mapped netlist there.", shell_complete=completion.files)
 @click.option("--list", "list_targets", is_flag=True, help="Name devices and boards.")
 @json_option
 @quiet_option
@@ -52,6 +61,7 @@ def command(
         check_writable(path)
     terminal = Terminal(quiet, json_file)
     if list_targets:
+        terminal.write_json(_targets_as_data())
         terminal.show(*_targets())
         return Exit.OK
     board, device = _find(target, board_name)
@@ -119,6 +129,18 @@ def _targets() -> list[Any]:
         sizes = f"{memory.act_kib}, {memory.wgt_kib}, {memory.acc_kib}"
         boards.add_row(b.name, b.device.name, b.host, f"{gemm.block_in}x{gemm.block_out}", sizes)
     return [devices, boards]
+
+
+def _targets_as_data() -> dict[str, Any]:
+    from tilewright.fpga.boards import BOARDS
+    from tilewright.fpga.devices import DEVICES
+
+    devices = [{"name": d.name, "part": d.part, "family": d.family.name, **asdict(d.budget)} for d in DEVICES.values()]
+    boards = [
+        {"name": b.name, "title": b.title, "device": b.device.name, "host": b.host, "hash": b.config.hash}
+        for b in BOARDS.values()
+    ]
+    return {"devices": devices, "boards": boards}
 
 
 def _show(found: SynthesisReport, terminal: Terminal) -> None:

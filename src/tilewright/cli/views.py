@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tilewright.cli import completion
 from tilewright.cli.terminal import check_writable, write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tilewright.sim.energy import EnergyTable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_file = functools.partial(click.option, shell_complete=completion.files)
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,10 @@ def view_options(command: Command) -> Command:
         return command(*args, views=Views(timeline, report, compare, energy, clock_mhz), **others)
 
     options = (
-        click.option("--timeline", metavar="F.perfetto-trace", help="Write a timeline for ui.perfetto.dev."),
-        click.option("--report", metavar="F.html", help="Write a report as one HTML file."),
-        click.option("--compare", metavar="F.json", multiple=True, help="Another run's --json, for the report."),
-        click.option("--energy", metavar="TABLE.toml", help="Energies by operation, instead of published ones."),
+        _file("--timeline", metavar="F.perfetto-trace", help="Write a timeline for ui.perfetto.dev."),
+        _file("--report", metavar="F.html", help="Write a report as one HTML file."),
+        _file("--compare", metavar="F.json", multiple=True, help="Another run's --json, for the report."),
+        _file("--energy", metavar="TABLE.toml", help="Energies by operation, instead of published ones."),
         click.option(
             "--clock", "clock_mhz", type=click.FloatRange(0, 100_000, min_open=True), metavar="MHZ", default=1000.0,
             show_default=True, help="Turns cycles into time.",

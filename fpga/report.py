@@ -9,8 +9,9 @@ from typing import Any
 
 from tilewright.fpga.devices import BUDGETED, Device, Resources
 from tilewright.fpga.estimate import ESTIMATE_STAGE, estimate, shortages
+from tilewright.fpga.logic_delay import LogicDelay, logic_delay
 from tilewright.fpga.store import Store
-from tilewright.fpga.synthesis import ModuleUse, synthesize
+from tilewright.fpga.synthesis import TOP, ModuleUse, synthesize
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import instruction_set
 
@@ -28,6 +29,8 @@ class SynthesisReport:
     total : Resources
     modules : tuple of ModuleUse
     netlist : Path or None
+    delay : LogicDelay or None
+        Of logic alone; None where nothing was synthesized or the family's cells have no delays.
     """
 
     config: Config
@@ -38,6 +41,7 @@ class SynthesisReport:
     total: Resources
     modules: tuple[ModuleUse, ...] = ()
     netlist: Path | None = None
+    delay: LogicDelay | None = None
 
     @property
     def fits(self) -> bool:
@@ -51,6 +55,8 @@ class SynthesisReport:
         for kind, name in names.items():
             budget = getattr(self.device.budget, kind) if kind in BUDGETED else None
             yield name, getattr(self.total, kind), budget
+        if self.delay is not None:
+            yield "ns of logic, without wires", self.delay.ns, None
 
     def as_data(self) -> dict[str, Any]:
         """Give the report for JSON; a seed is there where a tool takes one, which synthesis does not."""
@@ -67,6 +73,7 @@ class SynthesisReport:
             "total": asdict(self.total),
             "budget": {kind: getattr(self.device.budget, kind) for kind in BUDGETED},
             "modules": [asdict(use) for use in self.modules],
+            "logic_delay": None if self.delay is None else asdict(self.delay),
         }
 
 
@@ -78,6 +85,7 @@ def estimated(config: Config, device: Device) -> SynthesisReport:
 def synthesized(config: Config, device: Device, store: Store) -> SynthesisReport:
     """Synthesize; see `synthesis.synthesize` for what is raised."""
     found = synthesize(instruction_set(config), device.family, store)
+    delay = logic_delay(found.netlist, TOP, device.family, store)
     return SynthesisReport(
-        config, device, found.tool, found.version, found.stage, found.total, found.modules, found.netlist
+        config, device, found.tool, found.version, found.stage, found.total, found.modules, found.netlist, delay
     )

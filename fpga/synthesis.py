@@ -156,8 +156,15 @@ def run_yosys(rtlil: str, commands: Sequence[str], folder: Path) -> None:
     ToolchainError
         With Yosys's message.
     """
-    design, script, log = folder / _DESIGN, folder / "script.ys", folder / "yosys.log"
+    design = folder / _DESIGN
     design.write_text(rtlil, encoding="utf-8")
+    run_commands(commands, folder)
+    design.unlink()
+
+
+def run_commands(commands: Sequence[str], folder: Path) -> None:
+    """Run Yosys's commands, with its log in `folder` until it has ended well; see `run_yosys`."""
+    script, log = folder / "script.ys", folder / "yosys.log"
     script.write_text("\n".join(commands), encoding="utf-8")
     arguments = [sys.executable, "-c", _RUNNER, str(script), str(log)]
     try:
@@ -168,7 +175,6 @@ def run_yosys(rtlil: str, commands: Sequence[str], folder: Path) -> None:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("ERROR")]
         raise ToolchainError(f"Yosys failed: {lines[-1] if lines else f'exit code {code}'}")
     log.unlink()
-    design.unlink()
 
 
 def _commands(rtlil: str, top: str, family: Family, folder: Path) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 from tilewright import api
 from tilewright.arrays import random_inputs
 from tilewright.fpga.devices import FAMILIES
-from tilewright.fpga.synthesis import synthesize
+from tilewright.fpga.logic_delay import logic_delay
+from tilewright.fpga.synthesis import TOP, synthesize
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import instruction_set
 from tilewright.sim.api import DramTiming
@@ -23,6 +24,9 @@ from tilewright.sweep.study import Point, Study
 
 #: How a point can be confirmed, in the order of cost.
 LEVELS = ("rtl", "synth")
+
+#: What synthesis measures; the delay, in nanoseconds, is that of logic without wires.
+SYNTHESIZED = ("luts", "ffs", "dsps", "rams", "delay_ns")
 
 _FILE = "confirmed.json"
 
@@ -37,7 +41,8 @@ class Confirmation:
         By model: `cycles` of the RTL, `expected` those of the cycle model, `wrong` output values that differ from the
         integer reference. Empty when the RTL was not run.
     synth : mapping of str to value
-        `luts`, `ffs`, `dsps`, `rams`, `tool`, `stage`. Empty when not synthesized.
+        `luts`, `ffs`, `dsps`, `rams`, `delay_ns` (of logic alone), `family`, `tool`, `stage`. Empty when not
+        synthesized.
     """
 
     rtl: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -118,10 +123,12 @@ def run_rtl(config: Config, model: str, memory: DramTiming) -> dict[str, int]:
 
 def run_synthesis(config: Config) -> dict[str, Any]:
     """Synthesize a configuration for the family of the area metrics."""
-    result = synthesize(instruction_set(config), FAMILIES[FAMILY], Cache(user_cache() / "fpga"))
-    total = result.total
+    family, store = FAMILIES[FAMILY], Cache(user_cache() / "fpga")
+    result = synthesize(instruction_set(config), family, store)
+    total, delay = result.total, logic_delay(result.netlist, TOP, family, store)
     return {
         "luts": total.lut, "ffs": total.ff, "dsps": total.dsp, "rams": total.ram,
+        "delay_ns": None if delay is None else delay.ns,
         "family": FAMILY, "tool": f"{result.tool} {result.version}", "stage": result.stage,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.isa.errors import InputError
-from tilewright.sweep.confirm import confirmation
+from tilewright.sweep.confirm import SYNTHESIZED, Confirmation, confirmation
 from tilewright.sweep.metrics import METRICS
 from tilewright.sweep.study import Point, Study
 
@@ -16,17 +16,21 @@ FORMATS = (".csv", ".parquet")
 
 def rows(study: Study, points: Sequence[Point]) -> list[dict[str, Any]]:
     """Return a row for each point: number, state, level, reason, the parameters and the metrics."""
-    return [
-        {
-            "number": point.number,
-            "state": point.state,
-            "level": confirmation(study, point.number).level if point.state == "done" else "",
-            "reason": point.reason,
-            **{path: point.chosen.get(path) for path in study.space.parameters},
-            **{name: point.metrics.get(name) for name in METRICS},
-        }
-        for point in points
-    ]
+    return [_row(study, point, confirmation(study, point.number)) for point in points]
+
+
+def _row(study: Study, point: Point, confirmed: Confirmation) -> dict[str, Any]:
+    return {
+        "number": point.number,
+        "state": point.state,
+        "level": confirmed.level if point.state == "done" else "",
+        "reason": point.reason,
+        **{path: point.chosen.get(path) for path in study.space.parameters},
+        **{name: point.metrics.get(name) for name in METRICS},
+        "rtl_difference": confirmed.difference if confirmed.rtl else None,
+        "rtl_wrong": confirmed.wrong if confirmed.rtl else None,
+        **{f"synth_{name}": confirmed.synth.get(name) for name in SYNTHESIZED},
+    }
 
 
 def export(study: Study, path: str | Path) -> None:

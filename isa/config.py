@@ -157,6 +157,18 @@ class Config:
     ------
     ConfigError
         Naming the field, its constraint and the value.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> config = tilewright.Config.load("16x16").with_values(name="wide", gemm={"block_in": 32})
+    >>> config.macs_per_cycle, config.gemm.block_out
+    (512, 16)
+    >>> tilewright.Config.from_toml(config.to_toml()) == config
+    True
+    >>> config.with_values(gemm={"block_in": 12})
+    Traceback (most recent call last):
+    tilewright.isa.errors.ConfigError: `gemm.block_in` must be a power of two in 4..64, not 12
     """
 
     name: str = "custom"

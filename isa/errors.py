@@ -4,7 +4,17 @@ from __future__ import annotations
 
 
 class TilewrightError(Exception):
-    """Base of every error that is reported to the user as one line, without a traceback."""
+    """Base of every error that is reported to the user as one line, without a traceback.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> try:
+    ...     tilewright.compile("nowhere.onnx")
+    ... except tilewright.TilewrightError as error:
+    ...     print(error)
+    nowhere.onnx: no such model file
+    """
 
 
 class ConfigError(TilewrightError):

@@ -25,6 +25,15 @@ class DramTiming:
         What each data channel carries; a beat takes `ceil(beat / bytes_per_cycle)` cycles.
     outstanding : int
         Bursts each way that are accepted and not finished.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> tilewright.DramTiming(latency_cycles=100, bytes_per_cycle=8)
+    DramTiming(latency_cycles=100, bytes_per_cycle=8, outstanding=16)
+    >>> tilewright.DramTiming(latency_cycles=0)
+    Traceback (most recent call last):
+    tilewright.isa.errors.ConfigError: the memory's `latency_cycles` must be at least 1, not 0
     """
 
     latency_cycles: int = 20

@@ -34,10 +34,22 @@ def load(source: str | Path | ModelProto, *, dims: Mapping[str, int] | None = No
     dims : mapping, optional
         Extents of named dynamic dimensions.
 
+    Returns
+    -------
+    Graph
+
     Raises
     ------
     ModelError
         When it cannot be read or is invalid.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> from tilewright.demo import default_model
+    >>> graph = tilewright.load(default_model())
+    >>> graph.name, [graph.shape(name) for name in graph.inputs]
+    ('resnet8_digits', [(1, 1, 32, 32)])
     """
     from tilewright.compiler.frontend.onnx_import import import_onnx
 
@@ -104,6 +116,11 @@ def compile(
     precision : str, optional
         What a GPU computes models in floating point in: `fp16`, which is the default, or `fp32`.
 
+    Returns
+    -------
+    Compiled, CpuModel or GpuModel
+        By target; each has `run`, `inputs` and `reference`.
+
     Raises
     ------
     ModelError
@@ -112,6 +129,24 @@ def compile(
         When there is no such configuration, target or precision.
     CapacityError
         When a layer does not fit the accelerator's memories.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> from tilewright.demo import default_model, default_samples
+    >>> program = tilewright.compile(default_model(), config="8x8")
+    >>> sum(layer.place == "device" for layer in program.layers), sum(layer.macs for layer in program.layers)
+    (11, 12206720)
+    >>> images, labels = default_samples(1)
+    >>> result = program.run(images[0])
+    >>> int(result.outputs["logits"].argmax()) == int(labels[0])
+    True
+
+    For this computer's processor:
+
+    >>> native = tilewright.compile(default_model(), target="cpu")
+    >>> bool((native.run(images[0]).outputs["logits"] == result.outputs["logits"]).all())
+    True
     """
     if precision is not None and target != "gpu":
         raise ConfigError(f"a precision, here `{precision}`, is for a GPU: the target is `{target}`")
@@ -139,10 +174,30 @@ def compile(
 def load_program(path: str | Path) -> Compiled:
     """Read a program file.
 
+    Parameters
+    ----------
+    path : path
+        What `Compiled.save` or `tilewright compile` wrote.
+
+    Returns
+    -------
+    Compiled
+        Without the model, so that `reference` has nothing to compute.
+
     Raises
     ------
     ProgramError
         When it is no program, damaged, or of another version.
+
+    Examples
+    --------
+    >>> import tempfile, tilewright
+    >>> from tilewright.demo import default_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tilewright.compile(default_model(), config="8x8").save(f"{folder}/digits.twp")
+    ...     program = tilewright.load_program(f"{folder}/digits.twp")
+    >>> program.config == tilewright.Config.load("8x8"), program.graph
+    (True, None)
     """
     return Compiled(Program.load(path))
 

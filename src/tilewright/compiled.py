@@ -36,6 +36,17 @@ class Run:
     report : Report
     launches : tuple of LaunchResult
         Counters, and the times of all instructions where the simulator knows them, of each run of the device.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> from tilewright.demo import default_model, default_samples
+    >>> images, _ = default_samples(1)
+    >>> result = tilewright.compile(default_model(), config="8x8").run(images[0])
+    >>> {name: array.shape for name, array in result.outputs.items()}
+    {'logits': (1, 10)}
+    >>> result.report.simulator, len(result.launches)
+    ('functional', 1)
     """
 
     outputs: dict[str, NDArray[Any]]
@@ -52,6 +63,17 @@ class Compiled:
     program : Program
     graph : Graph or None
         The integer operators that it computes, where the model is at hand: not for a program read from a file.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> from tilewright.demo import default_model, default_samples
+    >>> program = tilewright.compile(default_model(), config="8x8")
+    >>> program.name, program.config.name, list(program.inputs), list(program.outputs)
+    ('resnet8_digits', '8x8', ['image'], ['logits'])
+    >>> images, _ = default_samples(1)
+    >>> program.count_differences(images[0], program.run(images[0]).outputs)
+    {'logits': 0}
     """
 
     program: Program

@@ -28,12 +28,24 @@ def from_torch(module: Any, example: Any, *, input_names: Sequence[str] | None =
     opset : int
         ONNX operator set to write.
 
+    Returns
+    -------
+    ModelProto
+        For `compile`, or `quantize`.
+
     Raises
     ------
     ToolchainError
         When torch or onnxscript, which its exporter needs, is not installed.
     ModelError
         When torch cannot export the module, with its reason.
+
+    Examples
+    --------
+    >>> import tilewright, torch
+    >>> model = tilewright.from_torch(torch.nn.Linear(8, 4), torch.zeros(1, 8), input_names=["x"])
+    >>> [value.name for value in model.graph.input]
+    ['x']
     """
     torch = _imported("torch", "from_torch", "torch")
     _imported("onnxscript", "from_torch", "torch")
@@ -62,6 +74,15 @@ def from_torch(module: Any, example: Any, *, input_names: Sequence[str] | None =
 def from_tflite(path: str | Path) -> ModelProto:
     """Convert a TensorFlow Lite file, quantized or float, by tf2onnx.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    ModelProto
+        For `compile`, or `quantize`.
+
     Raises
     ------
     ToolchainError
@@ -70,6 +91,14 @@ def from_tflite(path: str | Path) -> ModelProto:
         When there is no such file.
     ModelError
         When tf2onnx cannot convert it, with its reason.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> program = tilewright.compile(tilewright.from_tflite("model.tflite"))  # doctest: +SKIP
+    >>> tilewright.from_tflite("nowhere.tflite")
+    Traceback (most recent call last):
+    tilewright.isa.errors.InputError: nowhere.tflite: no such model file
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such model file")

@@ -50,6 +50,11 @@ def simulator(
     progress : callable, optional
         Told about the steps of compiling the RTL.
 
+    Returns
+    -------
+    Simulator
+        For `Compiled.run(..., on=...)`.
+
     Raises
     ------
     ConfigError
@@ -58,6 +63,16 @@ def simulator(
         When the RTL or the cycle model cannot be compiled here.
     DeviceError
         When there is no board, or it is of another configuration.
+
+    Examples
+    --------
+    >>> import tilewright
+    >>> from tilewright.demo import default_model, default_samples
+    >>> program = tilewright.compile(default_model(), config="8x8")
+    >>> machine = tilewright.simulator("functional", "8x8")
+    >>> images, _ = default_samples(2)
+    >>> [program.run(image, on=machine).outputs["logits"].shape for image in images]
+    [(1, 10), (1, 10)]
     """
     limit = max_cycles or _MAX_CYCLES.get(on, 0)
     isa = instruction_set(config if isinstance(config, Config) else Config.load(config))

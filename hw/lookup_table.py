@@ -98,7 +98,7 @@ class TableLane(Repeated):
 
 
 class LookupTables(wiring.Component):
-    """`tables` tables of 256 int8, a copy for every lane; `timing.LOOKUP_CYCLES` from value to result.
+    """`tables` tables of 256 int8, a copy for every lane of the epilogue; `timing.LOOKUP_CYCLES` from value to result.
 
     Parameters
     ----------
@@ -112,8 +112,8 @@ class LookupTables(wiring.Component):
     table : In(table number)
     use : In(1)
         Look up; otherwise values pass through.
-    values : In(signed(8)).array(acc_lanes)
-    results : Out(signed(8)).array(acc_lanes)
+    values : In(signed(8)).array(turn_lanes)
+    results : Out(signed(8)).array(turn_lanes)
     write : In(EntryWriteSignature)
     """
 
@@ -124,12 +124,12 @@ class LookupTables(wiring.Component):
                 "en": In(1),
                 "table": In(address_bits(config.epilogue.tables)),
                 "use": In(1),
-                "values": In(signed(8)).array(config.acc_lanes),
-                "results": Out(signed(8)).array(config.acc_lanes),
+                "values": In(signed(8)).array(config.turn_lanes),
+                "results": Out(signed(8)).array(config.turn_lanes),
                 "write": In(tbl_write_signature(config)),
             }
         )
-        self.lanes = [TableLane(config) for _ in range(config.acc_lanes)]
+        self.lanes = [TableLane(config) for _ in range(config.turn_lanes)]
 
     def elaborate(self, platform):
         m = Module()

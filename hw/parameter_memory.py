@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.memory_bank import MemoryBank
 from tilewright.hw.signatures import address_bits, prm_write_signature
+from tilewright.hw.turns import turn_bits
 from tilewright.isa.config import Config
 from tilewright.isa.parameter_record import BIAS, MULTIPLIER, NEGATE, RECORD_BYTES, SHIFT
 
@@ -36,15 +37,18 @@ def bias_shape(config: Config) -> ShapeLike:
 
 
 class ParameterReadSignature(wiring.Signature):
-    """A read port; `channels` follow `timing.MEMORY_READ_CYCLES` after the address."""
+    """A read port; the `channels` of a turn follow `timing.MEMORY_READ_CYCLES` after the address."""
 
     def __init__(self, config: Config, shape):
-        channels = In(shape).array(config.gemm.block_out)
-        super().__init__({"addr": Out(address_bits(config.prm_depth)), "en": Out(1), "channels": channels})
+        channels = In(shape).array(config.turn_channels)
+        address = {"addr": Out(address_bits(config.prm_depth)), "turn": Out(turn_bits(config)), "en": Out(1)}
+        super().__init__({**address, "channels": channels})
 
 
 class ParameterMemory(wiring.Component):
     """Biases and scales of `block_out` channels an entry; apart, as the epilogue reads them in different cycles.
+
+    A bank holds one channel of each turn, the turns one after another.
 
     Parameters
     ----------
@@ -70,7 +74,7 @@ class ParameterMemory(wiring.Component):
             }
         )
         self._bias_bits = config.gemm.acc_bits
-        depth, channels = config.prm_depth, range(config.gemm.block_out)
+        depth, channels = config.prm_depth * config.epilogue.interval, range(config.turn_channels)
         bias_bits = Shape.cast(bias_shape(config)).width
         self.bias_banks = [MemoryBank(bias_bits, depth, clearing_ports=1) for _ in channels]
         self.scale_banks = [MemoryBank(self._scale.size, depth) for _ in channels]
@@ -78,10 +82,12 @@ class ParameterMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         per_chunk = self._write.chunk_bits // RECORD_BITS
+        chunk_bits = address_bits(max(1, len(self.bias_banks) // per_chunk))
+        chunk, turn = self.write.chunk[:chunk_bits], self.write.chunk[chunk_bits:]
         for channel, (bias, scale) in enumerate(zip(self.bias_banks, self.scale_banks, strict=True)):
             m.submodules[f"bias{channel}"] = bias
             m.submodules[f"scale{channel}"] = scale
-            chunk, place = divmod(channel, per_chunk)
+            own_chunk, place = divmod(channel, per_chunk)
             record = data.View(ParameterRecord(), self.write.data.word_select(place, RECORD_BITS))
             kept = data.View(self._scale, scale.write.data)
             m.d.comb += [
@@ -91,9 +97,9 @@ class ParameterMemory(wiring.Component):
             ]
             for bank, port in ((bias, self.bias), (scale, self.scale)):
                 m.d.comb += [
-                    bank.write.addr.eq(self.write.entry),
-                    bank.write.en.eq(self.write.valid & (self.write.chunk == chunk)),
-                    bank.read[0].addr.eq(port.addr),
+                    bank.write.addr.eq(Cat(self.write.entry, turn)),
+                    bank.write.en.eq(self.write.valid & (chunk == own_chunk)),
+                    bank.read[0].addr.eq(Cat(port.addr, port.turn)),
                     bank.read[0].en.eq(port.en),
                     port.channels[channel].eq(bank.read[0].data),
                 ]

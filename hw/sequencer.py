@@ -10,16 +10,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.layouts import LOOPS, command_layout, step_layout
-from tilewright.hw.timing import row_delay_cycles
+from tilewright.hw.timing import row_delay_cycles, step_interval
 from tilewright.isa.instructions import InstructionSet
-from tilewright.isa.semantics import OUT_LOOPS
+from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
 
 #: Loops that each operand's address depends on.
 OPERAND_LOOPS = {"a": LOOPS, "w": LOOPS, "b": OUT_LOOPS, "p": OUT_LOOPS, "d": OUT_LOOPS}
 
 
 class Sequencer(wiring.Component):
-    """Issues the steps of one instruction after the other without a gap.
+    """Issues the steps of one instruction after the other, without a gap where `timing.step_interval` is 1.
 
     Every operand has an address register for each loop: where that loop's current iteration begins. When a loop
     advances, one adder makes its next address, which all loops inside it take over, too.
@@ -46,6 +46,7 @@ class Sequencer(wiring.Component):
     """
 
     def __init__(self, isa: InstructionSet):
+        self._config = isa.config
         self._layout = command_layout(isa)
         self._step_layout = step_layout(isa.config)
         self._has_depthwise = isa.config.depthwise.enabled
@@ -110,8 +111,28 @@ class Sequencer(wiring.Component):
             chosen = Mux(self.load, self.command.depthwise & ~self.command.empty, is_windowed)
             waits = chosen & ~self.window_completes
             m.d.sync += is_windowed.eq(chosen)
+        if self._config.epilogue.interval > 1:
+            waits = waits | self._elaborate_interval(m, issue)
         m.d.sync += issue.eq((self.load | stays) & ~self.halt & ~waits)
         return busy, halted
+
+    def _elaborate_interval(self, m: Module, issue: Value) -> Value:
+        """Tell whether a step in the next cycle would be too soon after one in the last cycles, the latest bit 0.
+
+        An interval is less than five cycles: reductions that need gaps have one loop.
+        """
+        cycles = self._config.epilogue.interval - 1
+        gaps: Value = Const(0, cycles)
+        extents = [self.command[f"extent_{name}"] for name in RED_LOOPS]
+        single = self.command.single[len(OUT_LOOPS) :]
+        for reduction in range(1, cycles + 1):
+            is_short = Cat((x == reduction) & (single | 1 << i).all() for i, x in enumerate(extents)).any()
+            gap = (1 << step_interval(self._config, reduction) - 1) - 1
+            gaps = gaps | Mux(is_short & ~self.command.empty, gap, 0)
+        own, chosen, before = Signal(cycles), Signal(cycles), Signal(cycles - 1)
+        m.d.comb += chosen.eq(Mux(self.load, gaps, own))
+        m.d.sync += [own.eq(chosen), before.eq(Cat(issue, before))]
+        return (chosen & Cat(issue, before)).any()
 
     def _elaborate_drain(self, m: Module, drains: Signal, follows: Signal, active) -> None:
         """Wait after a row instruction, whose results come late; `active` stays until the last is taken over."""

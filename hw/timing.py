@@ -138,6 +138,9 @@ def depthwise_cycles(config: Config, blocks: int, rows: int, columns: int) -> in
 class ComputeTiming:
     """When things happen in the compute pipeline, in cycles after the issue of a step.
 
+    From `summed` to `clamped` it is the result's first channels that are meant; the others follow, in
+    `epilogue.interval` turns, a cycle each.
+
     Attributes
     ----------
     operands : int
@@ -155,7 +158,7 @@ class ComputeTiming:
     clamped : int
         The clamped int8 is there.
     latency : int
-        The result is written to `act`, and the instruction completes if it was its last.
+        All of the result is written to `act`, and the instruction completes if it was its last.
     """
 
     operands: int
@@ -179,8 +182,17 @@ def compute_timing(config: Config) -> ComputeTiming:
     requantized = summed + REQUANTIZE_CYCLES
     blended = requantized + (RESIDUAL_CYCLES if config.epilogue.residual else 0)
     clamped = blended + 1
-    latency = clamped + (LOOKUP_CYCLES if config.epilogue.tables else 0)
+    latency = clamped + (LOOKUP_CYCLES if config.epilogue.tables else 0) + config.epilogue.interval - 1
     return ComputeTiming(operands, tree, reduced, summed, requantized, blended, clamped, latency)
+
+
+def step_interval(config: Config, reduction: int) -> int:
+    """Return the cycles from a step of GEMM and VECTOR to the next, where `reduction` steps make a result.
+
+    Results are `epilogue.interval` cycles apart or more: the first step of an instruction comes so long after the step
+    before, too. An instruction without steps never waits.
+    """
+    return -(-config.epilogue.interval // max(reduction, 1))
 
 
 def row_start_cycles(config: Config) -> int:

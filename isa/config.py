@@ -109,6 +109,10 @@ class Epilogue:
     residual: bool = _switch(True, "whether a second operand with its own scale can be added")
     tables: int = _parameter(2, 0, 16, "resident 256-entry lookup tables, 0 leaves the lookup out", power_of_two=True)
     block_tables: bool = _switch(False, "whether lookup tables are block RAM instead of distributed RAM on FPGAs")
+    interval: int = _parameter(
+        1, 1, 4, "cycles from a result to the next, whose channels take turns in so many times fewer lanes",
+        power_of_two=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class Config:
             _check_field(path, limits, value, _is_switch(path))
         self._check_array()
         self._check_depths()
+        self._check_interval()
         if self.vector.rows and self.gemm.acc_bits != ROW_ACC_BITS:
             raise ConfigError(f"`vector.rows` needs `gemm.acc_bits` = {ROW_ACC_BITS}, not {self.gemm.acc_bits}")
 
@@ -201,6 +206,21 @@ class Config:
         if packed and self.depthwise.enabled:
             raise ConfigError(
                 "`gemm.packed` must be false with `depthwise.enabled`: the products of windows have nothing in common"
+            )
+
+    def _check_interval(self) -> None:
+        interval = self.epilogue.interval
+        for path, has in (("depthwise.enabled", self.depthwise.enabled), ("vector.rows", self.vector.rows)):
+            if interval > 1 and has:
+                raise ConfigError(
+                    f"`epilogue.interval` must be 1 with `{path}`, not {interval}: its results come in every cycle"
+                )
+        records = min(self.bus_bytes // RECORD_BYTES, self.gemm.block_out)
+        if interval * records > self.gemm.block_out:
+            raise ConfigError(
+                f"`epilogue.interval` must be at most {self.gemm.block_out // records} with `gemm.block_out` ="
+                f" {self.gemm.block_out} and `bus.data_bits` = {self.bus.data_bits}, not {interval}: parameters of"
+                f" {records} channels come at once"
             )
 
     def _check_depths(self) -> None:
@@ -264,6 +284,16 @@ class Config:
     def acc_lanes(self) -> int:
         """Accumulators in one entry of the accumulator scratchpad."""
         return self.gemm.batch * self.gemm.block_out
+
+    @property
+    def turn_channels(self) -> int:
+        """Output channels that the epilogue works on in one cycle; the others of a result have their turns after."""
+        return self.gemm.block_out // self.epilogue.interval
+
+    @property
+    def turn_lanes(self) -> int:
+        """Lanes of the epilogue: of all batch rows, `turn_channels` each."""
+        return self.gemm.batch * self.turn_channels
 
     @property
     def macs_per_cycle(self) -> int:

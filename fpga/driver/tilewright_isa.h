@@ -1,12 +1,12 @@
 /* Generated from the Tilewright instruction table; do not edit.
- * Configuration 16x16, hash edd6aa65681a08a4. */
+ * Configuration 16x16, hash cb5b557f6b95c7f6. */
 #ifndef TILEWRIGHT_ISA_H
 #define TILEWRIGHT_ISA_H
 
 #include <stdint.h>
 #include <string.h>
 
-#define TW_CONFIG_HASH UINT64_C(0xedd6aa65681a08a4)
+#define TW_CONFIG_HASH UINT64_C(0xcb5b557f6b95c7f6)
 #define TW_MAGIC UINT32_C(0x544C5752)
 #define TW_INSTRUCTION_BYTES 64
 

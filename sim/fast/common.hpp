@@ -40,7 +40,9 @@ struct Parameters {
 // An instruction; the same fields, in this order, are the columns of the table that table.py makes.
 struct Instruction {
     int64_t engine, wait, signal;
-    int64_t fence, steps, length, is_gemm;     // steps counted as busy; cycles from the first to the last of them
+    int64_t fence, steps, length;              // steps counted as busy; cycles from the first to the last of them
+    int64_t interval;                          // cycles from a step to the next, and from the one before to the first
+    int64_t is_gemm;
     int64_t writes_act, reads_b_always, reads_b_last;
     int64_t first_result;                      // cycles from the first step to the first with a result
     int64_t counts[3], periods[3];             // three loops of results, outermost first, and their cycles

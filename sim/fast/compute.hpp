@@ -36,7 +36,7 @@ public:
         in_flight.raise(t);
         is_decoded = false;
         decode_from = t + c.p.compute_decode - 1;
-        issue(instruction, t + c.p.compute_start);
+        issue(instruction, std::max(t + c.p.compute_start, free_from + instruction.interval));
     }
 
     void finish(Cycle t) {
@@ -67,7 +67,7 @@ public:
         while (reading < issues.size() && (issues[reading].last < t || !reads_b(issues[reading]))) ++reading;
         if (reading == issues.size()) return never;
         const Issue& issue = issues[reading];
-        return issue.reads_b_always ? std::max(issue.first, t) : next_result(issue, t);
+        return issue.reads_b_always ? next_step(issue, t) : next_result(issue, t);
     }
 
     // No instruction that has not started yet issues a step before this cycle, seen from cycle t.
@@ -76,6 +76,13 @@ public:
 private:
     Cycle finish_cycle() const { return issues[finishing].last + c.p.compute_latency; }
     static bool reads_b(const Issue& issue) { return issue.reads_b_always || issue.reads_b_last; }
+
+    // The first step from this cycle on, which is not after the last.
+    static Cycle next_step(const Issue& issue, Cycle t) {
+        if (t <= issue.first) return issue.first;
+        int64_t interval = issue.loops->interval;
+        return issue.first + (t - issue.first + interval - 1) / interval * interval;
+    }
 
     // The first step with a result from this cycle on, which is not after the last.
     static Cycle next_result(const Issue& issue, Cycle step) {

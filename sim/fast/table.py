@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tilewright.hw.timing import WINDOW_CYCLES, depthwise_cycles, depthwise_row_cycles, row_delay_cycles
+from tilewright.hw.timing import WINDOW_CYCLES, depthwise_cycles, depthwise_row_cycles, row_delay_cycles, step_interval
 from tilewright.isa.config import Config
 from tilewright.isa.errors import ProgramError
 from tilewright.isa.footprint import uses_operand_b
@@ -18,7 +18,7 @@ from tilewright.sim.decoded_program import DecodedProgram, Integers
 #: Columns of the table, as the struct `Instruction` in common.hpp has them.
 COLUMNS = (
     "engine", "wait", "signal",
-    "fence", "steps", "length", "is_gemm", "writes_act", "reads_b_always", "reads_b_last",
+    "fence", "steps", "length", "interval", "is_gemm", "writes_act", "reads_b_always", "reads_b_last",
     "first_result", "count0", "count1", "count2", "period0", "period1", "period2",
     "result", "result_stride0", "result_stride1", "result_stride2",
     "entry", "entry_stride0", "entry_stride1", "entry_stride2",
@@ -38,7 +38,7 @@ SPACES: Mapping[Opcode, int] = {
 _INDEX = {name: i for i, name in enumerate(COLUMNS)}
 _ENGINES = tuple(Engine)
 _TABLE_BYTES = 256
-_MAX_STEPS = 1 << 62
+_MAX_STEPS = 1 << 60
 
 Values = Mapping[str, Integers]
 Columns = dict[str, Integers | int]
@@ -100,16 +100,19 @@ def _box(instruction: Instruction, values: Values) -> Columns:
 
 
 def _gemm(program: DecodedProgram, instruction: Instruction, values: Values) -> Columns:
-    """One step a cycle, a result every so many."""
+    """One step every `step_interval` cycles, a result every so many steps."""
     steps = _steps(program, instruction, values)
     reduction = np.maximum(_product(values, RED_LOOPS), 1)
-    counts = [values[f"extent_{name}"] for name in OUT_LOOPS]
+    intervals = [step_interval(program.isa.config, r) for r in range(program.isa.config.epilogue.interval + 1)]
+    interval = np.where(steps, np.array(intervals, np.int64)[np.minimum(reduction, len(intervals) - 1)], 1)
+    counts, period = [values[f"extent_{name}"] for name in OUT_LOOPS], reduction * interval
     return {
         "steps": steps,
-        "length": np.maximum(steps, 1),
+        "length": (np.maximum(steps, 1) - 1) * interval + 1,
+        "interval": interval,
         "is_gemm": int(instruction.opcode is Opcode.GEMM),
-        "first_result": reduction - 1,
-        **_loops(counts, (counts[1] * counts[2] * reduction, counts[2] * reduction, reduction)),
+        "first_result": (reduction - 1) * interval,
+        **_loops(counts, (counts[1] * counts[2] * period, counts[2] * period, period)),
     }
 
 
@@ -140,6 +143,7 @@ def _depthwise(program: DecodedProgram, instruction: Instruction, values: Values
     return {
         "steps": np.where(is_empty, 0, blocks * rows * columns),
         "length": np.where(is_empty, 1, np.array(cycles, np.int64)),
+        "interval": 1,
         "first_result": (kernel_rows - 1) * row_cycles + kernel_columns - 1 + WINDOW_CYCLES,
         **_loops((blocks, heights, widths), (rows * row_cycles, step_y * row_cycles, step_x)),
     }
@@ -168,7 +172,7 @@ def _steps(program: DecodedProgram, instruction: Instruction, values: Values) ->
     too_long = np.flatnonzero((logarithm > np.log2(_MAX_STEPS)) & (steps != 0))
     if len(too_long):
         position = int(program.positions[instruction.name][too_long[0]])
-        raise ProgramError(f"{program.describe(position)} takes more than 2**62 steps")
+        raise ProgramError(f"{program.describe(position)} takes more than 2**60 steps")
     return steps
 
 

@@ -69,10 +69,18 @@ def kept_parameters(config: Config, prm: Bytes) -> Bytes:
 
 
 def _read_parameters(config: Config, read: ReadMemory) -> Bytes:
-    scales, scale = _numbers(read, "compute.parameters.scale{}.memory"), Part(0, config.epilogue.multiplier_bits)
-    words, sums = _numbers(read, "compute.parameters.bias{}.memory"), Part(0, config.gemm.acc_bits)
+    scales, words = (
+        _by_channel(config, _numbers(read, f"compute.parameters.{x}{{}}.memory")) for x in ("scale", "bias")
+    )
+    scale, sums = Part(0, config.epilogue.multiplier_bits), Part(0, config.gemm.acc_bits)
     shifts, negates = replace(SHIFT, low=scale.bits), replace(NEGATE, low=sums.bits)
     return _records(config, _part(words, sums), _part(scales, scale), _part(scales, shifts), _part(words, negates))
+
+
+def _by_channel(config: Config, words: Words) -> Words:
+    """Return `[entries, channels]` of banks that hold one channel of each turn, the turns one after another."""
+    turns = words.reshape(config.epilogue.interval, config.prm_depth, config.turn_channels)
+    return turns.transpose(1, 0, 2).reshape(config.prm_depth, config.gemm.block_out)
 
 
 def _read_tables(config: Config, read: ReadMemory) -> Bytes:

@@ -147,7 +147,8 @@ def run_compute(
 
     async def drive(ctx):
         _fill(ctx, config, engine, act, before)
-        cycle, left = 0, sum(2 * issue_count(n, v) + 40 for n, v in program) * (4 if rng else 1) + 100
+        each = 1 + config.epilogue.interval
+        cycle, left = 0, sum(each * issue_count(n, v) + 40 for n, v in program) * (4 if rng else 1) + 100
         position = 0
         offered = False
         while len(run.finishes) < len(words) and left and not run.illegal:
@@ -209,8 +210,10 @@ def _fill(ctx, config: Config, engine: ComputeEngine, act: ActScratchpad, before
             scale = high & ((1 << config.epilogue.multiplier_bits) - 1)
             scale |= (high >> 24 & 63) << config.epilogue.multiplier_bits
             bias = low & mask | (high >> 31 << config.gemm.acc_bits if config.vector.rows else 0)
-            ctx.set(engine.parameters.bias_banks[channel].memory.data[entry], bias)
-            ctx.set(engine.parameters.scale_banks[channel].memory.data[entry], scale)
+            turn, bank = divmod(channel, config.turn_channels)
+            word = turn * config.prm_depth + entry
+            ctx.set(engine.parameters.bias_banks[bank].memory.data[word], bias)
+            ctx.set(engine.parameters.scale_banks[bank].memory.data[word], scale)
     if config.epilogue.tables:
         for lane in engine.epilogue.tables.lanes:
             words = before["tbl"].reshape(-1, len(lane.memories), 8)

@@ -20,7 +20,7 @@ from tests.hw.compute_bench import (
 from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tilewright.hw.compute_engine import ComputeEngine
 from tilewright.hw.elaborate import component_verilog
-from tilewright.hw.timing import COMPUTE_DECODE_CYCLES, COMPUTE_START_CYCLES, compute_timing
+from tilewright.hw.timing import COMPUTE_DECODE_CYCLES, COMPUTE_START_CYCLES, compute_timing, step_interval
 from tilewright.hw.vector_alu import VECTOR_DATAPATH
 from tilewright.isa.config import PRESETS, Config
 from tilewright.isa.errors import ConfigError
@@ -52,18 +52,24 @@ def back_to_back(lengths: list[int]) -> list[tuple[str, Mapping[str, int]]]:
     return [("GEMM", {**ONCE, "extent_red1": n, "to_acc": 1, "d_base": i}) for i, n in enumerate(lengths)]
 
 
-@pytest.mark.parametrize("name", ["tiny", "32_to_4", "bare"])
+@pytest.mark.parametrize("name", ["tiny", "32_to_4", "bare", "interval2", "interval4_4_to_16_batch2"])
 def test_nothing_stands_between_instructions(name: str, rng: np.random.Generator) -> None:
+    """Except, where results have to be some cycles apart, what short reductions have to wait."""
     config = COMPUTE_CONFIGS[name]
     isa = instruction_set(config)
-    lengths = [2, 7, 1, 1, 0, 3, 2, 12, 1, 2]
+    lengths = [2, 7, 1, 1, 0, 3, 2, 12, 1, 2, 0, 1, 4, 1, 3, 3, 5]
     run = run_compute(isa, back_to_back(lengths), random_memories(config, rng))
-    issues = [max(1, n) for n in lengths]
-    apart = [b - a for a, b in zip(run.starts, run.starts[1:], strict=False)]
-    assert apart == [max(n, COMPUTE_DECODE_CYCLES) for n in issues[:-1]]
-    latency = compute_timing(config).latency
-    last_steps = [s + COMPUTE_START_CYCLES + n - 1 for s, n in zip(run.starts, issues, strict=True)]
-    assert run.finishes == [c + latency for c in last_steps]
+    start, last = run.starts[0], -config.epilogue.interval
+    starts, finishes = [], []
+    for length in lengths:
+        interval = step_interval(config, length) if length else 1
+        starts.append(start)
+        first = max(start + COMPUTE_START_CYCLES, last + interval)
+        last = first + (max(1, length) - 1) * interval
+        finishes.append(last + compute_timing(config).latency)
+        start = max(last, start + COMPUTE_DECODE_CYCLES)
+    assert run.starts == starts
+    assert run.finishes == finishes
 
 
 def test_fence_waits_for_all_results(rng: np.random.Generator) -> None:
@@ -75,19 +81,24 @@ def test_fence_waits_for_all_results(rng: np.random.Generator) -> None:
     assert run.fence_cycles == compute_timing(TINY).latency + 1
 
 
-def test_single_step_results_at_full_rate(rng: np.random.Generator) -> None:
-    """One result vector a cycle through the whole epilogue, every part of it in use."""
-    isa = instruction_set(TINY)
+@pytest.mark.parametrize("name", ["tiny", "interval2", "interval4_4_to_16_batch2"])
+def test_single_step_results_at_full_rate(name: str, rng: np.random.Generator) -> None:
+    """Result vectors through the whole epilogue as fast as it takes them, every part of it in use."""
+    config = COMPUTE_CONFIGS[name]
+    isa = instruction_set(config)
+    first = config.act_depth // 2
     values = {
-        **ONCE, "extent_out2": 100, "a_out2": 1, "w_out2": 1, "b_out2": 1, "p_out2": 1, "d_out2": 1, "d_base": 512,
-        "residual": 1, "bias_enable": 1, "accumulate": 1, "table_enable": 1, "table": 1, "residual_multiplier_a": 9999,
-        "residual_multiplier_b": 7777, "residual_shift": 14, "clamp_low": -128, "clamp_high": 127,
+        **ONCE, "extent_out2": 60, "a_out2": 1, "w_out2": 1, "b_out2": config.ratio, "p_out2": 1,
+        "d_out2": config.ratio, "d_base": first, "residual": 1, "bias_enable": 1, "accumulate": 1, "table_enable": 1,
+        "table": 1, "residual_multiplier_a": 9999, "residual_multiplier_b": 7777, "residual_shift": 14,
+        "clamp_low": -128, "clamp_high": 127,
     }  # fmt: skip
-    before = random_memories(TINY, rng)
+    before = random_memories(config, rng)
     run = run_compute(isa, [("GEMM", values)], before)
     check_run(isa, [("GEMM", values)], run, expected_memories(isa, [("GEMM", values)], before))
-    assert run.finishes[0] - run.starts[0] == step_count(values) + compute_timing(TINY).latency
-    assert len(np.unique(run.memories["act"][512:612])) > 100
+    cycles = (step_count(values) - 1) * config.epilogue.interval + 1
+    assert run.finishes[0] - run.starts[0] == cycles + compute_timing(config).latency
+    assert len(np.unique(run.memories["act"][first : first + 60 * config.ratio])) > 60
 
 
 def test_unknown_vector_operation_stops(rng: np.random.Generator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -49,9 +50,11 @@ async def write_entry(ctx, port, entry: int, values: np.ndarray) -> None:
     ctx.set(port.valid, 0)
 
 
-async def read_at(ctx, port, address: int) -> None:
+async def read_at(ctx, port, address: int, turn: int = 0) -> None:
     """Present an address for one cycle and wait for the data."""
     ctx.set(port.addr, address)
+    if "turn" in port.signature.members:
+        ctx.set(port.turn, turn)
     ctx.set(port.en, 1)
     await ctx.tick()
     ctx.set(port.en, 0)
@@ -85,14 +88,15 @@ def test_parameters(config: Config, rng: np.random.Generator) -> None:
     async def drive(ctx):
         for entry, values in written.items():
             await write_entry(ctx, dut.write, entry, values)
-        for entry, values in written.items():
-            words = values.view("<u4").astype(np.int64).reshape(-1, 2)
+        for entry, turn in product(written, range(config.epilogue.interval)):
+            all_words = written[entry].view("<u4").astype(np.int64).reshape(config.epilogue.interval, -1, 2)
+            words = all_words[turn]
             mask = (1 << config.gemm.acc_bits) - 1
-            await read_at(ctx, dut.bias, entry)
+            await read_at(ctx, dut.bias, entry, turn)
             assert [ctx.get(bias) & mask for bias in dut.bias.channels] == (words[:, 0] & mask).tolist()
             await ctx.tick()
             assert [ctx.get(bias) & mask for bias in dut.bias.channels] == [0] * len(words), "nothing was read"
-            await read_at(ctx, dut.scale, entry)
+            await read_at(ctx, dut.scale, entry, turn)
             for channel, scale in enumerate(words[:, 1]):
                 read = ctx.get(dut.scale.channels[channel])
                 assert read.multiplier == scale & ((1 << config.epilogue.multiplier_bits) - 1)
@@ -103,29 +107,44 @@ def test_parameters(config: Config, rng: np.random.Generator) -> None:
 
 @each_config
 def test_accumulators(config: Config, rng: np.random.Generator) -> None:
-    """Two reads and a write in one cycle do not disturb each other."""
+    """Two reads and a write in one cycle do not disturb each other; addends are read and sums written in turns."""
     top = 1 << (config.gemm.acc_bits - 1)
     values = rng.integers(-top, top, (3, config.acc_lanes))
+    turns = range(config.epilogue.interval)
+    channels = np.arange(config.acc_lanes).reshape(config.gemm.batch, len(turns), -1)
+    lanes = [channels[:, turn].ravel() for turn in turns]  # batch rows, then channels
     dut = AccumulatorScratchpad(config)
 
+    def addends(ctx) -> list[int]:
+        return [ctx.get(lane) for lane in dut.addend.lanes]
+
     async def drive(ctx):
-        for entry in range(3):
+        for entry, turn in product(range(3), turns):
             ctx.set(dut.write.en, 1)
             ctx.set(dut.write.addr, entry)
-            for lane, value in zip(dut.write.lanes, values[entry], strict=True):
+            ctx.set(dut.write.turn, turn)
+            for lane, value in zip(dut.write.lanes, values[entry, lanes[turn]], strict=True):
                 ctx.set(lane, int(value))
             for port, address in ((dut.operand, 0), (dut.addend, 1)):
-                ctx.set(port.en, entry == 2)
+                ctx.set(port.en, entry == 2 and turn == turns[-1])
                 ctx.set(port.addr, address)
+            ctx.set(dut.addend.turn, turn)
             await ctx.tick()
         ctx.set(dut.write.en, 0)
+        ctx.set(dut.operand.en, 0)
+        for later, turn in enumerate([*turns, *turns]):  # a turn a cycle, and the one before arrives
+            ctx.set(dut.addend.en, 1)
+            ctx.set(dut.addend.addr, 2)
+            ctx.set(dut.addend.turn, turn)
+            await ctx.tick()
+            entry, arrives = (1, turns[-1]) if later == 0 else (2, (later - 1) % len(turns))
+            assert addends(ctx) == values[entry, lanes[arrives]].tolist()
+            assert [ctx.get(lane) for lane in dut.operand.lanes] == values[0].tolist()
+        ctx.set(dut.addend.en, 0)
         await ctx.tick()
-        assert [ctx.get(lane) for lane in dut.operand.lanes] == values[0].tolist()
-        assert [ctx.get(lane) for lane in dut.addend.lanes] == values[1].tolist()
-        await read_at(ctx, dut.addend, 2)
-        assert [ctx.get(lane) for lane in dut.addend.lanes] == values[2].tolist()
+        assert addends(ctx) == values[2, lanes[-1]].tolist()
         await ctx.tick()
-        assert [ctx.get(lane) for lane in dut.addend.lanes] == [0] * config.acc_lanes, "nothing was read"
+        assert addends(ctx) == [0] * config.turn_lanes, "nothing was read"
 
     simulate(dut, drive)
 
@@ -133,7 +152,7 @@ def test_accumulators(config: Config, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("config", WITH_TABLES.values(), ids=WITH_TABLES)
 def test_tables(config: Config, rng: np.random.Generator) -> None:
     tables = rng.integers(-128, 128, (config.epilogue.tables, 256)).astype(np.int8)
-    stimuli = rng.integers(-128, 128, (40, config.acc_lanes))
+    stimuli = rng.integers(-128, 128, (40, config.turn_lanes))
     stimuli[:2, 0] = (-128, 127)
     chosen = rng.integers(0, config.epilogue.tables, 40)
     use = rng.random(40) < 0.7

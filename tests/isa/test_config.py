@@ -129,12 +129,42 @@ def configurations(draw: st.DrawFn) -> Config:
     gemm["acc_bits"] = 32 if data["vector"]["rows"] else gemm["acc_bits"]
     gemm["packed"] = gemm["packed"] and not data["depthwise"]["enabled"]
     gemm["cascade"] = min(gemm["cascade"], 8 if gemm["packed"] else 64, gemm["block_in"])
+    records = min(data["bus"]["data_bits"] // 64, gemm["block_out"])
+    is_free = not data["depthwise"]["enabled"] and not data["vector"]["rows"]
+    data["epilogue"]["interval"] = min(data["epilogue"]["interval"], gemm["block_out"] // records) if is_free else 1
     return Config.from_dict(data)
 
 
 def test_rows_need_wide_accumulators() -> None:
     with pytest.raises(ConfigError, match="`vector.rows` needs `gemm.acc_bits` = 32, not 24"):
         Config.from_dict({"vector": {"rows": True}, "gemm": {"acc_bits": 24}})
+
+
+NO_WINDOWS = {"depthwise": {"enabled": False}}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"epilogue": {"interval": 3}}, r"`epilogue.interval` must be a power of two in 1..4, not 3"),
+        ({"epilogue": {"interval": 2}}, r"`epilogue.interval` must be 1 with `depthwise.enabled`, not 2"),
+        (
+            {"epilogue": {"interval": 4}, "vector": {"rows": True}, **NO_WINDOWS},
+            r"`epilogue.interval` must be 1 with `vector.rows`, not 4",
+        ),
+        (
+            {"epilogue": {"interval": 4}, "gemm": {"block_out": 4}, "bus": {"data_bits": 128}, **NO_WINDOWS},
+            r"must be at most 2 with `gemm.block_out` = 4 and `bus.data_bits` = 128, not 4: parameters of 2 channels",
+        ),
+        (
+            {"epilogue": {"interval": 2}, "gemm": {"block_out": 4}, "bus": {"data_bits": 512}, **NO_WINDOWS},
+            r"must be at most 1 with `gemm.block_out` = 4 and `bus.data_bits` = 512, not 2: parameters of 4 channels",
+        ),
+    ],
+)
+def test_results_that_cannot_take_turns(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(data)
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 import tilewright
+from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tests.hw.depthwise_configs import DEPTHWISE_CONFIGS
 from tests.sim.tile_programs import tile_program
 from tilewright.isa.config import PRESETS
@@ -44,9 +45,11 @@ def test_knows_its_machine(simulator: Simulator, on: str) -> None:
     assert type(simulator).__name__.lower().startswith(on)
 
 
-def test_same_memory_out(simulator: Simulator, seed: int) -> None:
-    programs = [tile_program(ISA, seed, 6), *(random_program(ISA, seed + i, 40) for i in range(3))]
-    fresh = tilewright.simulator("functional", "tiny")
+@pytest.mark.parametrize("name", ["tiny", "interval2"])
+def test_same_memory_out(on: str, name: str, seed: int) -> None:
+    isa = instruction_set(COMPUTE_CONFIGS[name])
+    simulator, fresh = tilewright.simulator(on, isa.config), tilewright.simulator("functional", isa.config)
+    programs = [tile_program(isa, seed, 6), *(random_program(isa, seed + i, 40) for i in range(3))]
     for program in programs:  # scratchpads live on from one to the next
         found, wanted = program.dram.copy(), program.dram.copy()
         simulator.launch(found, program.offset, program.count)

@@ -7,6 +7,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tilewright.isa.config import PRESETS
 from tilewright.isa.errors import DeviceError
 from tilewright.isa.generator import Limits
@@ -19,6 +20,7 @@ from tilewright.sim.rtl.state import kept_parameters, read_state
 CONFIGS = {
     "tiny": PRESETS["tiny"],
     "rows": PRESETS["tiny"].with_values(vector={"rows": True}),
+    "interval4": COMPUTE_CONFIGS["interval4_4_to_16_batch2"],
     "bare": PRESETS["tiny"].with_values(
         gemm={"block_in": 8, "acc_bits": 24}, epilogue={"residual": False, "tables": 0, "multiplier_bits": 12}
     ),

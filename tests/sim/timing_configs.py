@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tests.hw.compute_configs import COMPUTE_CONFIGS
 from tests.hw.configs import CONFIGS
 from tests.hw.depthwise_configs import DEPTHWISE_CONFIGS
 from tests.hw.row_configs import ROW_CONFIGS
@@ -38,6 +39,9 @@ TIMING_CONFIGS: Mapping[str, Config] = {
     "rows_4_to_16_batch2": ROW_CONFIGS["4_to_16_batch2"],
     "rows_32_to_4": ROW_CONFIGS["long_cascade"],
     "rows_packed": ROW_CONFIGS["packed"],
+    "interval2": COMPUTE_CONFIGS["interval2"],
+    "interval2_8_to_4": COMPUTE_CONFIGS["interval2_8_to_4"],
+    "interval4_4_to_16_batch2": COMPUTE_CONFIGS["interval4_4_to_16_batch2"],
     "8x8": PRESETS["8x8"],
     "16x16": PRESETS["16x16"],
 }

@@ -124,7 +124,8 @@ def _tiles(candidates: Candidates, cuts: Cuts) -> _Tiles:
     is_split = problem.has_residual & (chunks > 1)  # the residual is added by instructions of its own
     overhead = steps * (config.lanes // config.gemm.block_out) * GAP_CYCLES
     overhead += co_groups * (chunks - 1 + is_split) * FENCE_CYCLES
-    reduction = problem.span * problem.taps(config) + is_split
+    interval = config.epilogue.interval  # the fewest cycles of a result
+    reduction = np.maximum(problem.span * problem.taps(config), chunks * interval) + is_split * interval
 
     is_first = np.arange(len(cuts.heights))[:, None] == 0
     loads_weights = is_first | ~candidates.is_weight_resident

@@ -50,5 +50,5 @@ def _transport(config: Config, folder: Path) -> Transport:
         return PynqTransport(bitfile)
     raise DeviceError(
         "no accelerator on this machine: neither a UIO device named `tilewright` with a u-dma-buf device, nor the "
-        f"package `pynq` with an overlay `{bitfile.name}`"
+        f"package `pynq` with an overlay `{bitfile.name}`; `tilewright project` makes what is put on a board"
     )

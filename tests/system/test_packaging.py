@@ -43,6 +43,29 @@ def test_every_requirement_has_a_lower_bound(repository: Path) -> None:
     assert unbounded == []
 
 
+def test_extras_are_those_that_are_documented(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"])
+    assert extras >= {"cpu", "gpu", "fpga", "sweep", "quantize", "torch", "docs", "test"}
+    page = (repository / "docs" / "install.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| ", page, re.M)) == extras
+
+
+def test_advice_names_extras_that_exist(repository: Path) -> None:
+    """Whatever tells a user to install something."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    folders = ("docs", "src", "notebooks", "tools", ".ci", *FLOORS)
+    files = [path for folder in folders for path in (repository / folder).rglob("*") if path.is_file()]
+    files += [repository / name for name in ("README.md", "CONTRIBUTING.md", "Dockerfile")]
+    named: dict[str, str] = {}
+    for path in files:
+        if path.suffix in (".py", ".md", ".ipynb", "", ".toml") and "egg-info" not in str(path):
+            for group in re.findall(r"(?:tilewright|\.)\[([a-z]+(?:,[a-z]+)*)\]'", path.read_text(errors="replace")):
+                named |= dict.fromkeys(group.split(","), str(path))
+    assert {"gpu", "torch", "sweep"} <= set(named)
+    assert {extra: path for extra, path in named.items() if extra not in project["optional-dependencies"]} == {}
+
+
 def test_command_is_installed() -> None:
     (command,) = entry_points(group="console_scripts", name="tilewright")
     assert command.value == "tilewright.cli:main"

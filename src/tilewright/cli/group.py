@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
 import sys
@@ -78,6 +79,15 @@ class TilewrightGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(self._modules[cmd_name]).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a name that is none, offer the nearest."""
+        near = difflib.get_close_matches(args[0], self._modules, n=1)
+        if near and args[0] not in self._modules:
+            raise click.UsageError(f"no such command '{args[0]}': did you mean `{near[0]}`?", ctx)
+        return super().resolve_command(ctx, args)
 
     def main(  # type: ignore[override]  # the overloads say what `standalone_mode` returns
         self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **kwargs: Any

@@ -140,7 +140,9 @@ def _open(folder: str) -> Study:
 
     space = Path(folder) / _SPACE
     if not space.is_file():
-        raise InputError(f"`{folder}` is no folder of a sweep: it has no {_SPACE}")
+        raise InputError(
+            f"`{folder}` is no folder of a sweep: it has no {_SPACE}; `tilewright sweep SPACE.toml` makes one"
+        )
     return Study(Path(folder), Space.load(space))
 
 

@@ -91,7 +91,9 @@ def _find(target: str | None, board_name: str | None) -> tuple[Board | None, Dev
     from tilewright.fpga.devices import find_device
 
     if (target is None) == (board_name is None):
-        raise click.UsageError("give --target DEVICE or --board BOARD", click.get_current_context())
+        raise click.UsageError(
+            "give --target DEVICE or --board BOARD; `--list` names them", click.get_current_context()
+        )
     if board_name is not None:
         board = find_board(board_name)
         return board, board.device

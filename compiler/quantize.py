@@ -153,7 +153,7 @@ def clean_up(
     graph = import_onnx(_with_recent_opset(model, name), dims=dims, shapes=shapes)
     quantized = next((node for node in graph.nodes if node.op == QUANTIZE), None)
     if quantized is not None:
-        where = quantized.origin[0] if quantized.origin else quantized.output
+        where = quantized.name
         raise ModelError(f"{name}: the model is quantized already (node {where!r})")
     if not any(value.dtype == "float32" for value in graph.values.values()):
         raise ModelError(f"{name}: nothing to quantize: the model holds no float32 values")

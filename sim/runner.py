@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.graph.types import Array, Value
-from tilewright.compiler.program import Launch, Program
+from tilewright.compiler.program import HostStep, Launch, Program
 from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.accelerator.layout import pack, unpack
 from tilewright.sim.api import LaunchResult, Simulator
+
+
+class Host(Protocol):
+    """What computes the steps between launches."""
+
+    def compute(self, program: Program, steps: Sequence[HostStep], values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute steps that follow each other, and return at least what is read after them.
+
+        Parameters
+        ----------
+        program : Program
+            That the steps are of.
+        steps : sequence of HostStep
+            All up to the next launch, in order.
+        values : mapping of str to array
+            What is known before them.
+        """
+        ...
+
+
+class ReferenceHost:
+    """The integer reference, and onnx.reference."""
+
+    def compute(self, program: Program, steps: Sequence[HostStep], values: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute steps that follow each other; see `Host`."""
+        context = Graph(program.name, {}, (), {}, (), (), program.opsets)
+        known = dict(values)
+        for step in steps:
+            known.update(evaluate_node(context, step.node, known))
+        return {name: known[name] for step in steps for name in step.node.outputs if name}
 
 
 @dataclass(frozen=True)
@@ -30,8 +62,8 @@ class RunResult:
     launches: tuple[LaunchResult, ...]
 
 
-def run(program: Program, inputs: Mapping[str, Array], simulator: Simulator) -> RunResult:
-    """Run a program.
+def run(program: Program, inputs: Mapping[str, Array], simulator: Simulator, host: Host | None = None) -> RunResult:
+    """Run a program, by default with the reference as the host.
 
     Raises
     ------
@@ -47,12 +79,14 @@ def run(program: Program, inputs: Mapping[str, Array], simulator: Simulator) -> 
     values: dict[str, Array] = {**program.constants, **{value.name: _given(value, inputs) for value in program.inputs}}
     memory = program.dram()
     launches: list[LaunchResult] = []
-    context = Graph(program.name, {}, (), {}, (), (), program.opsets)
-    for step in program.steps:
-        if isinstance(step, Launch):
-            launches.append(_launch(program, step, values, memory, simulator))
+    host = host or ReferenceHost()
+    for is_host, steps in groupby(program.steps, lambda step: isinstance(step, HostStep)):
+        if is_host:
+            values.update(host.compute(program, [step for step in steps if isinstance(step, HostStep)], values))
         else:
-            values.update(evaluate_node(context, step.node, values))
+            launches += [
+                _launch(program, step, values, memory, simulator) for step in steps if isinstance(step, Launch)
+            ]
     return RunResult({value.name: values[value.name] for value in program.outputs}, tuple(launches))
 
 

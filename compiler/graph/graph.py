@@ -51,6 +51,11 @@ class Node:
         """The first output that is used."""
         return next(name for name in self.outputs if name)
 
+    @property
+    def name(self) -> str:
+        """What the model calls it, or the value that it makes."""
+        return self.origin[0] if self.origin else self.output
+
     def __getitem__(self, attribute: str) -> Any:
         return self.attributes[attribute]
 

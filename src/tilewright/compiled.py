@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,13 @@ from tilewright.report import LayerInfo, Report
 from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 from tilewright.simulators import simulator
 
+if TYPE_CHECKING:
+    from tilewright.native_host import NativeHost
+
 Arrays = Mapping[str, NDArray[Any]]
+
+#: What can compute the operators between the accelerator's.
+HOSTS = ("cpu", "reference")
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,15 @@ class Compiled:
         except OSError as error:
             raise InputError(f"cannot write `{path}`: {error.strerror or error}") from None
 
-    def run(self, inputs: Arrays, on: str | Simulator = "functional", *, dram: DramTiming | None = None) -> Run:
+    @cached_property
+    def _native_host(self) -> NativeHost:
+        from tilewright.native_host import NativeHost
+
+        return NativeHost()
+
+    def run(
+        self, inputs: Arrays, on: str | Simulator = "functional", *, dram: DramTiming | None = None, host: str = "cpu"
+    ) -> Run:
         """Run on a simulator.
 
         Parameters
@@ -135,18 +149,23 @@ class Compiled:
             `functional`, `fast`, `rtl`, `board`, or what `simulator` made.
         dram : DramTiming, optional
             The memory's timing, when `on` is a name.
+        host : str
+            What computes the operators between the accelerator's: `cpu`, the CPU target where it pays, or `reference`,
+            with whose outputs `count_differences` finds none.
 
         Raises
         ------
         InputError
-            When the inputs are not what the model asks for.
+            When the inputs are not what the model asks for, or `host` is no such name.
         ProgramError
             When the simulator has another configuration.
         DeviceError
             When the device stops with an error.
         """
+        if host not in HOSTS:
+            raise InputError(f"host must be one of {', '.join(HOSTS)}, not `{host}`")
         machine = simulator(on, self.config, dram=dram) if isinstance(on, str) else on
-        return Run(*execute(self.program, inputs, machine))
+        return Run(*execute(self.program, inputs, machine, self._native_host if host == "cpu" else None))
 
     def check_inputs(self, inputs: Arrays) -> None:
         """Raise InputError unless `inputs` are exactly what the model asks for."""
@@ -167,7 +186,10 @@ class Compiled:
         return evaluate(self.graph, dict(inputs))
 
     def count_differences(self, inputs: Arrays, outputs: Arrays) -> dict[str, int]:
-        """Count, for each output, the values that are not exactly the integer reference's."""
+        """Count, for each output, the values that are not exactly the integer reference's.
+
+        The CPU target's fp32 may differ in last places from the reference's: run with `host="reference"` to compare.
+        """
         return count_differences(self.reference(inputs), outputs)
 
     def output_step(self, name: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet, ins
 from tilewright.report import LayerInfo, LayerReport, Report, Work, bound_of, cycles_by_layer, work_by_layer
 from tilewright.sim.api import DramTiming, LaunchResult, Simulator
 
+if TYPE_CHECKING:
+    from tilewright.native_host import NativeHost
+
 
 def placed_layers(program: Program) -> list[tuple[int | None, LayerInfo]]:
     """Give all layers in the order in which they run; those of the device with their index in the program."""
@@ -24,8 +27,7 @@ def placed_layers(program: Program) -> list[tuple[int | None, LayerInfo]]:
         if isinstance(step, Launch):
             placed += [(index, _device_info(program, index)) for index in _launch_layers(program, step)]
         else:
-            name = step.node.origin[0] if step.node.origin else step.node.output
-            placed.append((None, LayerInfo(name, step.node.op, "host", note=step.reason)))
+            placed.append((None, LayerInfo(step.node.name, step.node.op, "host", note=step.reason)))
     return placed
 
 
@@ -53,17 +55,17 @@ def bytes_per_cycle(config: Config, dram: DramTiming) -> float:
 
 
 def account(
-    program: Program, simulator: Simulator, launches: Sequence[LaunchResult], seconds: Mapping[str, float]
-) -> Report:
-    """Make the report of a run from the results of its launches, in order."""
+    program: Program, simulator: Simulator, launches: Sequence[LaunchResult], seconds: Mapping[str, float],
+    native: frozenset[str] = frozenset(),
+) -> Report:  # fmt: skip
+    """Make the report of a run from the results of its launches, in order; `native` names what the CPU target made."""
     isa = instruction_set(program.config)
     rate = bytes_per_cycle(program.config, getattr(simulator, "dram", DramTiming()))
     reports: dict[int, LayerReport] = {}
     for launch, result in zip(program.launches, launches, strict=True):
         reports |= _launch_reports(program, isa, launch, result, rate)
     layers = tuple(
-        LayerReport(info.name, info.kind, "host", note=info.note) if index is None else reports[index]
-        for index, info in placed_layers(program)
+        _host_report(info, native) if index is None else reports[index] for index, info in placed_layers(program)
     )
     timed = [result.cycles for result in launches if result.cycles is not None]
     config = program.config
@@ -92,6 +94,11 @@ def _launch_reports(
 
 def _engine(isa: InstructionSet, instructions: bytes, index: int) -> Engine:
     return isa.by_opcode[instructions[index * isa.instruction_bytes] & ((1 << OPCODE_BITS) - 1)].engine
+
+
+def _host_report(info: LayerInfo, native: frozenset[str]) -> LayerReport:
+    note = f"{info.note}; by the CPU target" if info.name in native else info.note
+    return LayerReport(info.name, info.kind, "host", note=note)
 
 
 def _device_report(info: LayerInfo, work: Work, cycles: int | None, config: Config, rate: float) -> LayerReport:
@@ -127,14 +134,15 @@ class _Stopwatch:
 
 
 def execute(
-    program: Program, inputs: Mapping[str, NDArray[Any]], simulator: Simulator
+    program: Program, inputs: Mapping[str, NDArray[Any]], simulator: Simulator, host: NativeHost | None = None
 ) -> tuple[dict[str, NDArray[Any]], Report, tuple[LaunchResult, ...]]:
-    """Run a program; give its outputs, the report, and what each launch gave."""
+    """Run a program, its host steps by the reference unless there is a host; give outputs, report, and launches."""
     from tilewright.sim.runner import run
 
     watch = _Stopwatch(simulator)
     start = time.perf_counter()
-    result = run(program, inputs, watch)
+    result = run(program, inputs, watch, host)
     elapsed = time.perf_counter() - start
     seconds = {"device": watch.seconds, "host": elapsed - watch.seconds}
-    return dict(result.outputs), account(program, simulator, result.launches, seconds), result.launches
+    native = frozenset(host.native if host is not None else ())
+    return dict(result.outputs), account(program, simulator, result.launches, seconds, native), result.launches

@@ -101,7 +101,7 @@ class SegmentedModel(ABC, Generic[SegmentT]):
         found: list[LayerInfo] = []
         for step in self.program.steps:
             if isinstance(step, Node):
-                name = step.origin[0] if step.origin else step.output
+                name = step.name
                 found.append(LayerInfo(name, step.op, "host", note=self.why_host(step)))
             else:
                 found += self.segment_layers(step)

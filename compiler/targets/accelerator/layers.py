@@ -137,7 +137,7 @@ def layer_steps(
 
 def layer_name(node: Node) -> str:
     """What a layer is called in reports."""
-    return node.origin[0] if node.origin else node.output
+    return node.name
 
 
 # ---- convolutions and matrix products --------------------------------------------------------------------------------

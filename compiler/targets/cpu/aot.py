@@ -80,7 +80,7 @@ def compile_object(program: CpuProgram, processor: Processor, name: str) -> Obje
 def _only_segment(program: CpuProgram) -> Segment:
     for step in program.steps:
         if isinstance(step, Node):
-            origin = step.origin[0] if step.origin else step.output
+            origin = step.name
             raise ModelError(
                 f"`{program.graph.name}` cannot be compiled ahead of time: {step.op} `{origin}` has no kernel for CPUs"
             )

@@ -225,7 +225,7 @@ class Lowering(ABC, Generic[LaunchT]):
 
 def layer_name(node: Node) -> str:
     """Name the layer that a node computes."""
-    return node.origin[0] if node.origin else node.output
+    return node.name
 
 
 def _wider(a: Pads, b: Pads) -> Pads:

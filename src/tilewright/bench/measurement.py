@@ -108,7 +108,7 @@ def _run(workload: Workload, context: Context) -> Measurement:
         raise InputError(f"no `{model.name}` in the folder of models (--models)")
     compiled = api.compile(model, context.config)
     inputs = random_inputs(compiled.inputs, zlib.crc32(workload.name.encode()))
-    result = compiled.run(inputs, on=context.simulator(context.on))
+    result = compiled.run(inputs, on=context.simulator(context.on), host="reference")
     wrong = sum(compiled.count_differences(inputs, result.outputs).values())
     return _measurement(workload, compiled, context, result.report, wrong, sum(y.size for y in result.outputs.values()))
 

@@ -171,7 +171,7 @@ def _convolutions(context: Context) -> Iterator[Record]:
     for done, (compiled, inputs) in enumerate(layers):
         for on, simulator in simulators.items():
             context.progress(f"{compiled.name} on {on}", done, len(layers))
-            result = compiled.run(inputs, on=simulator)
+            result = compiled.run(inputs, on=simulator, host="reference")
             wrong = sum(compiled.count_differences(inputs, result.outputs).values()) if on == "rtl" else 0
             if wrong:
                 reason = f"{wrong} values of {compiled.name} differ from the integer reference"

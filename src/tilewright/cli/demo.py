@@ -66,7 +66,7 @@ def command(
     with terminal.step("running") as progress:
         for index, inputs in enumerate(samples):
             progress("image", index, images)
-            runs.append(compiled.run(inputs, on=simulator))
+            runs.append(compiled.run(inputs, on=simulator, host="reference"))
     with terminal.step("checking"):
         verdict = check_run(compiled, samples, labels, [run.outputs for run in runs])
     report = runs[0].report

@@ -109,7 +109,7 @@ def command(
             on, compiled.config, dram=dram, waves=waves, wave_cycles=window, max_cycles=max_cycles, progress=progress
         )
     with terminal.step("running"):
-        result = compiled.run(inputs, on=simulator)
+        result = compiled.run(inputs, on=simulator, host="reference" if check else "cpu")
     if output_file is not None:
         write_arrays(output_file, result.outputs)
     wrong = count_differences(expected, result.outputs)

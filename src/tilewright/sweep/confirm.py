@@ -116,7 +116,7 @@ def run_rtl(config: Config, model: str, memory: DramTiming) -> dict[str, int]:
     """Run a model on the RTL with seeded random inputs: `cycles`, and `wrong` output values."""
     compiled = api.compile(read_model(model), config)
     inputs = random_inputs(compiled.inputs, zlib.crc32(model.encode()))
-    result = compiled.run(inputs, on="rtl", dram=memory)
+    result = compiled.run(inputs, on="rtl", dram=memory, host="reference")
     wrong = compiled.count_differences(inputs, result.outputs)
     return {"cycles": result.report.cycles or 0, "wrong": sum(wrong.values())}
 

@@ -45,7 +45,7 @@ def _config(name: str, size: int, act_kib: int, wgt_kib: int, acc_kib: int, bus_
     gemm = Gemm(block_in=size, block_out=size, packed=is_packed, cascade=2 if is_packed else 1)
     memory = Memory(act_kib=act_kib, wgt_kib=wgt_kib, acc_kib=acc_kib, prm_entries=128)
     bus, depthwise = Bus(data_bits=bus_bits, burst_beats=16), Depthwise(enabled=not gemm.packed)
-    epilogue = Epilogue(block_tables=is_packed)
+    epilogue = Epilogue(block_tables=is_packed, interval=2 if is_packed else 1)
     return Config(name=name, gemm=gemm, memory=memory, bus=bus, epilogue=epilogue, depthwise=depthwise)
 
 

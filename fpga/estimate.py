@@ -105,9 +105,9 @@ def _multipliers(config: Config, family: Family) -> float:
     soft = family.soft_multipliers
     if config.epilogue.residual and "ResidualAdder" not in soft:
         lane += 2 * _multiplier(family, 9, scale)
-    if config.vector.multiply and "VectorLane" not in soft:
-        lane += _multiplier(family, 9, min(25, config.gemm.acc_bits + 1))
-    return array + config.acc_lanes * lane + _row_multipliers(config, family)
+    has_vectors = config.vector.multiply and "VectorLane" not in soft
+    vector_lane = _multiplier(family, 9, min(25, config.gemm.acc_bits + 1)) if has_vectors else 0
+    return array + config.turn_lanes * lane + config.acc_lanes * vector_lane + _row_multipliers(config, family)
 
 
 def _row_multipliers(config: Config, family: Family) -> float:
@@ -137,7 +137,8 @@ def _rams(config: Config, family: Family) -> float:
     wgt = 8 * config.wgt_entry_bytes // word * _memory(family, config.wgt_depth, word)
     acc = 2 * config.acc_lanes * _memory(family, config.acc_depth, config.gemm.acc_bits)
     scale_bits = config.epilogue.multiplier_bits + 6
-    prm = config.gemm.block_out * sum(_memory(family, config.prm_depth, w) for w in (config.gemm.acc_bits, scale_bits))
+    depth, widths = config.prm_depth * config.epilogue.interval, (config.gemm.acc_bits, scale_bits)
+    prm = config.turn_channels * sum(_memory(family, depth, width) for width in widths)
     return act + wgt + acc + prm + _table_rams(config, family)
 
 
@@ -145,20 +146,21 @@ def _table_rams(config: Config, family: Family) -> float:
     if not config.epilogue.block_tables:
         return 0
     words = min(config.bus_bytes, 256) // 8
-    return config.acc_lanes * words * _memory(family, config.epilogue.tables * 32 // words, 64)
+    return config.turn_lanes * words * _memory(family, config.epilogue.tables * 32 // words, 64)
 
 
-#: Lookup tables of six inputs, fitted to synthesis for xc7: of the whole, a bit of the bus, a lane, a multiplication in
-#: a lane, a lane's residual, a table of a lane, a multiplication in depthwise mode, a lane and a batch row of rows.
+#: Lookup tables of six inputs, fitted to synthesis for xc7: of the whole, a bit of the bus, a lane, one of the
+#: epilogue, a multiplication in a lane, the residual and a table of a lane of the epilogue (in block RAM or not), a
+#: multiplication in depthwise mode, a lane and a batch row of rows.
 _LUTS = {
-    "base": 4300, "bus_bit": 9, "lane": 365, "product": 11, "residual": 95, "table": 83, "window": 14,
-    "row_lane": 440, "row": 650,
+    "base": 7000, "bus_bit": 9, "lane": 165, "epilogue": 200, "product": 11, "residual": 95, "table": 83,
+    "block_table": 17, "window": 14, "row_lane": 440, "row": 650,
 }  # fmt: skip
 
 #: Flip-flops, likewise.
 _FLIP_FLOPS = {
-    "base": 5600, "bus_bit": 9, "lane": 375, "product": 9, "residual": 80, "table": 70, "window": 10,
-    "row_lane": 290, "row": 700,
+    "base": 6700, "bus_bit": 9, "lane": 255, "epilogue": 120, "product": 9, "residual": 80, "table": 70,
+    "block_table": 9, "window": 10, "row_lane": 290, "row": 700,
 }  # fmt: skip
 
 #: Lookup tables of a lane's multipliers in one component, where they are no DSP blocks.
@@ -170,11 +172,13 @@ _LUT_RATIO = {"xc7": 1.0, "xcup": 1.1, "cyclonev": 1.4, "ecp5": 1.9, "gw2a": 1.9
 
 def _logic(config: Config, amounts: Mapping[str, float]) -> float:
     lane = amounts["lane"] + config.gemm.block_in * amounts["product"]
-    lane += amounts["residual"] * config.epilogue.residual + amounts["table"] * config.epilogue.tables
+    ends = amounts["epilogue"] + amounts["residual"] * config.epilogue.residual
+    ends += amounts["block_table" if config.epilogue.block_tables else "table"] * config.epilogue.tables
     lane += amounts["window"] * config.gemm.block_in * config.depthwise.enabled
     lane += amounts["row_lane"] * config.vector.rows
     rows = amounts["row"] * config.gemm.batch * config.vector.rows
-    return amounts["base"] + amounts["bus_bit"] * config.bus.data_bits + config.acc_lanes * lane + rows
+    lanes = config.acc_lanes * lane + config.turn_lanes * ends
+    return amounts["base"] + amounts["bus_bit"] * config.bus.data_bits + lanes + rows
 
 
 def _luts(config: Config, family: Family) -> float:

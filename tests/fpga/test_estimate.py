@@ -55,6 +55,15 @@ def test_packed_arrays_take_half_the_multipliers() -> None:
     assert estimate(config, family).dsp - estimate(packed, family).dsp == 128
 
 
+@pytest.mark.parametrize("interval", [2, 4])
+def test_turns_save_multipliers_and_memories(interval: int) -> None:
+    config, family = PRESETS["16x16"].with_values(depthwise={"enabled": False}, vector={"rows": False}), FAMILIES["xc7"]
+    every, fewer = (estimate(config.with_values(epilogue={"interval": i}), family) for i in (1, interval))
+    assert every.dsp - fewer.dsp == 4 * (16 - 16 // interval)
+    assert every.ram - fewer.ram == 16 - 16 // interval
+    assert every.lut > fewer.lut and every.ff > fewer.ff
+
+
 def test_the_largest_preset_is_the_one_with_most_multipliers() -> None:
     found = largest_that_fits(find_device("xczu7ev"), PRESETS.values())
     assert found is not None and found.name == "32x32"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
+
+from tilewright.cli import cli
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
@@ -36,6 +42,94 @@ def test_pages_are_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert {page for page in pages if page not in navigation} == set()
+
+
+def commands_of(page: Path) -> list[str]:
+    """Give the command lines of a page: in blocks for a shell, and in tables."""
+    text = page.read_text()
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", text, re.S | re.M) for line in block.splitlines()]
+    lines += re.findall(r"`(tilewright [a-z][^`]*)`", text)
+    return [line.partition("  #")[0].replace("\\|", "|").strip() for line in lines if line.startswith("tilewright ")]
+
+
+PAGES = sorted(page for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if commands_of(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_on_pages_exist(page: Path) -> None:
+    """Each names a command, with options and values that it takes."""
+    for line in commands_of(page):
+        words = shlex.split(re.sub(r"\[.*\]|\.\.\.", "", line))[1:]  # what is in brackets may be left out
+        redirected = next((place for place, word in enumerate(words) if word in (">", "|", ";", "&")), len(words))
+        parse(words[:redirected], line)
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    data = json.loads((ROOT / "docs" / "bench" / name).read_text())
+    return data["records"] if isinstance(data, dict) else data
+
+
+def value(records: list[dict[str, Any]], case: str, metric: str, on: str = "") -> float:
+    """Give the figure of a case, the least where there are several."""
+    return min(r["value"] for r in records if (r["case"], r["metric"]) == (case, metric) and r["on"].startswith(on))
+
+
+def shares_of_peak(records: list[dict[str, Any]]) -> list[float]:
+    """Give the percentages of the array's peak of the layers C2 to C11."""
+    layers = [r for r in records if re.match(r"C\d", r["case"]) and r["metric"] == "utilization"]
+    return [r["value"] for r in layers]
+
+
+def test_the_readmes_figures_are_of_records() -> None:
+    _, _, readme = (ROOT / "README.md").read_text().partition("## Measured\n")
+    rows = [line for line in readme.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert [row for row in rows if not re.search(r"\| `(tilewright|pytest) [^`]+` \|$", row)] == []
+
+    accelerator = records("accelerator_fast.json")
+    shares = shares_of_peak(accelerator)
+    assert len(shares) == 10
+    assert f"{min(shares):.0f} to {max(shares):.1f} % of the array's peak" in rows[0]
+    millions = [value(accelerator, case, "cycles") / 1e6 for case in ("resnet18", "mobilenet_v2", "minilm_l3")]
+    assert ", ".join(f"{number:.2f} M" for number in millions) in rows[1]
+
+    cpu = records("cpu_epyc_zen4.json")
+    cases = {r["case"] for r in cpu if r["metric"] == "cpu_milliseconds" and "fp32" not in r["case"]}
+    metric = "cpu_milliseconds"
+    ratios = [
+        min(value(cpu, case, metric, "onnxruntime"), value(cpu, case, metric, "openvino"))
+        / value(cpu, case, metric, "tilewright")
+        for case in cases
+    ]
+    assert any(f"{min(ratios):.2f} to {max(ratios):.1f} times as fast" in row for row in rows)
+    one_picture = value(records("gpu_h200.json"), "resnet18_b1", "milliseconds")
+    assert any(f"{one_picture:.3f} ms" in row for row in rows)
+
+
+def test_the_comparison_is_dated_and_of_records() -> None:
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    assert re.search(r"^As of \w+ \d{4}\.", page, re.M)
+    assert [name for name in ("VTA", "Gemmini", "FINN", "hls4ml", "ZigZag") if f"[{name}" not in page] == []
+    accelerator = records("accelerator_fast.json")
+    shares = shares_of_peak(accelerator)
+    assert f"| Tilewright, `fast` | {' | '.join(f'{share:.1f}' for share in shares)} |" in page
+
+
+def parse(words: list[str], line: str) -> None:
+    """Read a command line as far as to know that its options and values are right."""
+    command: click.Command = cli
+    context = click.Context(cli, info_name="tilewright")
+    while isinstance(command, click.Group) and words:
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None, line
+        command, context = found, click.Context(found, parent=context, info_name=found.name)
+    if not words:  # only the name of a command, in a sentence
+        return
+    try:
+        command.make_context(command.name, words, parent=context.parent)
+    except click.exceptions.Exit:  # of --help
+        pass
+    except click.MissingParameter:  # a sentence that is about an option
+        assert len(words) < 3, line
 
 
 def test_completion_is_as_documented() -> None:

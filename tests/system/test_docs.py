@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from tilewright.cli import cli
 
@@ -112,6 +113,25 @@ def test_the_comparison_is_dated_and_of_records() -> None:
     accelerator = records("accelerator_fast.json")
     shares = shares_of_peak(accelerator)
     assert f"| Tilewright, `fast` | {' | '.join(f'{share:.1f}' for share in shares)} |" in page
+
+
+def test_the_walk_through_shows_what_is_compiled(tmp_path: Path) -> None:
+    """Instructions, figures and the layer's cycles on the page are the compiler's and the cycle model's."""
+    page = (ROOT / "docs" / "compiler.md").read_text()
+    model = ROOT / "src" / "tilewright" / "data" / "default_resnet8_int8.onnx"
+    (tmp_path / "script").write_text("break stack1_conv1\ncontinue\nlist 60\n")
+    common = [str(model), "--config", "8x8", "--quiet", "--json", "-"]
+    debugged = CliRunner().invoke(cli, ["debug", *common, "--script", str(tmp_path / "script")])
+    listed = [line.removeprefix("->").strip() for line in json.loads(debugged.stdout)["commands"][-1]["answer"]]
+    shown = re.findall(r"^(?:\d+: )?[A-Z]+(?:_[A-Z]+)? (?:\w+=.*\n(?: +.*\n)*|\.\.\.\n)", page, re.M)
+    assert len(shown) == 5
+    for text in shown:
+        words = text.replace("...", "").split()
+        assert any(set(words) <= set(line.split()) for line in listed), text
+
+    run = json.loads(CliRunner().invoke(cli, ["run", *common, "--on", "fast"]).stdout)
+    (layer,) = (layer for layer in run["layers"] if layer["name"] == "stack1_conv1")
+    assert f"{layer['cycles']:,} cycles, {100 * layer['utilization']:.1f} %" in page.replace("\n", " ")
 
 
 def parse(words: list[str], line: str) -> None:

@@ -72,8 +72,9 @@ def command(
     inputs = subject_inputs(compiled, input_file, seed, terminal)
     isa = instruction_set(compiled.config)
     dram = api.dram_timing(latency, bandwidth, outstanding)
-    timer = FastSimulator(isa, dram, compute_results=False) if on == "fast" else None
-    debugger = Debugger(compiled.program, FunctionalSimulator(isa), reader, transcript.answer, timer)
+    with terminal.step("building"):
+        timer = FastSimulator(isa, dram, compute_results=False) if on == "fast" else None
+        debugger = Debugger(compiled.program, FunctionalSimulator(isa), reader, transcript.answer, timer)
     data: dict[str, Any] = {"config": compiled.config.name, "hash": compiled.config.hash, "on": on}
     try:
         outputs = run(compiled.program, inputs, debugger).outputs

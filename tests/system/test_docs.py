@@ -152,6 +152,18 @@ def parse(words: list[str], line: str) -> None:
         assert len(words) < 3, line
 
 
+def test_files_that_pages_name_exist() -> None:
+    folders = ("isa", "hw", "compiler", "sim", "fpga", "src", "tests", "tools", "docs", "notebooks", "examples")
+    named = rf"`((?:{'|'.join(folders)})/[\w./*-]*)`"
+    missing = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for name in re.findall(named, page.read_text()):
+            module = re.sub(r"\.[A-Za-z_]+$", ".py", name)  # `sim/cross_check.CrossCheck`
+            if not list(ROOT.glob(name.rstrip("/"))) and not (ROOT / module).is_file():
+                missing.append(f"{page.name}: {name}")
+    assert missing == []
+
+
 def test_completion_is_as_documented() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     (line,) = re.findall(r'^eval "\$\(.*\)"$', page, re.M)

@@ -198,7 +198,7 @@ class RowUnit(wiring.Component):
         m.d.comb += [
             finish.total.eq(reducer.total),
             finish.largest.eq(reducer.largest),
-            finish.takes_largest.eq(pipe.at("max", reduced)),
+            finish.takes_largest.eq(pipe.at("max", reduced - 1)),
             finish.adds_offset.eq(pipe.at("square_sum", reduced)),
             finish.scale.eq(self._scale),
             finish.offset.eq(self._offset),

@@ -15,6 +15,7 @@ from tilewright.fpga.devices import FAMILIES, Resources, find_device
 from tilewright.fpga.report import SynthesisReport
 from tilewright.fpga.synthesis import STAGE, Synthesis, SynthesisError, synthesize_rtlil, tool_version
 from tilewright.hw.elaborate import component_rtlil
+from tilewright.hw.epilogue import Epilogue
 from tilewright.hw.gemm_core import GemmCore
 from tilewright.hw.memory_bank import MemoryBank
 from tilewright.hw.vector_alu import VECTOR_DATAPATH, VectorLane
@@ -79,6 +80,12 @@ def test_products_become_dsp_blocks(config: Config, family: str, dsps: float, tm
 def test_a_vector_lane_has_one_dsp_block(tmp_path: Path) -> None:
     lane = rtlil.convert(VectorLane(instruction_set(PLAIN), VECTOR_DATAPATH), name="part", emit_src=False)
     assert synthesize_rtlil(lane, "part", FAMILIES["xc7"], Cache(tmp_path)).total.dsp == 1
+
+
+def test_turns_share_dsp_blocks(tmp_path: Path) -> None:
+    """The four lanes take turns in one, which has two blocks for the requantizer and two for the residual."""
+    config = PLAIN.with_values(epilogue={"interval": 4})
+    assert synthesized(Epilogue(instruction_set(config)), "xc7", tmp_path).total.dsp == 4
 
 
 def test_what_was_synthesized_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -76,6 +77,19 @@ def test_importing_is_quick() -> None:
     code = "import time; start = time.process_time(); import tilewright; print(time.process_time() - start)"
     seconds = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(seconds) < 0.5  # of the processor; 0.05 here
+
+
+def test_nothing_is_fetched_at_run_time() -> None:
+    code = (
+        "import socket\n"
+        "def refuse(*where, **more): raise AssertionError(f'asks the network for {where}')\n"
+        "socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse\n"
+        "from tilewright.cli import cli\n"
+        "cli.main(['demo', '--on', 'functional', '--quiet', '--json', '-'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["ok"]
 
 
 def test_ci_runs_the_readmes_test_command(repository: Path) -> None:

@@ -17,6 +17,7 @@ from tilewright.isa.footprint import Footprint, footprint
 from tilewright.isa.instructions import Engine, Instruction, InstructionSet
 
 _ATTEMPTS = 40
+_PADDED = (("pad_left", "extent_run", "pad_right"), ("pad_top", "extent0", "pad_bottom"))
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Limits:
         Scratchpad addresses lie so far at most from the border where they wrap, so that operands meet; 0: anywhere.
     weights : tuple of int
         How often instructions of the load, compute and store engines are drawn, one as against another.
+    largest : float
+        Chance that one of an instruction's extents or paddings, or all of a direction, is the largest that can be
+        written, the others being 1 or none, whatever `steps` says.
     """
 
     steps: int = 96
@@ -51,6 +55,7 @@ class Limits:
     nothing: float = 0.08
     spread: int = 0
     weights: tuple[int, int, int] = (2, 6, 3)
+    largest: float = 0.0
 
 
 def random_instruction(isa: InstructionSet, rng: random.Random, limits: Limits = Limits()) -> RandomInstruction:
@@ -100,6 +105,8 @@ def _draw(config: Config, instruction: Instruction, rng: random.Random, limits: 
 def _draw_extents(extents: list[Field], rng: random.Random, limits: Limits) -> dict[str, int]:
     """Extents whose product stays below `limits.steps`; pads are small, so that boxes stay small too."""
     names = [f.name for f in extents]
+    if limits.largest and extents and rng.random() < limits.largest:
+        return _draw_largest(extents, rng)
     values = dict.fromkeys(names, 1)
     left = limits.steps
     for f in rng.sample(extents, len(extents)):
@@ -114,6 +121,14 @@ def _draw_extents(extents: list[Field], rng: random.Random, limits: Limits) -> d
     if names and rng.random() < limits.nothing:
         values[rng.choice(names)] = 0
     return values
+
+
+def _draw_largest(extents: list[Field], rng: random.Random) -> dict[str, int]:
+    """One extent is the largest, or a padding, or both paddings of a direction and what lies between them."""
+    values = {f.name: int(not f.name.startswith("pad_")) for f in extents}
+    directions = [d for d in _PADDED if set(d) <= set(values)]
+    chosen = rng.choice([*((f.name,) for f in extents), *directions])
+    return values | {f.name: f.values.stop - 1 for f in extents if f.name in chosen}
 
 
 def _draw_field(f: Field, rng: random.Random, limits: Limits) -> int:

@@ -58,6 +58,7 @@ CORNERS: Mapping[str, Corner] = {
     "moving": Corner(Limits(steps=48, weights=(4, 1, 12)), again=0.1),
     "computing": Corner(Limits(steps=32, weights=(1, 12, 1)), serial=0.0, again=0.1),
     "long": Corner(Limits(steps=400, weights=(1, 4, 2))),
+    "far": Corner(Limits(steps=16, largest=0.1), serial=0.1),
     "summing": Corner(Limits(steps=1500, weights=(1, 12, 1)), serial=0.0, sums=0.7),
 }
 

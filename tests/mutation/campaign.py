@@ -1,9 +1,11 @@
-"""Plants faults in the RTL and sees which of them the tests notice.
+"""Plants faults in the RTL and sees which of them the tests notice, and which test is the first.
 
-    python -m tests.mutation.campaign --count 150 --json survivors.json
+    python -m tests.mutation.campaign --count 150 --json campaign.json
 
-What is asked of each fault is what CI's tests of the whole RTL ask: random programs equal the other simulators, and
-what goes wrong on the device ends in its status.
+What is asked of each fault is what CI's fast tests ask of the whole RTL, on the configuration of the tests of faults,
+which has all instructions: random programs on all simulators, crowds of instructions of one sort, random programs after
+a run that was stopped, and the faults on the device. All faults are in one build; tests are asked in the order of what
+they cost, and the first that fails ends it.
 """
 
 from __future__ import annotations
@@ -12,31 +14,40 @@ import argparse
 import ctypes
 import json
 import sys
+import time
+import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from tests.mutation.verilog_mutants import CHOICE, Mutant, chosen, planted
-from tests.sim import test_faults
+from tests.sim import test_crowds, test_faults, test_stopped_runs
 from tests.sim.random_runs import stalls_of
 from tests.sim.test_random_programs import SAMPLE_INSTRUCTIONS, SAMPLE_PROGRAMS
 from tests.sim.timing_configs import TIMING_DRAMS
 from tilewright.isa.errors import TilewrightError
-from tilewright.isa.instructions import InstructionSet
+from tilewright.isa.instructions import Engine, InstructionSet
 from tilewright.sim.api import DramTiming
 from tilewright.sim.cross_check import CrossCheck
-from tilewright.sim.random_programs import corner_program
+from tilewright.sim.fast import FastSimulator
+from tilewright.sim.random_programs import RandomProgram, corner_program
 from tilewright.sim.rtl import RtlSimulator, Stalls
 from tilewright.sim.rtl.build import BuildOptions, build
 from tilewright.sim.rtl.cache import Cache, user_cache
 from tilewright.sim.rtl.design_text import design_text
-from tilewright.sim.rtl.library import Model
+from tilewright.sim.rtl.library import FaultChannel, Model
 
 TOP = "accelerator"
-MAX_CYCLES = 100_000
+#: Of a run; the longest program takes half of it.
+MAX_CYCLES = 300_000
+
+#: A test and its name.
+Test = tuple[str, Callable[[], None]]
 
 
 def choose(model: Model, number: int) -> None:
@@ -48,16 +59,6 @@ def choose(model: Model, number: int) -> None:
     )
     assert place and word_bytes.value == 2, "the text has no register that chooses faults"
     ctypes.cast(place, ctypes.POINTER(ctypes.c_uint16))[0] = number
-
-
-class Faulty(RtlSimulator):
-    """The RTL simulator with a fault."""
-
-    number = 0
-
-    def reset(self) -> None:
-        super().reset()
-        choose(self._model, self.number)
 
 
 class Campaign:
@@ -73,55 +74,99 @@ class Campaign:
 
     def __init__(self, isa: InstructionSet, faults: Sequence[Mutant], text: str) -> None:
         self.isa, self.faults = isa, faults
-        self._simulators: list[Faulty] = []
+        self._number = 0
         self._library = build(text, TOP, BuildOptions(), Cache(user_cache() / "rtl"))
 
         def make(isa: InstructionSet, timing: DramTiming, stalls: Stalls) -> RtlSimulator:
-            simulator = Faulty(isa, timing, stalls=stalls, max_cycles=MAX_CYCLES, verilog=text)
-            self._simulators.append(simulator)
-            return simulator
+            return RtlSimulator(isa, timing, stalls=stalls, max_cycles=MAX_CYCLES, verilog=text)
 
-        self._checks = [CrossCheck(isa, timing, stalls_of(kind), make) for kind, timing in enumerate(TIMING_DRAMS)]
-        self._programs = [corner_program(isa, seed, SAMPLE_INSTRUCTIONS) for seed in range(SAMPLE_PROGRAMS)]
+        with self._planted():
+            self._checks = [CrossCheck(isa, timing, stalls_of(kind), make) for kind, timing in enumerate(TIMING_DRAMS)]
+        first = seed_of("test_simulators_agree_on_a_sample[rows]")
+        programs = [corner_program(isa, seed, SAMPLE_INSTRUCTIONS) for seed in range(first, first + SAMPLE_PROGRAMS)]
+        fast = FastSimulator(isa, compute_results=False)
+        programs.sort(key=lambda p: fast.launch(p.dram, p.offset, p.count).counters["cycles"])
+        self.tests: Sequence[Test] = [
+            *((f"random program {p.seed - first}", partial(self._agrees, p)) for p in programs),
+            *directed_tests(),
+        ]
 
-    def noticed_by_programs(self, number: int) -> str:
-        """Return which random program notices a fault and how; empty when none does."""
-        for simulator in self._simulators:
-            simulator.number = number
-        for program in self._programs:
-            mismatch = self._checks[program.seed % len(self._checks)].compare(program)
-            if mismatch is not None:
-                return f"random program {program.seed}: {mismatch.report.splitlines()[0]}"
-        return ""
-
-    def noticed_by_faults(self, number: int) -> str:
-        """Return which test of what goes wrong notices a fault and how; empty when none does."""
-
-        def model(path: Path) -> Model:
-            made = Model(path)
-            choose(made, number)
-            return made
-
-        moments = [(t, m) for m in test_faults.MOST_CYCLES for t in test_faults.MOMENTS]
-        tests: list[tuple[str, Callable[[], None]]] = [
-            *((f"reset after {t}", _of(test_faults.test_a_reset_in_the_middle_abandons_the_run, t, m))
-              for t, m in moments),
-            *((f"start after {t}", _of(test_faults.test_a_start_while_busy_stops_the_run, t, m)) for t, m in moments),
-            *((f"{name}, {m}", _of(test_faults.test_a_fault_ends_in_its_status_and_the_next_run_works, name, m))
-              for m in test_faults.MOST_CYCLES for name in test_faults.FAULTS),
-        ]  # fmt: skip
-        library = str(self._library)
-        with patch.object(test_faults, "library", lambda: library), patch.object(test_faults, "Model", model):
-            for name, test in tests:
+    def noticed(self, number: int) -> str:
+        """Return which test notices a fault and how; empty when none does."""
+        self._number = number
+        with self._planted():
+            for name, test in self.tests:
                 try:
                     test()
                 except (AssertionError, TilewrightError) as error:
-                    return f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+                    said = str(error).splitlines() or [type(error).__name__]
+                    return f"{name}: {said[0]}"
         return ""
 
+    @contextmanager
+    def _planted(self) -> Iterator[None]:
+        """All models that are made are of our build and have the fault."""
 
-def _of(test: Callable[..., None], *arguments: object) -> Callable[[], None]:
-    return lambda: test(*arguments)
+        def model(path: Path, threads: int = 1) -> Model:
+            made = Model(self._library, threads)
+            choose(made, self._number)
+            return made
+
+        with (
+            patch.object(test_faults, "Model", model),
+            patch.object(test_faults, "library", lambda: str(self._library)),
+            patch("tilewright.sim.rtl.model.Model", model),
+            patch("tilewright.sim.cross_check.MAX_CYCLES", MAX_CYCLES),
+        ):
+            yield
+
+    def _agrees(self, program: RandomProgram) -> None:
+        mismatch = self._checks[program.seed // 7 % len(self._checks)].compare(program)
+        assert mismatch is None, mismatch.report
+
+
+def seed_of(test: str) -> int:
+    """Return the seed that a test has in CI."""
+    return zlib.crc32(test.encode())
+
+
+def as_in_ci(test: Callable[..., None], *arguments: object) -> Test:
+    """Return a seeded, parametrised test with the seed that it has in CI."""
+    name = f"{test.__name__}[{'-'.join(map(str, arguments))}]"
+    return name.removeprefix("test_"), partial(test, *arguments, seed_of(name))
+
+
+def directed_tests() -> list[Test]:
+    """Return the tests of what goes wrong on the device, the quick ones first."""
+    memories = tuple(test_faults.MOST_CYCLES)
+    moments = [(moment, memory) for memory in memories for moment in test_faults.MOMENTS]
+    behind = test_crowds.test_many_that_do_nothing_behind_one_that_takes_long
+    after = test_stopped_runs.test_a_random_program_after_one_that_was_stopped
+    fault = test_faults.test_a_fault_ends_in_its_status_and_the_next_run_works
+    return [
+        ("registers", test_stopped_runs.test_registers_after_a_reset_of_the_hardware),
+        *(as_in_ci(test_crowds.test_a_crowd, name) for name in test_crowds.CROWDS),
+        *(as_in_ci(test_crowds.test_small_numbers, shift) for shift in range(4)),
+        *(as_in_ci(test_crowds.test_short_programs, count) for count in (1, 2, 4, 5, 9)),
+        *(as_in_ci(behind, engine) for engine in (Engine.LOAD, Engine.STORE)),
+        *(as_in_ci(test_crowds.test_addresses_wrap, number) for number in range(6)),
+        *((f"tokens from {g} to {t}", partial(test_crowds.test_more_tokens_than_a_counter_should_hold, g, t, 1))
+          for g, t in test_crowds.PAIRS),
+        *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
+        *((f"nothing after a reset at {begin}", partial(
+            test_stopped_runs.test_nothing_is_asked_for_after_a_reset_of_the_hardware, begin))
+          for begin in range(0, 600, 100)),
+        *(as_in_ci(after, way, memory) for memory in memories for way in test_stopped_runs.WAYS),
+        *((f"{name}, {memory}", partial(fault, name, memory)) for memory in memories for name in test_faults.FAULTS),
+        *((f"reset after {t}, {m}", partial(test_faults.test_a_reset_in_the_middle_abandons_the_run, t, m))
+          for t, m in moments),
+        *((f"start after {t}, {m}", partial(test_faults.test_a_start_while_busy_stops_the_run, t, m))
+          for t, m in moments),
+        *((f"reset in {channel.name}'s error", partial(test_faults.test_a_reset_while_an_error_drains, channel))
+          for channel in FaultChannel if channel),
+        ("a standstill", test_faults.test_a_standstill_is_found_in_time),
+        ("longest depthwise row", test_faults.test_the_longest_depthwise_row_is_legal),
+    ]  # fmt: skip
 
 
 def campaign(count: int, seed: int) -> Campaign:
@@ -136,19 +181,23 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the faults to look at")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     made = campaign(options.count, options.seed)
-    wrong = made.noticed_by_programs(0)
+    wrong = made.noticed(0)
     assert not wrong, f"the tests fail without a fault: {wrong}"
     found: dict[int, str] = {}
-    for test in (made.noticed_by_programs, made.noticed_by_faults):  # the quick ones first
-        for fault in made.faults:
-            if not found.get(fault.number):
-                found[fault.number] = test(fault.number)
-                said = found[fault.number][:90] or f"not noticed: {fault.before}"
-                print(f"{fault.number:4} {fault.kind:10} {fault.module:45} {said}", flush=True)
-        _report(made.faults, found, options.json)
+    faults = [fault for fault in made.faults if not options.only or fault.number in options.only]
+    for fault in faults:
+        begin = time.process_time()
+        found[fault.number] = made.noticed(fault.number)
+        said = found[fault.number][:90] or f"NOT NOTICED: {fault.before}"
+        print(
+            f"{fault.number:4} {time.process_time() - begin:5.1f} s {fault.kind:10} {fault.module:42} {said}",
+            flush=True,
+        )
+    _report(faults, found, options.json)
     return 0
 
 
@@ -156,6 +205,7 @@ def _report(faults: Sequence[Mutant], found: Mapping[int, str], path: Path | Non
     killed = Counter(f.kind for f in faults if found[f.number])
     kinds = Counter(f.kind for f in faults)
     print(", ".join(f"{kind} {killed[kind]} of {n}" for kind, n in sorted(kinds.items())))
+    print(Counter(said.partition(":")[0].rstrip("0123456789 ") for said in found.values() if said).most_common())
     print(f"{sum(killed.values())} of {len(faults)} noticed, {sum(killed.values()) / len(faults):.1%}", flush=True)
     if path:
         results = [{**asdict(f), "noticed": found[f.number]} for f in faults]

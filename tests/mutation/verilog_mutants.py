@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from tests.mutation.module_text import ModuleText, modules_of
+from tests.mutation.unseen import reason_unseen
+
 CHOICE = "mutant_choice"
 
-_MODULE = re.compile(r"^module ([^\s(]+)")
 _ASSIGN = re.compile(r"^  assign (?P<target>\S+|\S+ ?\[[\d:]+\]) +?= (?P<value>[^;]+);$")
-_GUARD = re.compile(r"^(?P<head>    if )\((?P<condition>[^()]+)\)(?P<rest> .*<= .*;)$")
-_DECLARED = re.compile(r"^  (?:output |input )?(?:wire|reg)(?: signed)? \[(?P<high>\d+):0\] (?P<name>\S+)")
+_GUARD = re.compile(r"^(?P<head>    if )\((?P<condition>[^()]+)\)(?P<rest> (?P<target>\S+).*<= .*;)$")
 
 #: What an operator becomes.
 _SWAPS = {
@@ -47,26 +48,34 @@ class Mutant:
 
 
 def mutants(text: str) -> Iterator[Mutant]:
-    """Yield every fault that can be planted, unnumbered."""
-    module, widths = "", {}
-    for number, line in enumerate(text.splitlines()):
-        if found := _MODULE.match(line):
-            module, widths = found[1].lstrip("\\"), {}
-        if found := _DECLARED.match(line):
-            widths[found["name"].rstrip(";")] = int(found["high"]) + 1
-        if "(*" in line or '"' in line:
-            continue
-        if found := _ASSIGN.match(line):
-            value = found["value"]
-            named = [widths.get(name.strip(), 0) for name in re.split(" [-+] ", value)]
-            width = min(widths.get(found["target"], 1), max(named) or 64)  # a carry that nobody takes is no bit to lose
-            for kind, after in _changed(value, width):
-                yield Mutant(0, kind, number, module, value, after)
-        elif found := _GUARD.match(line):
-            condition = found["condition"]
-            is_reset = re.search(r"<= (?:\d+'[hbd]0+|\{ *\d+'h0+ *\});$", found["rest"]) is not None
-            after = "1'h0" if is_reset else f"!({condition})"
-            yield Mutant(0, "reset" if is_reset else "enable", number, module, condition, after)
+    """Yield every fault that can be planted and seen, unnumbered."""
+    for first, module in modules_of(text):
+        for number, line in enumerate(module.lines, first):
+            if "(*" in line or '"' in line:
+                continue
+            for kind, target, before, after in _of_line(module, line):
+                if not reason_unseen(module, kind, target, before):
+                    yield Mutant(0, kind, number, module.name, before, after)
+
+
+def _of_line(module: ModuleText, line: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield kind, what is assigned, expression and changed expression."""
+    if found := _ASSIGN.match(line):
+        target, value = found["target"], found["value"]
+        width = _bits_to_lose(module, target, value) if re.search(" [-+] ", value) else 1
+        for kind, after in _changed(value, width):
+            yield kind, target, value, after
+    elif found := _GUARD.match(line):
+        condition, target = found["condition"], found["target"]
+        is_reset = re.search(r"<= (?:\d+'[hbd]0+|\{ *\d+'h0+ *\});$", found["rest"]) is not None
+        yield "reset" if is_reset else "enable", target, condition, "1'h0" if is_reset else f"!({condition})"
+
+
+def _bits_to_lose(module: ModuleText, target: str, value: str) -> int:
+    """Return the bits of a sum; a carry that nobody takes is no bit to lose."""
+    sizes = [module.width(operand) for operand in re.split(" [-+] ", value)]
+    sum_bits = max(sizes) if all(sizes) else 64
+    return min(module.widths.get(target, 1), sum_bits, module.bits_taken(target))
 
 
 def _changed(value: str, width: int) -> Iterator[tuple[str, str]]:

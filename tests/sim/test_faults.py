@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tests.hw.programs import DRAM_BYTES, OUTPUT, PROGRAM, Program, mask, tiled_layer
 from tests.hw.row_configs import ROW_CONFIGS
+from tilewright.hw.timing import DEADLOCK_CYCLES
 from tilewright.isa.instructions import Engine, instruction_set
 from tilewright.isa.registers import Error
 from tilewright.sim import control
@@ -73,8 +74,15 @@ def library() -> str:
     return str(build(text, "accelerator", BuildOptions(), cache_of_models))
 
 
+@cache
 def layer() -> Program:
     return tiled_layer(ISA, np.random.default_rng(7), TILES)
+
+
+@cache
+def expected() -> NDArray[np.uint8]:
+    """DRAM after the program that works."""
+    return layer().expected()
 
 
 class Device:
@@ -105,6 +113,7 @@ class Device:
         assert not self.model.report.violation, self.model.report.violation
         status = self.model.read("STATUS")
         assert not status & 1, "busy behind the end"
+        assert self.model.interrupt, "the interrupt stays until it is taken back"
         control.acknowledge(self.model)
         assert not self.model.interrupt
         return bool(status & 2), status >> 8
@@ -115,7 +124,7 @@ class Device:
         self.dram[:] = program.image
         self.start(PROGRAM, len(program.steps))
         assert self.end() == (True, Error.NONE)
-        assert np.array_equal(self.dram, program.expected())
+        assert np.array_equal(self.dram, expected())
 
 
 def raw(name: str, values: Mapping[str, int]) -> bytes:
@@ -264,6 +273,18 @@ def test_the_longest_depthwise_row_is_legal() -> None:
     fault.change(device.dram, len(program.steps))
     device.start(PROGRAM, len(program.steps) + fault.count)
     assert device.end() == (True, Error.NONE)
+
+
+def test_a_standstill_is_found_in_time() -> None:
+    """After as many cycles without a move as machine.md says, and some for fetching the instruction."""
+    device = Device(None, "calm")
+    nothing_goes = waits(STORE, COMPUTE)
+    device.dram[PROGRAM : PROGRAM + len(nothing_goes)] = np.frombuffer(nothing_goes, np.uint8)
+    device.start(PROGRAM, 1)
+    begin = device.model.cycle
+    assert device.end() == (False, Error.DEADLOCK)
+    fetching = device.settings.latency + ISA.instruction_bytes // ISA.config.bus_bytes
+    assert fetching + DEADLOCK_CYCLES <= device.model.cycle - begin <= fetching + DEADLOCK_CYCLES + 40
 
 
 MOMENTS = (0, 1, 2, 3, 7, 20, 45, 80, 150, 230, 301)

@@ -1,0 +1,84 @@
+"""Faults that nobody can see, which are left out of the choice: each rule with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from tests.mutation.module_text import ModuleText
+
+#: What a rule is asked: the module, the fault's kind, what is assigned or guarded, the expression.
+Rule = Callable[[ModuleText, str, str, str], bool]
+
+_CLEARS = re.compile(r"\| \{ *rst, clear *\}")
+_PAYLOAD = re.compile(r"spare|gathered|head|fits|length|work|.*payload.*")
+#: Bits of a number that no run counts up to: 2^48 cycles are days at any clock.
+_ENDLESS = 48
+
+
+def _resets(module: ModuleText, kind: str, target: str, before: str) -> list[tuple[str, bool]]:
+    """Give the registers whose reset a fault drops, and which of them take something new in every cycle."""
+    if kind == "reset" and (before == "rst" or _CLEARS.fullmatch(module.value_of(before))):
+        return [found for found in module.registers_reset_by(before) if found[0] == target]
+    return list(module.registers_reset_by(target)) if kind == "operator" and _CLEARS.fullmatch(before) else []
+
+
+def _is_passed_on(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    found = _resets(module, kind, target, before)
+    return bool(found) and all(is_passed_on for _, is_passed_on in found)
+
+
+def _is_payload(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    found = _resets(module, kind, target, before)
+    return bool(found) and all(_PAYLOAD.fullmatch(name.lstrip("\\")) for name, _ in found)
+
+
+def _is_index(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    found = _resets(module, kind, target, before)
+    if module.name.endswith(".runs"):
+        return bool(found) and all(re.fullmatch(r"address|start\d|left\d", name) for name, _ in found)
+    return bool(found) and module.name.endswith((".walker.row", ".walker.column"))
+
+
+def _is_endless(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "width" and min(module.width(name) for name in re.split(" [-+] ", before)[:1]) > _ENDLESS
+
+
+def _is_full_level(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "width" and re.fullmatch(r"(?:inner_)?level - 1'h1|lead_\w+ - 1'h1", before) is not None
+
+
+def _is_store_padding(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "width" and module.name.startswith("accelerator.store.reader.walker.")
+
+
+def _is_clamp(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "operator" and "clamp_" in before and re.search(" [<>]=? ", before) is not None
+
+
+def _is_read_enable(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    is_swap = kind == "operator" and " & " in before
+    return (
+        is_swap and re.fullmatch(r"(?:read|operand|addend|bias|scale)__(?:\d+__)?en", target.lstrip("\\")) is not None
+    )
+
+
+RULES: Mapping[str, Rule] = {
+    "the register takes something new in every cycle that is not made from itself: without its reset it is right a "
+    "cycle later. The hardware's reset lasts longer; and what flows in a pipe when a run is stopped comes out before "
+    "anything of the next run can, which flows through the same pipe": _is_passed_on,
+    "the register holds data beside a flag that has a reset of its own": _is_payload,
+    "an index, or the place in a box, is loaded with the beginning of each before anybody looks at it": _is_index,
+    "a counter that wide never gets to its upper bit": _is_endless,
+    "a counter that begins at a power of two loses its upper bit with the first step down": _is_full_level,
+    "boxes of the store engine have no padding, so that indices never get to the bits that sums with it need": (
+        _is_store_padding
+    ),
+    "at the border both of what is chosen between are the border": _is_clamp,
+    "a memory that is read without need: its data are taken in the cycle after a read only": _is_read_enable,
+}
+
+
+def reason_unseen(module: ModuleText, kind: str, target: str, before: str) -> str:
+    """Return why a fault cannot be seen; empty when it can."""
+    return next((reason for reason, holds in RULES.items() if holds(module, kind, target, before)), "")

@@ -68,6 +68,15 @@ def count_differences(expected: Mapping[str, NDArray[Any]], given: Mapping[str, 
     return {name: _unequal(given[name], array) for name, array in expected.items()}
 
 
+def count_far(expected: NDArray[Any], given: NDArray[Any], far: float) -> int:
+    """Count values that are off by more than `far` of themselves, or of the root of the mean square of all."""
+    wanted = expected.astype(np.float64)
+    if not wanted.size:
+        return 0
+    allowed = far * np.maximum(np.abs(wanted), np.sqrt(np.mean(wanted**2)))
+    return int(np.count_nonzero(~(np.abs(given.astype(np.float64) - wanted) <= allowed)))
+
+
 def _unequal(given: NDArray[Any], expected: NDArray[Any]) -> int:
     if given.shape != expected.shape or given.dtype != expected.dtype:
         return int(expected.size)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.arrays import count_differences
+from tilewright.arrays import count_differences, count_far
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.quantization import DEQUANTIZE
 from tilewright.compiler.targets.cpu.float_operators import lacks_kernels, lower_floats
@@ -23,7 +23,7 @@ from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.native_segment import NativeSegment
 from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
 from tilewright.compiler.targets.cpu.saved_program import NativeProgram
-from tilewright.compiler.targets.gpu.float_graph import is_float_graph, simplified
+from tilewright.compiler.targets.kernels.float_graph import is_float_graph, simplified
 from tilewright.compiler.targets.segmented import SegmentedProgram
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.cpu_cache import ModelCache, digest_of, is_self_contained
@@ -141,8 +141,6 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
         Integers are to be the same; values of fp32 are wrong that are off by a ten-thousandth of themselves, or of the
         root of the mean square where that is more.
         """
-        from tilewright.gpu import count_far
-
         expected = self.reference(inputs)
         if not self.is_float:
             return count_differences(expected, outputs)

@@ -12,17 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.arrays import count_differences
+from tilewright.arrays import count_differences, count_far
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.targets.gpu.device import GpuDevice
-from tilewright.compiler.targets.gpu.float_graph import is_float_graph, simplified
 from tilewright.compiler.targets.gpu.float_operators import lower_floats
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_table, measured
+from tilewright.compiler.targets.kernels.float_graph import is_float_graph, simplified
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.isa.errors import ConfigError
 from tilewright.isa.ir import DType
@@ -181,15 +180,6 @@ def lowering_of(
         raise ConfigError(f"`{imported.name}` is quantized: a precision, here {precision}, is for models in floats")
     graph = run_passes(imported, integer_passes())
     return lambda choose: GpuModel(lower(graph, choose), graph)
-
-
-def count_far(expected: NDArray[Any], given: NDArray[Any], far: float = FAR["fp16"]) -> int:
-    """Count values that rounding does not explain, see `GpuModel.count_differences`."""
-    wanted = expected.astype(np.float64)
-    if not wanted.size:
-        return 0
-    allowed = far * np.maximum(np.abs(wanted), np.sqrt(np.mean(wanted**2)))
-    return int(np.count_nonzero(~(np.abs(given.astype(np.float64) - wanted) <= allowed)))
 
 
 def chooser() -> Chooser:

@@ -20,6 +20,7 @@ from onnx import ModelProto
 
 from tests.compiler.quantized_models import ModelBuilder
 from tests.compiler.targets.gpu.small_networks import NETWORKS
+from tilewright.arrays import count_far
 from tilewright.bench.cpu_models import encoder as float_encoder
 from tilewright.cli import cli
 from tilewright.compiler.graph.graph import Graph
@@ -31,7 +32,6 @@ from tilewright.compiler.targets.cpu.levels import host_levels
 from tilewright.compiler.targets.cpu.processors import FAMILIES, Processor
 from tilewright.cpu import FAR, is_float_model, random_inputs
 from tilewright.cpu_library import CpuLibrary, compile_library
-from tilewright.gpu import count_far
 from tilewright.isa.errors import ConfigError, ModelError
 
 MODEL = Path(str(files("tilewright") / "data" / "default_resnet8_int8.onnx"))

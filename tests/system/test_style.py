@@ -38,6 +38,16 @@ ALLOWED = {
 }
 
 
+@pytest.mark.parametrize("target", ["accelerator", "cpu", "gpu"])
+def test_targets_share_by_what_is_common_to_them(repository: Path, target: str) -> None:
+    """No target imports another: what two need is in `kernels`, and `kernels` imports none of them."""
+    for folder in sorted({"accelerator", "cpu", "gpu", "kernels"} - {target}):
+        files = sorted((repository / "compiler" / "targets" / folder).rglob("*.py"))
+        assert files
+        wrong = [path.name for path in files if f"compiler.targets.{target}" in path.read_text()]
+        assert wrong == []
+
+
 @pytest.mark.parametrize("floor", sorted(ALLOWED))
 def test_imports_run_one_way(repository: Path, floor: str) -> None:
     """No folder imports one above it, and none imports the face."""

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from tilewright.compiler.targets.cpu.kernel import lanes
 from tilewright.compiler.targets.cpu.levels import Level
-from tilewright.compiler.targets.gpu.float_epilogue import Activation
+from tilewright.compiler.targets.kernels.activation import PLAIN, Activation
 from tilewright.compiler.targets.kernels.nests import sequence
 from tilewright.isa.ir import Buffer, Expr, Load, Stmt, Store, Var
-
-PLAIN = Activation()
 
 _LANE = Var("lane")
 

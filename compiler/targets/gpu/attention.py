@@ -10,20 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilewright.compiler.targets.gpu.attention_problem import NOTHING, AttentionProblem
-from tilewright.compiler.targets.gpu.float_epilogue import real
 from tilewright.compiler.targets.gpu.intrinsics import mma_nest, tensorized
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.warp_instructions import EXP2, QUAD, RECIPROCAL, TRANSPOSED_LOAD, reduction_name
+from tilewright.compiler.targets.kernels.activation import real
+from tilewright.compiler.targets.kernels.float_attention import DEPTH_STEP
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
 
 _T, _W, _BLOCK = Var("t"), Var("warp"), Var("block")
-_PIECE, _CHUNK = 8, 32  # elements of 16 and 64 bytes
+_PIECE, _CHUNK = 8, DEPTH_STEP  # elements of 16 and 64 bytes
 _QUERIES = 16
 _STAGES = 2
-
-#: The depth of a head is a multiple of this.
-DEPTH_STEP = _CHUNK
 
 
 @dataclass(frozen=True)

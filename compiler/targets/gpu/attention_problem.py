@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import e as EULER
 from math import log2
 
-from tilewright.compiler.targets.gpu.float_epilogue import real
+from tilewright.compiler.targets.kernels.activation import real
 from tilewright.compiler.targets.kernels.layout import Image, Placed
 from tilewright.compiler.targets.kernels.nests import linear
 from tilewright.isa.ir import DType, Expr, Load, Select

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilewright.compiler.targets.gpu.attention_problem import NOTHING, AttentionProblem
-from tilewright.compiler.targets.gpu.float_epilogue import real
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.warp_instructions import EXP2, QUAD, RECIPROCAL, reduction_name
+from tilewright.compiler.targets.kernels.activation import real
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
 

@@ -13,7 +13,7 @@ from tilewright.compiler.qops import Window
 from tilewright.compiler.targets.gpu import pointwise, windows
 from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
 from tilewright.compiler.targets.gpu.attention_rows import RowAttention, choose_parts
-from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
+from tilewright.compiler.targets.gpu.float_epilogue import FloatFinish
 from tilewright.compiler.targets.gpu.gemm import ARRAYS, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
 from tilewright.compiler.targets.gpu.lowering import GpuLowering
@@ -21,6 +21,7 @@ from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.gpu.windows import across_of
+from tilewright.compiler.targets.kernels.activation import Activation
 from tilewright.compiler.targets.kernels.layout import Image, Placed
 from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Need, Slid
 from tilewright.compiler.targets.kernels.movement import reshape, transpose

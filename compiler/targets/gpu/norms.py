@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tilewright.compiler.targets.gpu.float_epilogue import real
 from tilewright.compiler.targets.gpu.kernel import WARP, Kernel, call, copy
 from tilewright.compiler.targets.gpu.warp_instructions import RSQRT, WHOLE, reduction_name
+from tilewright.compiler.targets.kernels.activation import real
 from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence, when
 from tilewright.isa.ir import Buffer, Call, Const, DType, Expr, Function, Load, Stmt, Store, Var, total
@@ -14,9 +14,6 @@ _WARPS = 4
 _THREADS = WARP * _WARPS
 _RUN = 8
 _QUARTER = 4
-
-#: Channels are a multiple of this.
-CHANNEL_STEP = _RUN
 
 
 def layer_norm(name: str, x: Image, y: Image, epsilon: float) -> Kernel:

@@ -147,8 +147,8 @@ def _checked(model: CpuModel) -> int:
 
 def _wrong(model: CpuModel, inputs: Mapping[str, NDArray[Any]], runtime: Action | str | None) -> int:
     """Count values that are not the reference's: of floats, those of onnxruntime, which is faster than ONNX's own."""
+    from tilewright.arrays import count_far
     from tilewright.cpu import FAR
-    from tilewright.gpu import count_far
 
     outputs = model(inputs)
     if runtime is None or isinstance(runtime, str):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.arrays import count_far
 from tilewright.bench import gpu_peers
 from tilewright.bench.gpu import FLOAT_NETWORKS, FLOAT_SHARES, FLOAT_UNITS, NETWORKS, SAMPLES, SUITE, Machine
 from tilewright.bench.record import Record
@@ -55,7 +56,7 @@ def measure_float(case: str, machine: Machine) -> Record:
     images = sorted({0, batch - 1})
     for image in images:
         (expected,) = single.reference({"x": x[image : image + 1]}).values()
-        wrong += gpu.count_far(expected, result[image : image + 1], gpu.FAR[precision])
+        wrong += count_far(expected, result[image : image + 1], gpu.FAR[precision])
     peak = machine.operations * FLOAT_SHARES[precision]
     record = _record(case, model, batch, machine, peak, FLOAT_UNITS[precision])
     version, peer = gpu_peers.compiled_time(name, batch, precision)

@@ -73,8 +73,8 @@ def _float_product(size: int, rng: np.random.Generator, machine: Machine, precis
     from tilewright import gpu
     from tilewright.compiler.graph.graph import Graph, Node
     from tilewright.compiler.graph.types import Value
-    from tilewright.compiler.targets.gpu.float_epilogue import Activation
     from tilewright.compiler.targets.gpu.float_operators import lower_floats
+    from tilewright.compiler.targets.kernels.activation import Activation
 
     kind = np.dtype({"fp16": "float16", "fp32": "float32"}[precision])
     x, weight = (rng.standard_normal((size, size), np.float32).astype(kind) for _ in range(2))

@@ -7,6 +7,7 @@ import pytest
 
 from tests.compiler.targets.gpu.float_models import MODELS
 from tests.compiler.transformer_models import bert
+from tilewright.arrays import count_far
 from tilewright.bench.float_networks import encoder_layer, resnet18
 from tilewright.compiler.targets.gpu.float_operators import lower_floats
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting
@@ -16,7 +17,7 @@ from tilewright.compiler.targets.gpu.kernel import SPACES
 from tilewright.compiler.targets.gpu.program import InterpretedDevice, Segment
 from tilewright.compiler.targets.gpu.schedules import Schedule, by_model
 from tilewright.compiler.tir.verify import verify
-from tilewright.gpu import GpuModel, compile_for_gpu, count_far, lowering_of
+from tilewright.gpu import FAR, GpuModel, compile_for_gpu, lowering_of
 
 
 def _run(model: GpuModel, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -86,4 +87,4 @@ def test_resnet_is_a_launch_for_each_convolution(rng: np.random.Generator) -> No
 def test_values_far_off_are_counted() -> None:
     expected = np.array([1.0, -1.0, 0.0, 1.0])
     given = np.array([1.01, -1.03, 0.01, np.nan])
-    assert count_far(expected, given) == 2
+    assert count_far(expected, given, FAR["fp16"]) == 2

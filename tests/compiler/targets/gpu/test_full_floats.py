@@ -12,7 +12,7 @@ from tests.compiler.targets.gpu.small_networks import NETWORKS
 from tilewright import api
 from tilewright.bench.float_networks import encoder_layer, resnet18
 from tilewright.compiler.targets.gpu.attention_rows import RowAttention, choose_parts
-from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish, real
+from tilewright.compiler.targets.gpu.float_epilogue import FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm
 from tilewright.compiler.targets.gpu.gemm_blocked import Blocking, blocked_gemm
 from tilewright.compiler.targets.gpu.kernel import SPACES, Kernel
@@ -20,6 +20,7 @@ from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.program import InterpretedDevice, Segment
 from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
 from tilewright.compiler.targets.gpu.schedules import as_data, by_model, from_data, key
+from tilewright.compiler.targets.kernels.activation import Activation, real
 from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.tir.interpreter import evaluate
 from tilewright.compiler.tir.verify import verify

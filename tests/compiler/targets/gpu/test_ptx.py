@@ -13,7 +13,7 @@ from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.gpu.attention import Attention
 from tilewright.compiler.targets.gpu.emit import emit_kernels
 from tilewright.compiler.targets.gpu.epilogue import Finish
-from tilewright.compiler.targets.gpu.float_epilogue import Activation, FloatFinish
+from tilewright.compiler.targets.gpu.float_epilogue import FloatFinish
 from tilewright.compiler.targets.gpu.gemm import Gemm
 from tilewright.compiler.targets.gpu.gemm_direct import Splitting, direct_gemm
 from tilewright.compiler.targets.gpu.gemm_tiled import Tiling, tiled_gemm
@@ -22,6 +22,7 @@ from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.norms import layer_norm
 from tilewright.compiler.targets.gpu.ptx import ARCHITECTURES, assemble, find_ptxas, to_ptx
+from tilewright.compiler.targets.kernels.activation import Activation
 from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.tir.visit import walk_statements
 from tilewright.gpu import compile_for_gpu

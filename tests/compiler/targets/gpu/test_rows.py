@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
 from tilewright.compiler.targets.gpu.attention_rows import RowAttention
-from tilewright.compiler.targets.gpu.float_epilogue import Activation, real
 from tilewright.compiler.targets.gpu.instructions import interpreted
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.norms import layer_norm
+from tilewright.compiler.targets.kernels.activation import Activation, real
 from tilewright.compiler.targets.kernels.layout import Image, Placed, View
 from tilewright.compiler.tir.interpreter import evaluate, interpret
 from tilewright.isa.ir import DType

@@ -9,8 +9,10 @@ import numpy as np
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.targets.gpu.attention import DEPTH_STEP
-from tilewright.compiler.targets.gpu.float_epilogue import Activation
+from tilewright.compiler.targets.kernels.activation import Activation
+
+#: The depth of a head is a multiple of this, so that heads are whole chunks and vectors on every target.
+DEPTH_STEP = 32
 
 _HEADS, _TURNED = (0, 2, 1, 3), (0, 2, 3, 1)
 

@@ -1,4 +1,4 @@
-"""Float graphs in the few operators that fp16 kernels compute: convolutions and products with all that follows them.
+"""Float graphs in the few operators that kernels compute: convolutions and products with all that follows them.
 
 The nodes given here are for lowering only; what a model means is still its ONNX graph.
 
@@ -25,12 +25,11 @@ from tilewright.compiler.passes.matching import activation_bounds
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, Unsuitable
 from tilewright.compiler.passes.unify_movement import UnifyMovement
 from tilewright.compiler.passes.windows import window_of
-from tilewright.compiler.targets.gpu.float_attention import find_attention, join_projections
-from tilewright.compiler.targets.gpu.float_epilogue import Activation
+from tilewright.compiler.targets.kernels.activation import PLAIN, Activation
+from tilewright.compiler.targets.kernels.float_attention import find_attention, join_projections
 
 _OPSET = 20  # of Gelu and LayerNormalization
 _FLOATS = ("float16", "float32")
-_PLAIN = Activation()
 _SUMS = ("fconv", "fmatmul")
 _ENDING = (*_SUMS, "fadd", "factivation")
 _ROW_OPERATORS = ("fmatmul", "fadd", "factivation", "fnorm", "fattention")
@@ -105,7 +104,7 @@ def _convolution(editor: GraphEditor, node: Node) -> dict[str, object] | None:
     if bias and graph.constant(bias) is None:
         return None
     window = window_of(graph, node, weight.shape[2:])
-    attributes = {**window.as_attributes(), "groups": node.get("group", 1), "activation": _PLAIN}
+    attributes = {**window.as_attributes(), "groups": node.get("group", 1), "activation": PLAIN}
     return {"op": "fconv", "inputs": (node.inputs[0], node.inputs[1], bias, ""), "attributes": attributes}
 
 
@@ -113,7 +112,7 @@ def _product(editor: GraphEditor, node: Node) -> dict[str, object] | None:
     weight = editor.graph.constant(node.inputs[1])
     if weight is None or weight.ndim != 2 or len(editor.graph.shape(node.inputs[0])) == 4:
         return None
-    return {"op": "fmatmul", "inputs": (*node.inputs, "", ""), "attributes": {"activation": _PLAIN}}
+    return {"op": "fmatmul", "inputs": (*node.inputs, "", ""), "attributes": {"activation": PLAIN}}
 
 
 def _gemm(editor: GraphEditor, node: Node) -> dict[str, object] | None:
@@ -129,7 +128,7 @@ def _gemm(editor: GraphEditor, node: Node) -> dict[str, object] | None:
         editor.constant(f"{node.output}/weight", weight.astype(np.float32)),
         editor.constant(f"{node.output}/bias", _spread(bias * node.get("beta", 1.0), weight.shape[1])),
     )
-    return {"op": "fmatmul", "inputs": (node.inputs[0], *names, ""), "attributes": {"activation": _PLAIN}}
+    return {"op": "fmatmul", "inputs": (node.inputs[0], *names, ""), "attributes": {"activation": PLAIN}}
 
 
 def _spread(bias: Array, channels: int) -> Array:
@@ -168,7 +167,7 @@ def _addition(editor: GraphEditor, node: Node) -> dict[str, object] | None:
     if any(graph.constant(name) is not None for name in node.inputs):
         return None
     is_same = len({graph.values[name].shape for name in node.inputs}) == 1
-    return {"op": "fadd", "attributes": {"activation": _PLAIN}} if is_same else None
+    return {"op": "fadd", "attributes": {"activation": PLAIN}} if is_same else None
 
 
 def _bounded(editor: GraphEditor, node: Node) -> dict[str, object] | None:
@@ -260,7 +259,7 @@ def _with_activation(graph: Graph, node: Node) -> Graph | None:
     source = graph.producer(node.inputs[0]) if node.op == "factivation" else None
     if source is None or source.op not in _ENDING or not graph.has_single_use(source.output):
         return None
-    if source["activation"] != _PLAIN:
+    if source["activation"] != PLAIN:
         return None
     return _joined(graph, source, node, attributes={**source.attributes, "activation": node["activation"]})
 
@@ -272,7 +271,7 @@ def _with_residual(graph: Graph, node: Node) -> Graph | None:
         source, other = graph.producer(node.inputs[number]), node.inputs[1 - number]
         if source is None or source.op not in _SUMS or not graph.has_single_use(source.output):
             continue
-        if source["activation"] != _PLAIN or source.inputs[3] or other == node.inputs[number]:
+        if source["activation"] != PLAIN or source.inputs[3] or other == node.inputs[number]:
             continue
         attributes = {**source.attributes, "activation": node["activation"]}
         return _joined(graph, source, node, inputs=(*source.inputs[:3], other), attributes=attributes)

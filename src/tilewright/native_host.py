@@ -1,8 +1,8 @@
 """The host's part of an accelerator's program, natively where it has much to multiply.
 
 Operators in floating point between launches are handed to the CPU target as models of their own, if they multiply
-enough for that to be worth compiling them. Results are those of `onnx.reference` within fp32's accuracy; for comparisons bit by bit
-`tilewright.sim.runner.ReferenceHost` computes the same steps.
+enough for that to be worth compiling them. Results are those of `onnx.reference` within fp32's accuracy; for comparisons
+bit by bit `tilewright.sim.runner.ReferenceHost` computes the same steps.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tilewright.cpu import CpuModel, compile_for_cpu
 from tilewright.isa.errors import TilewrightError
 from tilewright.sim.runner import ReferenceHost
 
-#: Multiply-accumulates from which it pays: compiling takes 0.2 to 0.3 s the first time and 0.01 s from the user's cache,
-#: `onnx.reference` 0.6 to 0.8 ms for a million, the CPU target a tenth of that.
+#: Multiply-accumulates from which it pays: compiling takes 0.2 to 0.3 s the first time and 0.01 s from the user's
+#: cache, `onnx.reference` 0.6 to 0.8 ms for a million, the CPU target a tenth of that.
 WORTH_COMPILING = 10_000_000
 
 _PRODUCTS = ("onnx.Conv", "onnx.ConvTranspose", "onnx.Gemm", "onnx.MatMul")

@@ -1,8 +1,8 @@
 """The host's part of an accelerator's program, natively where it has much to multiply.
 
 Operators in floating point between launches are handed to the CPU target as models of their own, if they multiply
-enough for that to be worth compiling them. Results are those of `onnx.reference` within fp32's accuracy; for comparisons
-bit by bit `tilewright.sim.runner.ReferenceHost` computes the same steps.
+enough for that to be worth compiling them. Results are those of `onnx.reference` within fp32's accuracy; for
+comparisons bit by bit `tilewright.sim.runner.ReferenceHost` computes the same steps.
 """
 
 from __future__ import annotations

@@ -12,6 +12,13 @@ Rule = Callable[[ModuleText, str, str, str], bool]
 
 _CLEARS = re.compile(r"\| \{ *rst, clear *\}")
 _PAYLOAD = re.compile(r"spare|gathered|head|fits|length|work|.*payload.*")
+#: By the end of a module's name: registers that take the next box while no box is active, of which a flag tells.
+_LOADED = {
+    ".walker.row": ".*",
+    ".walker.column": ".*",
+    ".walker": r"(?:entry|slot)_(?:now|\d)|left\d",
+    ".runs": r"address|start\d|left\d",
+}
 #: Bits of a number that no run counts up to: 2^48 cycles are days at any clock.
 _ENDLESS = 48
 
@@ -35,9 +42,8 @@ def _is_payload(module: ModuleText, kind: str, target: str, before: str) -> bool
 
 def _is_index(module: ModuleText, kind: str, target: str, before: str) -> bool:
     found = _resets(module, kind, target, before)
-    if module.name.endswith(".runs"):
-        return bool(found) and all(re.fullmatch(r"address|start\d|left\d", name) for name, _ in found)
-    return bool(found) and module.name.endswith((".walker.row", ".walker.column"))
+    names = next((names for end, names in _LOADED.items() if module.name.endswith(end)), None)
+    return bool(found) and names is not None and all(re.fullmatch(names, name) for name, _ in found)
 
 
 def _is_endless(module: ModuleText, kind: str, target: str, before: str) -> bool:

@@ -19,7 +19,9 @@ SAMPLED = tuple(
     name for name in RANDOM_CONFIGS if name not in ("batch8", "wide_bus", "depthwise", "packed", "interval2_8_to_4")
 )
 SAMPLE_PROGRAMS, SAMPLE_INSTRUCTIONS = 9, 100
-SLOW_PROGRAMS, SLOW_INSTRUCTIONS = 315, 200
+SLOW_INSTRUCTIONS = 200
+#: On each configuration: a million instructions on all of them.
+SLOW_PROGRAMS = -(-1_000_000 // (SLOW_INSTRUCTIONS * len(RANDOM_CONFIGS)))
 
 
 @pytest.mark.parametrize("name", SAMPLED)

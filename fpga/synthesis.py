@@ -15,6 +15,7 @@ from typing import Any
 
 from tilewright.fpga.cells import LATCH, cell_resources
 from tilewright.fpga.devices import Family, Resources
+from tilewright.fpga.memories import collision_commands
 from tilewright.fpga.store import Store, content_key
 from tilewright.hw.accelerator import Accelerator
 from tilewright.hw.elaborate import component_rtlil
@@ -131,6 +132,7 @@ def synthesis_script(rtlil: str, top: str, family: Family, folder: Path) -> tupl
         f"hierarchy -top {top}",
         *((f"setattr -mod -set keep_hierarchy 1 {' '.join(kept)}",) if kept else ()),
         "proc",
+        *collision_commands(),
         "flatten",
         "select -assert-none t:$dlatch t:$adlatch t:$dlatchsr",
         *(f"booth {top}.{name}*/t:$mul" for name in family.soft_multipliers),

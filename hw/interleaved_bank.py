@@ -7,7 +7,7 @@ from amaranth.hdl import Array, Module, Signal
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
-from tilewright.hw.memory_bank import BankReadSignature, BankWriteSignature
+from tilewright.hw.memory_bank import COLLISION_FREE, BankReadSignature, BankWriteSignature
 from tilewright.hw.repeated import Repeated
 from tilewright.hw.signatures import ACT_HALVES
 
@@ -42,7 +42,8 @@ class InterleavedBank(Repeated):
                 "read": In(BankReadSignature(depth, width)).array(read_ports),
             }
         )
-        self.halves = [Memory(shape=width, depth=depth // ACT_HALVES, init=[]) for _ in range(ACT_HALVES)]
+        words = depth // ACT_HALVES
+        self.halves = [Memory(shape=width, depth=words, init=[], attrs=COLLISION_FREE) for _ in range(ACT_HALVES)]
 
     @property
     def kind(self):

@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from tilewright.hw.memory_bank import COLLISION_FREE
 from tilewright.hw.repeated import Repeated
 from tilewright.hw.signatures import address_bits, tbl_write_signature
 from tilewright.isa.config import Config
@@ -49,7 +50,7 @@ class TableLane(Repeated):
             }
         )
         self._style = "block" if config.epilogue.block_tables else "distributed"
-        attributes = {"ram_style": self._style}
+        attributes = {"ram_style": self._style, **COLLISION_FREE}
         self.memories = [
             Memory(shape=WORD_BITS, depth=self._rows, init=[], attrs=attributes) for _ in range(self._words)
         ]

@@ -11,6 +11,10 @@ from amaranth.lib.wiring import In, Out
 from tilewright.hw.repeated import Repeated
 from tilewright.hw.signatures import address_bits
 
+#: Tells synthesis that no word is read in the cycle in which it is written, or that what is read then does not matter:
+#: otherwise it puts a register for the last write, a comparison and a multiplexer around a block RAM.
+COLLISION_FREE = {"no_rw_check": 1}
+
 
 class BankReadSignature(wiring.Signature):
     """A read port: `data` follow `timing.MEMORY_READ_CYCLES` after `addr` with `en`; without, they stay, or are 0."""
@@ -56,7 +60,7 @@ class MemoryBank(Repeated):
                 "read": In(BankReadSignature(depth, width)).array(read_ports),
             }
         )
-        self.memory = Memory(shape=width, depth=depth, init=[])
+        self.memory = Memory(shape=width, depth=depth, init=[], attrs=COLLISION_FREE)
 
     @property
     def kind(self):

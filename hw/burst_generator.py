@@ -13,13 +13,13 @@ from tilewright.isa.config import Config
 class RequestLayout(data.StructLayout):
     """A contiguous transfer.
 
-    Members are `beat` (address in beats, an offset from BASE), `beats` (how many; not 0 unless empty), `last` (of
-    its instruction) and `empty` (nothing is transferred; only marks the end of an instruction).
+    Members are `beat` (address in beats, an offset from BASE), `more` (how many follow that one), `last` (of its
+    instruction) and `empty` (nothing is transferred; only marks the end of an instruction).
     """
 
-    def __init__(self, config: Config, beats_bits: int):
+    def __init__(self, config: Config, more_bits: int):
         beat = beat_address_bits(config)
-        super().__init__({"beat": beat, "beats": unsigned(beats_bits), "last": unsigned(1), "empty": unsigned(1)})
+        super().__init__({"beat": beat, "more": unsigned(more_bits), "last": unsigned(1), "empty": unsigned(1)})
 
 
 class BurstLayout(data.StructLayout):
@@ -47,7 +47,7 @@ class BurstGenerator(wiring.Component):
     config : Config
     limit : int
         Longest burst in beats, a power of two; at most a page.
-    beats_bits : int
+    more_bits : int
         Width of a request's length.
 
     Members
@@ -57,12 +57,12 @@ class BurstGenerator(wiring.Component):
         `last` marks the last burst of a request that has `last` set; an empty request gives one empty burst.
     """
 
-    def __init__(self, config: Config, limit: int, beats_bits: int):
+    def __init__(self, config: Config, limit: int, more_bits: int):
         if limit < 1 or limit & (limit - 1) or limit * config.bus_bytes > PAGE_BYTES:
             raise ValueError(f"limit must be a power of two of at most {PAGE_BYTES} bytes, not {limit} beats")
         super().__init__(
             {
-                "request": In(stream.Signature(RequestLayout(config, beats_bits))),
+                "request": In(stream.Signature(RequestLayout(config, more_bits))),
                 "burst": Out(stream.Signature(BurstLayout(config))),
             }
         )
@@ -83,17 +83,19 @@ class BurstGenerator(wiring.Component):
             burst.empty.eq(work.empty),
             self.request.ready.eq(~active | (self.burst.ready & fits)),
         ]
-        left = Signal.like(work.beats)
-        m.d.comb += left.eq(work.beats + ~Cat(length, Const(0, len(left) - len(length))))  # less `length + 1`
+        left = Signal.like(work.more)
+        m.d.comb += left.eq(work.more + ~Cat(length, Const(0, len(left) - len(length))))  # less `length + 1`
         with m.If(self.request.ready):
             m.d.sync += [active.eq(self.request.valid), work.eq(request)]
-            self._cut(m, fits, length, request.beats, self._limit - request.beat[:place_bits])
+            self._cut(m, fits, length, request.more, request.beat[:place_bits], request.empty)
         with m.Elif(self.burst.ready):
             following = work.beat[place_bits:] + 1
-            m.d.sync += [work.beat.eq(Cat(Const(0, place_bits), following)), work.beats.eq(left)]
-            self._cut(m, fits, length, left, Const(self._limit))
+            m.d.sync += [work.beat.eq(Cat(Const(0, place_bits), following)), work.more.eq(left)]
+            self._cut(m, fits, length, left, Const(0, place_bits), Const(0))
         return m
 
-    def _cut(self, m: Module, fits: Signal, length: Signal, beats: Value, room: Value) -> None:
-        """Register how long a burst is that begins where there is `room` up to the next multiple of the limit."""
-        m.d.sync += [fits.eq(beats <= room), length.eq((Mux(beats <= room, beats, room) - 1)[: len(length)])]
+    def _cut(self, m: Module, fits: Signal, length: Signal, more: Value, place: Value, empty: Value) -> None:
+        """Register how long a burst is that begins at a `place` beyond a multiple of the limit."""
+        bits = len(place)
+        is_within = ~((more[:bits] + place)[bits:].any() | more[bits:].any())
+        m.d.sync += [fits.eq(is_within | empty), length.eq(Mux(is_within, more, ~place)[: len(length)])]

@@ -88,10 +88,11 @@ class ComputeDecoder(wiring.Component):
             m.d.comb += [is_row.eq(opcode == int(Opcode.ROW)), decoded.row.eq(is_row)]
 
         command = Signal(self._layout, reset_less=True)
-        with m.If(self.take):
-            m.d.sync += self.valid.eq(0)
-        with m.Elif(self.instruction.valid & ~self.valid):
-            m.d.sync += [command.eq(decoded), self.valid.eq(1)]
+        # `take` comes late, and only while `valid`: it stays off what enables the command's registers.
+        decodes = self.instruction.valid & ~self.valid
+        m.d.sync += self.valid.eq((self.valid & ~self.take) | decodes)
+        with m.If(decodes):
+            m.d.sync += command.eq(decoded)
         m.d.comb += [self.command.eq(command), self.instruction.ready.eq(self.take)]
         return m
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -147,10 +147,10 @@ class ComputeEngine(wiring.Component):
         command, sequencer = self.decoder.command, self.sequencer
         most_in_flight = compute_timing(self._config).latency + 2
         in_flight = Signal(range(most_in_flight + 1))
-        ready, fenced = Signal(), Signal()
+        ready, fenced, any_in_flight = Signal(), Signal(), Signal()
         m.d.comb += [
             ready.eq(self.decoder.valid & sequencer.free & ~self.illegal),
-            fenced.eq(command.fence & (in_flight != 0)),
+            fenced.eq(command.fence & any_in_flight),
             self.fence_wait.eq(ready & fenced),
             self.tokens.wait_mask.eq(command.wait),
             self.tokens.wait_request.eq(ready & ~fenced),
@@ -161,9 +161,14 @@ class ComputeEngine(wiring.Component):
             sequencer.halt.eq(self.halt),
             self.tokens.signal_valid.eq(self.epilogue.finish),
             self.tokens.signal_mask.eq(self.epilogue.finish_signal),
-            self.busy.eq((in_flight != 0) | (self.instruction.valid & ~self.decoder.valid)),
+            self.busy.eq(any_in_flight | (self.instruction.valid & ~self.decoder.valid)),
         ]
-        m.d.sync += in_flight.eq(in_flight + sequencer.load - self.epilogue.finish)
+        finish = self.epilogue.finish
+        with m.If(sequencer.load ^ finish):  # `load` comes late: it only enables the registers
+            m.d.sync += [
+                in_flight.eq(in_flight + Mux(finish, -1, 1)),
+                any_in_flight.eq(~finish | (in_flight != 1)),
+            ]
         with m.If(self.start & ~command.legal):
             m.d.sync += self.illegal.eq(1)
 
@@ -175,7 +180,10 @@ class ComputeEngine(wiring.Component):
         takes_acc = active.vector & active.from_acc
         is_array = ~(active.vector | member(active, "row"))
         is_depthwise = member(active, "depthwise")
-        takes_b = Cat(active.op == op.code for op in self._isa.vector_ops if uses_b(op)).any()
+        command, takes_b = self.sequencer.command, Signal(reset_less=True)
+        with m.If(self.sequencer.load):
+            codes = [op.code for op in self._isa.vector_ops if uses_b(op)]
+            m.d.sync += takes_b.eq(command.vector & Cat(command.op == code for code in codes).any())
         blends = member(active, "residual") & step.last
         m.d.comb += [
             self.step.eq(step.valid),
@@ -184,7 +192,7 @@ class ComputeEngine(wiring.Component):
             self.act_a.en.eq(step.valid & ~takes_acc),
             self.act_a.wide.eq((~is_array & is_wide) | (is_array & (config.gemm.block_in == config.lanes))),
             self.act_b.addr.eq(step.b),
-            self.act_b.en.eq(step.valid & (blends | (active.vector & takes_b))),
+            self.act_b.en.eq(step.valid & (blends | takes_b)),
             self.act_b.wide.eq(is_wide),
             self.epilogue.step.eq(step),
             self.epilogue.command.eq(active),

@@ -36,7 +36,7 @@ class ItemLayout(data.StructLayout):
 
 
 class PreparedLayout(data.StructLayout):
-    """A box with what follows from it: the ranges of columns and rows, and whether it is empty."""
+    """A box with what follows from it: ranges of columns and rows, which outer extents are 1, whether it is empty."""
 
     def __init__(self, config: Config, spaces: tuple[Space, ...]):
         super().__init__(
@@ -44,6 +44,7 @@ class PreparedLayout(data.StructLayout):
                 "box": EntryBoxLayout(config, spaces),
                 "columns": PaddedRangeLayout(config.extent_bits),
                 "rows": PaddedRangeLayout(config.extent_bits),
+                "single": 2,
                 "empty": 1,
             }
         )
@@ -85,12 +86,11 @@ class EntryWalker(wiring.Component):
         at_end = [Signal(name=f"at_end{i}") for i in (1, 2)]
         is_last, go, begin = Signal(), Signal(), Signal()
 
-        m.d.comb += [end.eq(count == 1) for end, count in zip(at_end, left, strict=True)]
         m.d.comb += [
             is_last.eq(work.empty | (column.is_last & row.is_last & Cat(at_end).all())),
             go.eq(Mux(active, self.item.ready, following_valid)),
             begin.eq(following_valid & (~active | is_last)),
-            self.box.ready.eq(~following_valid | (go & begin)),
+            self.box.ready.eq(~following_valid | ~active | (is_last & self.item.ready)),
             column.first.eq(following.columns),
             row.first.eq(following.rows),
             column.step.eq(1),
@@ -106,6 +106,7 @@ class EntryWalker(wiring.Component):
             with m.If(begin):
                 m.d.sync += [active.eq(1), work.eq(following)]
                 m.d.sync += [left[i].eq(following.box.extents[i + 1]) for i in range(2)]
+                m.d.sync += Cat(at_end).eq(following.single)
             with m.Else():
                 m.d.sync += active.eq(~is_last)
                 self._step_outer(m, work, left, at_end, column.is_last & row.is_last)
@@ -120,7 +121,11 @@ class EntryWalker(wiring.Component):
         columns = box.pad_left + box.run + box.pad_right
         rows = box.pad_top + box.extents[0] + box.pad_bottom
         outer_empty = (box.extents[1] == 0) | (box.extents[2] == 0)
-        m.d.sync += [following.box.eq(box), following.empty.eq((columns == 0) | (rows == 0) | outer_empty)]
+        m.d.sync += [
+            following.box.eq(box),
+            following.single.eq(Cat(box.extents[1] == 1, box.extents[2] == 1)),
+            following.empty.eq((columns == 0) | (rows == 0) | outer_empty),
+        ]
         for target, low, count, total in (
             (following.columns, box.pad_left, box.run, columns),
             (following.rows, box.pad_top, box.extents[0], rows),
@@ -136,9 +141,12 @@ class EntryWalker(wiring.Component):
 
     def _step_outer(self, m, work, left, at_end, ended):
         with m.If(ended):
-            m.d.sync += left[0].eq(Mux(at_end[0], work.box.extents[1], left[0] - 1))
+            m.d.sync += [
+                left[0].eq(Mux(at_end[0], work.box.extents[1], left[0] - 1)),
+                at_end[0].eq(Mux(at_end[0], work.single[0], left[0] == 2)),
+            ]
             with m.If(at_end[0]):
-                m.d.sync += left[1].eq(left[1] - 1)
+                m.d.sync += [left[1].eq(left[1] - 1), at_end[1].eq(left[1] == 2)]
 
     def _walk_entries(self, m, following, work, go, begin, column, row, at_end):
         """Follow the entry's address; beside it where the current iterations of the loops began."""

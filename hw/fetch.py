@@ -70,8 +70,8 @@ class Fetch(wiring.Component):
 
     def _ask(self, m, beat_taken):
         """Cut the program into bursts, and hold each back until there is room for it."""
-        beats_bits = COUNT_BITS + self._beats.bit_length()
-        m.submodules.bursts = bursts = BurstGenerator(self._config, fetch_burst_beats(self._config), beats_bits)
+        more_bits = COUNT_BITS + self._beats.bit_length()
+        m.submodules.bursts = bursts = BurstGenerator(self._config, fetch_burst_beats(self._config), more_bits)
         request = bursts.request.payload
         room = Signal(range(fetch_buffer_beats(self._config) + 1), init=fetch_buffer_beats(self._config))
         has_room = Signal()
@@ -79,7 +79,7 @@ class Fetch(wiring.Component):
         m.d.comb += [
             bursts.request.valid.eq(self.begin & (self.count != 0)),
             request.beat.eq(self.program_offset[self._config.bus_bytes.bit_length() - 1 :]),
-            request.beats.eq(self.count * self._beats),
+            request.more.eq(self.count * self._beats - 1),
             beats.eq(bursts.burst.payload.length + 1),
             has_room.eq(room > bursts.burst.payload.length),
             self.burst.payload.eq(bursts.burst.payload),

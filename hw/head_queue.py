@@ -12,7 +12,8 @@ class HeadQueue(wiring.Component):
     """A queue of one transfer a cycle; a word that enters it while it is empty is its head one cycle later.
 
     Words behind the head stand in a memory. What they are read with does not depend on `output.ready`, which only
-    enables the head's register: nothing of the memory is on the paths from the head or to it.
+    enables the head's register: nothing of the memory is on the paths from the head or to it. What is known of the
+    number of words stands in registers, too, so that no path to a neighbour begins with a comparison.
 
     Parameters
     ----------
@@ -38,14 +39,14 @@ class HeadQueue(wiring.Component):
         m.submodules.behind = behind = Memory(shape=len(given), depth=self._depth, init=[])
         write, read = behind.write_port(), behind.read_port(domain="comb")
         level = Signal(range(self._depth + 1))
-        is_single, enters, takes, follows = Signal(), Signal(), Signal(), Signal()
+        has_room, is_single = Signal(init=1), Signal(init=1)  # not `level == depth`; `level <= 1`
+        enters, leaves, takes, follows = Signal(), Signal(), Signal(), Signal()
         produce = _turning(m, "produce", enters, self._depth)
         consume = _turning(m, "consume", takes & follows, self._depth)
         m.d.comb += [
-            self.input.ready.eq(level != self._depth),
-            self.output.valid.eq(level != 0),
-            is_single.eq(level <= 1),
-            enters.eq(self.input.valid & self.input.ready),
+            self.input.ready.eq(has_room),
+            enters.eq(self.input.valid & has_room),
+            leaves.eq(self.output.valid & self.output.ready),
             takes.eq(self.output.ready | ~self.output.valid),
             follows.eq(enters | ~is_single),
             write.addr.eq(produce),
@@ -54,7 +55,14 @@ class HeadQueue(wiring.Component):
             read.addr.eq(consume),
             Value.cast(self.output.payload).eq(head),
         ]
-        m.d.sync += level.eq(level + enters - (self.output.valid & self.output.ready))
+        stays = self.output.valid & ~self.output.ready
+        with m.If(enters ^ leaves):
+            m.d.sync += level.eq(level + Mux(enters, 1, -1))
+        m.d.sync += [
+            self.output.valid.eq(enters | stays | ~is_single),
+            is_single.eq(Mux(is_single, ~(enters & stays), (level == 2) & ~enters & ~stays)),
+            has_room.eq((has_room | leaves) & ~((level == self._depth - 1) & enters & ~leaves)),
+        ]
         with m.If(takes):
             m.d.sync += head.eq(Mux(is_single, given, read.data))
         return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -89,10 +89,10 @@ class LoadEngine(wiring.Component):
         ]
 
         in_flight = Signal(range(DMA_IN_FLIGHT + 1))
-        has_room = Signal()
+        is_full, has_room = Signal(), Signal()
         m.d.comb += [
             self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
-            has_room.eq(runs.box.ready & boxes.input.ready & (in_flight != DMA_IN_FLIGHT)),
+            has_room.eq(runs.box.ready & boxes.input.ready & ~is_full),
             self.tokens.wait_request.eq(self.instruction.valid & has_room),
             self.tokens.signal_mask.eq(writer.signal),
             self.tokens.signal_valid.eq(writer.finish),
@@ -100,5 +100,9 @@ class LoadEngine(wiring.Component):
             self.instruction.ready.eq(self.start),
             self.busy.eq(in_flight != 0),
         ]
-        m.d.sync += in_flight.eq(in_flight + self.start - writer.finish)
+        with m.If(self.start ^ writer.finish):  # `start` comes late: it only enables the registers
+            m.d.sync += [
+                in_flight.eq(in_flight + Mux(writer.finish, -1, 1)),
+                is_full.eq(~writer.finish & (in_flight == DMA_IN_FLIGHT - 1)),
+            ]
         return m

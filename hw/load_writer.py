@@ -72,7 +72,7 @@ class LoadWriter(wiring.Component):
         chunk = Signal(range(max(s.chunks for s in self._spaces)))
         at_last_chunk, beat_ends, writes = Signal(), Signal(), Signal()
         free = Signal(ACT_HALVES)
-        port_free, fire, at_end = Signal(), Signal(), Signal()
+        port_free, supplied, fire, at_end = Signal(), Signal(), Signal(), Signal()
 
         with m.Switch(item.space):
             for index, space in enumerate(self._spaces):
@@ -81,9 +81,10 @@ class LoadWriter(wiring.Component):
         m.d.comb += [
             *(free[half].eq(~port.valid | port.ready) for half, port in enumerate(self.act)),
             port_free.eq(Mux(at_end, free.all(), free.bit_select(item.entry[0], 1))),
-            fire.eq(walker.item.valid & (self.beat.valid | ~item.inside) & (port_free | ~writes)),
+            supplied.eq(walker.item.valid & (self.beat.valid | ~item.inside)),
+            fire.eq(supplied & (port_free | ~writes)),
             self.beat.ready.eq(fire & item.inside & beat_ends),
-            walker.item.ready.eq(fire & (at_last_chunk | ~item.inside)),
+            walker.item.ready.eq(supplied & (at_last_chunk | ~item.inside) & port_free),  # that it fires, and ends
         ]
         with m.If(fire & item.inside):
             m.d.sync += chunk.eq(chunk + 1)
@@ -102,8 +103,8 @@ class LoadWriter(wiring.Component):
         """Say whether this step ends its entry, uses its beat up, and needs the output registers."""
         is_act = space.opcode is Opcode.LOAD_ACT
         m.d.comb += [
-            at_last_chunk.eq(chunk == space.chunks - 1),
-            beat_ends.eq((item.slot[: space.slots.bit_length() - 1] == space.slots - 1) | item.run_end),
+            at_last_chunk.eq(chunk[: space.chunks.bit_length() - 1].all()),  # it is never more than the last
+            beat_ends.eq(item.slot[: space.slots.bit_length() - 1].all() | item.run_end),
             writes.eq(at_last_chunk | ~item.inside | (not is_act)),
         ]
         if not space.is_narrow:

@@ -64,9 +64,9 @@ class ReadPort(wiring.Component):
         drive_address(m, self.axi, "ar", address.output, self._config)
 
         outstanding = Signal(range(self._config.bus.reads_in_flight + 1))
-        may_send = Signal()
+        is_full, may_send = Signal(), Signal()
         m.d.comb += [
-            may_send.eq((outstanding != self._config.bus.reads_in_flight) & ~self.drain & address.input.ready),
+            may_send.eq(~is_full & ~self.drain & address.input.ready),
             self.fetch.ready.eq(may_send),
             self.load.ready.eq(may_send & ~self.fetch.valid),
             address.input.valid.eq(may_send & (self.fetch.valid | self.load.valid)),
@@ -91,17 +91,20 @@ class ReadPort(wiring.Component):
             ),
         ]
 
-        received = Signal()
+        received, completes = Signal(), Signal()
         m.d.comb += [
+            completes.eq(received & axi.rlast),
             received.eq(axi.rvalid & axi.rready),
             self.busy.eq(outstanding != 0),
             self.burst_taken.eq(axi.arvalid & axi.arready),
             self.beat_taken.eq(received),
         ]
-        m.d.sync += [
-            self.error.eq(received & ((axi.rresp & _OKAY_MASK) != 0)),
-            outstanding.eq(outstanding + address.input.valid - (received & axi.rlast)),
-        ]
+        m.d.sync += self.error.eq(received & ((axi.rresp & _OKAY_MASK) != 0))
+        with m.If(address.input.valid ^ completes):
+            m.d.sync += [
+                outstanding.eq(outstanding + Mux(completes, -1, 1)),
+                is_full.eq(~completes & (outstanding == self._config.bus.reads_in_flight - 1)),
+            ]
         return m
 
 

@@ -50,28 +50,30 @@ class RunWalker(wiring.Component):
         bits = self._config.bus.address_bits
         address, start1, start2 = (Signal(bits, name=n) for n in ("address", "start1", "start2"))
         left = [Signal(self._config.extent_bits, name=f"left{i}") for i in range(3)]
-        at_end = [Signal(name=f"at_end{i}") for i in range(3)]
+        at_end, single = Signal(3), Signal(3)  # of each loop: it is in its last iteration, it has only one
+        further = Signal(self._config.extent_bits)  # entries of a run after its first
         is_last = Signal()
 
-        m.d.comb += [end.eq(count == 1) for end, count in zip(at_end, left, strict=True)]
         m.d.comb += [
-            is_last.eq(Cat(at_end).all() | work.empty),
+            is_last.eq(at_end.all() | work.empty),
             self.box.ready.eq(~active),
             self.request.valid.eq(active),
         ]
-        self._measure(m, work, address, is_last)
+        self._measure(m, work, address, further, is_last)
 
         with m.If(self.box.ready):
             box = self.box.payload
             m.d.sync += [active.eq(self.box.valid), work.eq(box)]
             m.d.sync += [s.eq(box.base) for s in (address, start1, start2)]
             m.d.sync += [count.eq(box.extents[i]) for i, count in enumerate(left)]
+            ones = Cat(box.extents[i] == 1 for i in range(3))
+            m.d.sync += [at_end.eq(ones), single.eq(ones), further.eq(box.run - 1)]
         with m.Elif(self.request.ready):
             m.d.sync += active.eq(~is_last)
-            self._step(m, work, (address, start1, start2), left, at_end)
+            self._step(m, work, (address, start1, start2), left, at_end, single)
         return m
 
-    def _step(self, m, work, starts, left, at_end):
+    def _step(self, m, work, starts, left, at_end, single):
         """Go to the next run: the innermost loop that has not ended goes on, those within it start again."""
         outer_ended = Const(1, 1)
         for i in range(3):
@@ -79,11 +81,12 @@ class RunWalker(wiring.Component):
             with m.If(goes_on):
                 following = starts[i] + work.strides[i]
                 m.d.sync += [start.eq(following) for start in starts[: i + 1]]
-                m.d.sync += left[i].eq(left[i] - 1)
+                m.d.sync += [left[i].eq(left[i] - 1), at_end[i].eq(left[i] == 2)]
                 m.d.sync += [left[j].eq(work.extents[j]) for j in range(i)]
+                m.d.sync += at_end[:i].eq(single[:i])
             outer_ended = outer_ended & at_end[i]
 
-    def _measure(self, m, work, address, is_last):
+    def _measure(self, m, work, address, further, is_last):
         """Turn address and run into beats."""
         low = self._config.bus_bytes.bit_length() - 1
         request = self.request.payload
@@ -91,13 +94,13 @@ class RunWalker(wiring.Component):
         with m.Switch(work.space):
             for index, space in enumerate(self._spaces):
                 with m.Case(index):
-                    m.d.comb += request.beats.eq(_beats(space, address, work.run, low))
+                    m.d.comb += request.more.eq(_more(space, address, further, low))
 
 
-def _beats(space: Space, address, run, low: int):
-    """Return the beats that hold `run` entries from `address` on."""
+def _more(space: Space, address, further, low: int):
+    """Return how many beats after the first hold a run of `further` entries after the first, from `address` on."""
     if not space.is_narrow:
-        return Cat(Const(0, space.chunks.bit_length() - 1), run)
+        return Cat(Const(space.chunks - 1, space.chunks.bit_length() - 1), further)
     shift = space.slots.bit_length() - 1
     slot = address[low - shift : low]
-    return (slot + run + (space.slots - 1))[shift:]
+    return (slot + further)[shift:]

@@ -23,6 +23,8 @@ class Sequencer(wiring.Component):
 
     Every operand has an address register for each loop: where that loop's current iteration begins. When a loop
     advances, one adder makes its next address, which all loops inside it take over, too.
+    While nothing is left to be issued, counters and addresses follow `command`: `load` comes late, and only says
+    whether they are used.
 
     Parameters
     ----------
@@ -73,10 +75,8 @@ class Sequencer(wiring.Component):
             m.d.sync += active.eq(self.command)
 
         # Bit i of `ends`: loop i is in its last iteration. Of `advances`: it advances after this step, as the innermost
-        # loop that is not; at most one does.
+        # loop that is not; at most one does. Both stand in registers.
         ends, advances = Signal(len(LOOPS)), Signal(len(LOOPS))
-        for i in range(len(LOOPS)):
-            m.d.comb += advances[i].eq(~ends[i] & (ends[i + 1 :].all() if i + 1 < len(LOOPS) else 1))
         finishes = self._elaborate_counters(m, ends, advances, issue, active)
         for operand, names in OPERAND_LOOPS.items():
             self._elaborate_address(m, operand, names, issue, advances, active)
@@ -156,17 +156,17 @@ class Sequencer(wiring.Component):
             left = Signal.like(Value.cast(extent), name=f"left_{name}", reset_less=True)
             outer_advances = advances[:i].any() if i else Const(0, 1)
             m.d.comb += following[i].eq(Mux(outer_advances, active.single[i], Mux(advances[i], left == 2, ends[i])))
-            with m.If(self.load):
+            with m.If(self.free):
                 m.d.sync += left.eq(self.command[f"extent_{name}"])
             with m.Elif(issue & outer_advances):
                 m.d.sync += left.eq(extent)
             with m.Elif(issue & advances[i]):
                 m.d.sync += left.eq(left - 1)
         single = self.command.single | self.command.empty.replicate(len(LOOPS))
-        with m.If(self.load):
-            m.d.sync += [ends.eq(single), finishes.eq(single.all())]
+        with m.If(self.free):
+            m.d.sync += [ends.eq(single), advances.eq(_innermost(single)), finishes.eq(single.all())]
         with m.Elif(issue):
-            m.d.sync += [ends.eq(following), finishes.eq(following.all())]
+            m.d.sync += [ends.eq(following), advances.eq(_innermost(following)), finishes.eq(following.all())]
         return finishes
 
     def _elaborate_address(self, m: Module, operand: str, names, issue: Value, advances: Value, active) -> None:
@@ -179,7 +179,12 @@ class Sequencer(wiring.Component):
         following = Signal(bits, name=f"{operand}_following")
         m.d.comb += [following.eq(start + stride), self.step[operand].eq(starts[-1])]
         for i, register in enumerate(starts):
-            with m.If(self.load):
+            with m.If(self.free):
                 m.d.sync += register.eq(self.command[f"{operand}_base"])
             with m.Elif(issue & Cat(chosen[: i + 1]).any()):
                 m.d.sync += register.eq(following)
+
+
+def _innermost(ends: Value) -> Value:
+    """Return a bit for each loop: of those that are not in their last iteration, the innermost."""
+    return Cat(*(~ends[i] & ends[i + 1 :].all() for i in range(len(LOOPS) - 1)), ~ends[len(LOOPS) - 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tilewright.hw.axi import burst_limit
@@ -81,24 +80,26 @@ class StoreEngine(wiring.Component):
         dram_box, entry_box = decode_boxes(m, word, config, instructions, spaces)
         m.submodules.boxes = boxes = HeadQueue(entry_box.shape(), DMA_BOX_QUEUE)
         connect(m, boxes.output, reader.box)
-        m.submodules.signals = signals = SyncFIFO(width=2, depth=DMA_IN_FLIGHT)
+        m.submodules.signals = signals = HeadQueue(2, DMA_IN_FLIGHT)
         m.d.comb += [
             boxes.input.payload.eq(entry_box),
             boxes.input.valid.eq(self.start),
             runs.box.payload.eq(dram_box),
             runs.box.valid.eq(self.start),
-            signals.w_data.eq(entry_box.signal),
-            signals.w_en.eq(self.start),
-            signals.r_en.eq(self.written),
+            signals.input.payload.eq(entry_box.signal),
+            signals.input.valid.eq(self.start),
+            signals.output.ready.eq(self.written),
         ]
 
         m.d.comb += [
             self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
-            self.tokens.wait_request.eq(self.instruction.valid & runs.box.ready & boxes.input.ready & signals.w_rdy),
-            self.tokens.signal_mask.eq(signals.r_data),
+            self.tokens.wait_request.eq(
+                self.instruction.valid & runs.box.ready & boxes.input.ready & signals.input.ready
+            ),
+            self.tokens.signal_mask.eq(signals.output.payload),
             self.tokens.signal_valid.eq(self.written),
             self.start.eq(self.tokens.wait_request & self.tokens.wait_grant),
             self.instruction.ready.eq(self.start),
-            self.busy.eq(signals.r_rdy),
+            self.busy.eq(signals.output.valid),
         ]
         return m

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from tilewright.hw.boxes import EntryBoxLayout, act_space, slot_bits
 from tilewright.hw.entry_walker import EntryWalker
+from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.signatures import ActStoreSignature
 from tilewright.hw.timing import store_row_queue
 from tilewright.hw.write_port import WriteBeatLayout
@@ -43,25 +44,26 @@ class StoreReader(wiring.Component):
         place = data.StructLayout({"slot": slot_bits((self._space,)), "run_end": 1})
         depth = store_row_queue(self._config)
         m.submodules.walker = walker = EntryWalker(self._config, (self._space,))
-        m.submodules.places = places = SyncFIFO(width=place.size, depth=depth)
+        m.submodules.places = places = HeadQueue(place, depth)
         m.submodules.queue = queue = SyncFIFO(width=8 * self._space.entry_bytes, depth=depth)
         connect(m, flipped(self.box), walker.box)
         item = walker.item.payload
 
         # A place is taken for every row that is asked for, so that there is room for each that comes.
         m.d.comb += [
-            self.rows.request.valid.eq(walker.item.valid & ~item.empty & places.w_rdy),
+            self.rows.request.valid.eq(walker.item.valid & ~item.empty & places.input.ready),
             self.rows.request.payload.eq(item.entry),
-            walker.item.ready.eq(item.empty | (places.w_rdy & self.rows.request.ready)),
-            places.w_en.eq(self.rows.request.valid & self.rows.request.ready),
-            places.w_data.eq(Cat(item.slot, item.run_end)),
+            walker.item.ready.eq(item.empty | (places.input.ready & self.rows.request.ready)),
+            places.input.valid.eq(self.rows.request.valid & self.rows.request.ready),
+            places.input.payload.slot.eq(item.slot),
+            places.input.payload.run_end.eq(item.run_end),
             queue.w_en.eq(self.rows.response_valid),
             queue.w_data.eq(self.rows.response),
         ]
         row_taken = Signal()
-        m.d.comb += [queue.r_en.eq(row_taken), places.r_en.eq(row_taken)]
+        m.d.comb += [queue.r_en.eq(row_taken), places.output.ready.eq(row_taken)]
         if self._space.is_narrow:
-            self._pack(m, queue, data.View(place, places.r_data), row_taken)
+            self._pack(m, queue, places.output.payload, row_taken)
         else:
             self._split(m, queue, row_taken)
         return m

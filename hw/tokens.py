@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,23 +38,29 @@ class TokenCounters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         full = (1 << self._config.queue.token_bits) - 1
-        counters = {
-            (giver, taker): Signal(range(full + DMA_IN_FLIGHT + 1), name=f"{giver}_to_{taker}")
-            for giver in Engine
-            for taker in giver.others
-        }
+        pairs = [(giver, taker) for giver in Engine for taker in giver.others]
+        counters = {p: Signal(range(full + DMA_IN_FLIGHT + 1), name=f"{p[0]}_to_{p[1]}") for p in pairs}
+        # What grants depend on stands in registers: whether a counter is not 0, and whether it is at least `full`.
+        holds = {p: Signal(name=f"holds_{p[0]}_to_{p[1]}") for p in pairs}
+        filled = {p: Signal(name=f"filled_{p[0]}_to_{p[1]}") for p in pairs}
         refused = []
         for engine in Engine:
             port = getattr(self, engine)
-            missing = [port.wait_mask[i] & (counters[giver, engine] == 0) for i, giver in enumerate(engine.others)]
-            overflowing = [counters[engine, taker] >= full for taker in engine.others]
+            missing = [port.wait_mask[i] & ~holds[giver, engine] for i, giver in enumerate(engine.others)]
+            overflowing = [filled[engine, taker] for taker in engine.others]
             m.d.comb += port.wait_grant.eq(~Cat(*missing, *overflowing).any())
             refused.append(port.wait_request & ~port.wait_grant)
         m.d.comb += self.waiting.eq(Cat(refused).any())
 
         for (giver, taker), counter in counters.items():
+            pair = giver, taker
             given, taken = getattr(self, giver), getattr(self, taker)
             gives = given.signal_valid & given.signal_mask[giver.others.index(taker)]
             takes = taken.wait_request & taken.wait_grant & taken.wait_mask[taker.others.index(giver)]
-            m.d.sync += counter.eq(counter + gives - takes)
+            with m.If(takes ^ gives):  # `takes` comes late: it only enables the registers
+                m.d.sync += [
+                    counter.eq(counter + Mux(gives, 1, -1)),
+                    holds[pair].eq(gives | (counter != 1)),
+                    filled[pair].eq(Mux(gives, filled[pair] | (counter == full - 1), filled[pair] & (counter != full))),
+                ]
         return m

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.axi import AxiWriteSignature
 from tilewright.hw.burst_generator import BurstLayout
+from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.read_port import AddressLayout, drive_address, fill_address
 from tilewright.hw.stream_buffer import StreamBuffer
 from tilewright.isa.config import Config
@@ -68,13 +68,13 @@ class WritePort(wiring.Component):
         m = Module()
         depth = self._config.bus.writes_in_flight
         m.submodules.address = address = StreamBuffer(AddressLayout(self._config))
-        m.submodules.lengths = lengths = SyncFIFO(width=8, depth=depth)
-        m.submodules.marks = marks = SyncFIFO(width=2, depth=depth + 1)
+        m.submodules.lengths = lengths = HeadQueue(8, depth)
+        m.submodules.marks = marks = HeadQueue(data.StructLayout({"last": 1, "empty": 1}), depth + 1)
         drive_address(m, self.axi, "aw", address.output, self._config)
-        outstanding = Signal(range(depth + 1))
+        outstanding, is_full = Signal(range(depth + 1)), Signal()
         response = Signal()
 
-        self._take_bursts(m, address, lengths, marks, outstanding)
+        self._take_bursts(m, address, lengths, marks, is_full)
         self._send_beats(m, lengths)
         self._finish(m, marks, response)
 
@@ -85,24 +85,27 @@ class WritePort(wiring.Component):
             self.burst_taken.eq(self.axi.awvalid & self.axi.awready),
             self.beat_taken.eq(self.axi.wvalid & self.axi.wready),
         ]
-        m.d.sync += [
-            self.error.eq(response & self.axi.bresp[1]),
-            outstanding.eq(outstanding + address.input.valid - response),
-        ]
+        m.d.sync += self.error.eq(response & self.axi.bresp[1])
+        with m.If(address.input.valid ^ response):
+            m.d.sync += [
+                outstanding.eq(outstanding + Mux(response, -1, 1)),
+                is_full.eq(~response & (outstanding == depth - 1)),
+            ]
         return m
 
-    def _take_bursts(self, m, address, lengths, marks, outstanding):
+    def _take_bursts(self, m, address, lengths, marks, is_full):
         """Take a burst when there is room for it everywhere; an empty one leaves only a mark."""
         burst = self.burst
         has_room = Signal()
         m.d.comb += [
-            has_room.eq(address.input.ready & (outstanding != self._config.bus.writes_in_flight)),
-            burst.ready.eq(marks.w_rdy & ~self.drain & (has_room | burst.payload.empty)),
-            marks.w_en.eq(burst.valid & burst.ready),
-            marks.w_data.eq(Cat(burst.payload.last, burst.payload.empty)),
-            address.input.valid.eq(marks.w_en & ~burst.payload.empty),
-            lengths.w_en.eq(address.input.valid),
-            lengths.w_data.eq(burst.payload.length),
+            has_room.eq(address.input.ready & ~is_full),
+            burst.ready.eq(marks.input.ready & ~self.drain & (has_room | burst.payload.empty)),
+            marks.input.valid.eq(burst.valid & burst.ready),
+            marks.input.payload.last.eq(burst.payload.last),
+            marks.input.payload.empty.eq(burst.payload.empty),
+            address.input.valid.eq(marks.input.valid & ~burst.payload.empty),
+            lengths.input.valid.eq(address.input.valid),
+            lengths.input.payload.eq(burst.payload.length),
         ]
         fill_address(m, address.input.payload, burst.payload, self.base, self._config)
 
@@ -113,13 +116,13 @@ class WritePort(wiring.Component):
         go = Signal()
         payload = buffer.input.payload
         m.d.comb += [
-            go.eq(lengths.r_rdy & buffer.input.ready),
+            go.eq(lengths.output.valid & buffer.input.ready),
             self.beat.ready.eq(go),
-            buffer.input.valid.eq(lengths.r_rdy & (self.beat.valid | self.drain)),
+            buffer.input.valid.eq(lengths.output.valid & (self.beat.valid | self.drain)),
             payload.beat.data.eq(self.beat.payload.data),
             payload.beat.strobe.eq(Mux(self.drain, 0, self.beat.payload.strobe)),
-            payload.last.eq(sent == lengths.r_data),
-            lengths.r_en.eq(buffer.input.valid & buffer.input.ready & payload.last),
+            payload.last.eq(sent == lengths.output.payload),
+            lengths.output.ready.eq(buffer.input.valid & buffer.input.ready & payload.last),
             self.axi.wvalid.eq(buffer.output.valid),
             self.axi.wdata.eq(buffer.output.payload.beat.data),
             self.axi.wstrb.eq(buffer.output.payload.beat.strobe),
@@ -132,13 +135,13 @@ class WritePort(wiring.Component):
     def _finish(self, m, marks, response):
         """Match responses with the marks of their bursts."""
         waiting = Signal(range(self._config.bus.writes_in_flight + 1))
-        last, empty = marks.r_data[0], marks.r_data[1]
+        mark = marks.output
         matched = Signal()
         m.d.comb += [
-            matched.eq(marks.r_rdy & ~empty & (waiting != 0)),
-            marks.r_en.eq(marks.r_rdy & (empty | (waiting != 0))),
+            matched.eq(mark.valid & ~mark.payload.empty & (waiting != 0)),
+            mark.ready.eq(mark.valid & (mark.payload.empty | (waiting != 0))),
         ]
         m.d.sync += [
             waiting.eq(waiting + response - matched),
-            self.finish.eq(marks.r_en & last),
+            self.finish.eq(mark.ready & mark.payload.last),
         ]

@@ -109,7 +109,7 @@ public:
     void cut(Cycle t) {
         bool has_room = bursts.level.at(t) != c.p.burst_queue;
         int64_t room = c.p.burst_beats - (cut_position & (c.p.burst_beats - 1));
-        bool fits = cut_beats <= room;
+        bool fits = cut_empty || cut_beats <= room;
         if (cut_active && has_room) {
             bursts.push(t, {fits ? cut_beats : room, cut_last && fits, cut_empty});
             c.clock.at(address_part, t + 1);

@@ -47,12 +47,12 @@ class Bursts(Harness):
             part.request.valid.eq(self.valid),
             part.burst.ready.eq(self.ready),
         ]
-        self.assume(~self.valid | (request.beats != 0), ~request.empty)
+        self.assume(~request.empty)
         taken, sent = self.valid & part.request.ready, part.burst.valid & self.ready
-        beat, left, last = Signal(len(burst.beat)), Signal(self.BEATS_BITS), Signal()
+        beat, left, last = Signal(len(burst.beat)), Signal(1 + self.BEATS_BITS), Signal()
         count = burst.length + 1
         with m.If(taken):
-            m.d.sync += [beat.eq(request.beat), left.eq(request.beats), last.eq(request.last)]
+            m.d.sync += [beat.eq(request.beat), left.eq(request.more + 1), last.eq(request.last)]
         with m.Elif(sent):
             m.d.sync += [beat.eq(beat + count), left.eq(left - count)]
         page = PAGE_BEATS.bit_length() - 1

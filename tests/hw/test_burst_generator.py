@@ -47,12 +47,12 @@ def test_bursts_cover_each_request(data_bits, limit, python_random):
     config = Config(bus=Bus(data_bits=data_bits, burst_beats=limit))
     top = (1 << 20) // config.bus_bytes
     requests = [
-        {"beat": python_random.randrange(top), "beats": python_random.randint(1, 150), "last": 1, "empty": 0}
+        {"beat": python_random.randrange(top), "more": python_random.randrange(150), "last": 1, "empty": 0}
         for _ in range(40)
     ]
     bursts = [b for _, b in run_requests(config, limit, requests, python_random, stall=0.4)]
     for request in requests:
-        beat, end = request["beat"], request["beat"] + request["beats"]
+        beat, end = request["beat"], request["beat"] + 1 + request["more"]
         while beat < end:
             burst = bursts.pop(0)
             assert burst["beat"] == beat
@@ -65,8 +65,8 @@ def test_bursts_cover_each_request(data_bits, limit, python_random):
 
 def test_one_burst_a_cycle_and_empty_requests_in_order(python_random):
     config = Config(bus=Bus(data_bits=128, burst_beats=16))
-    requests = [{"beat": 16 * i, "beats": 7, "last": 0, "empty": 0} for i in range(8)]
-    requests += [{"beat": 0, "beats": 0, "last": 1, "empty": 1}]
+    requests = [{"beat": 16 * i, "more": 6, "last": 0, "empty": 0} for i in range(8)]
+    requests += [{"beat": 0, "more": 100, "last": 1, "empty": 1}]
     bursts = run_requests(config, 16, requests, python_random, stall=0)
     cycles = [cycle for cycle, _ in bursts]
     assert cycles == list(range(cycles[0], cycles[0] + 9))

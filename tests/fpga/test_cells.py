@@ -12,7 +12,7 @@ import pytest
 from amaranth.lib import wiring
 
 from tests.fpga.ecp5_models import ecp5_models
-from tests.fpga.lockstep import Parts, ecp5_lockstep
+from tests.fpga.lockstep import Parts, Words, ecp5_lockstep
 from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.interleaved_bank import InterleavedBank
 from tilewright.hw.memory_bank import MemoryBank
@@ -42,6 +42,25 @@ def products() -> tuple[wiring.Component, ...]:
     return DotProduct(TINY), Requantizer(TINY), VectorLane(instruction_set(TINY), VECTOR_DATAPATH)
 
 
+def without_collisions(stimuli: dict[str, Words]) -> dict[str, Words]:
+    """Read nothing in the cycles in which the same word is written: synthesis knows that it would not matter."""
+    changed = dict(stimuli)
+    for name, addresses in stimuli.items():
+        read = re.fullmatch(r"(?P<part>part\d+__)(?P<port>read__\d+__)addr", name)
+        if read is None:
+            continue
+        enable = read["part"] + read["port"] + "en"
+        for half in ("", "0__", "1__"):
+            write = f"{read['part']}write__{half}"
+            if f"{write}addr" not in stimuli:
+                continue
+            at, written = addresses, stimuli[f"{write}addr"]
+            meets = at == written if not half else at == written << 1 | int(half[0])
+            changed[enable] = changed[enable] & ~(meets & (stimuli[f"{write}en"] == 1)).astype(np.uint32)
+    assert any((changed[name] != words).any() for name, words in stimuli.items()) or "part0__read__0__en" not in stimuli
+    return changed
+
+
 def test_each_cell_has_one_model() -> None:
     names = Counter(re.findall(r"^module (\S+?)\s*\(", ecp5_models(), re.M))
     assert {name: count for name, count in names.items() if count > 1} == {}
@@ -55,7 +74,7 @@ def test_netlists_do_what_the_rtl_does(
     parts: Callable[[], tuple[wiring.Component, ...]], tmp_path: Path, rng: np.random.Generator
 ) -> None:
     model = ecp5_lockstep(Parts(parts()), tmp_path)
-    rtl, netlist = model.run(model.stimuli(rng, CYCLES))
+    rtl, netlist = model.run(without_collisions(model.stimuli(rng, CYCLES)))
     assert set(rtl) == {port.name for port in model.ports if not port.is_input}
     for name, expected in rtl.items():
         different = np.flatnonzero((expected != netlist[name]).any(axis=1))

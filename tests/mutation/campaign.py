@@ -152,7 +152,13 @@ def directed_tests() -> list[Test]:
         *(as_in_ci(test_crowds.test_addresses_wrap, number) for number in range(6)),
         *((f"tokens from {g} to {t}", partial(test_crowds.test_more_tokens_than_a_counter_should_hold, g, t, 1))
           for g, t in test_crowds.PAIRS),
+        *((f"longest {loop} of {name}", partial(test_crowds.test_the_longest_loops, loop, name, 1))
+          for name in ("LOAD_ACT", "STORE_ACT") for loop in ("extent_run", "extent0", "extent1", "extent2")),
+        *((f"largest box {d[1]}", partial(test_crowds.test_the_largest_boxes, d, 1)) for d in test_crowds.DIRECTIONS),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
+        ("reset with a response", partial(
+            test_stopped_runs.test_a_reset_of_the_hardware_while_a_store_is_answered,
+            seed_of("test_a_reset_of_the_hardware_while_a_store_is_answered"))),
         *((f"nothing after a reset at {begin}", partial(
             test_stopped_runs.test_nothing_is_asked_for_after_a_reset_of_the_hardware, begin))
           for begin in range(0, 600, 100)),

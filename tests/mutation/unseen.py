@@ -19,6 +19,8 @@ _LOADED = {
     ".walker": r"(?:entry|slot)_(?:now|\d)|left\d",
     ".runs": r"address|start\d|left\d",
 }
+#: Counters have 64 bits; a wider register is a payload.
+_WIDEST_STATE = 64
 #: Bits of a number that no run counts up to: 2^48 cycles are days at any clock.
 _ENDLESS = 48
 
@@ -37,7 +39,9 @@ def _is_passed_on(module: ModuleText, kind: str, target: str, before: str) -> bo
 
 def _is_payload(module: ModuleText, kind: str, target: str, before: str) -> bool:
     found = _resets(module, kind, target, before)
-    return bool(found) and all(_PAYLOAD.fullmatch(name.lstrip("\\")) for name, _ in found)
+    return bool(found) and all(
+        _PAYLOAD.fullmatch(name.lstrip("\\")) or module.widths.get(name, 0) > _WIDEST_STATE for name, _ in found
+    )
 
 
 def _is_index(module: ModuleText, kind: str, target: str, before: str) -> bool:
@@ -55,7 +59,9 @@ def _is_full_level(module: ModuleText, kind: str, target: str, before: str) -> b
 
 
 def _is_store_padding(module: ModuleText, kind: str, target: str, before: str) -> bool:
-    return kind == "width" and module.name.startswith("accelerator.store.reader.walker.")
+    walker = "accelerator.store.reader.walker"
+    is_sum = module.name == walker and "box__payload" in before
+    return kind == "width" and (is_sum or module.name.startswith(f"{walker}."))
 
 
 def _is_clamp(module: ModuleText, kind: str, target: str, before: str) -> bool:

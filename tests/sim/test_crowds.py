@@ -155,6 +155,32 @@ def test_an_instruction_that_takes_long_is_abandoned(engine: Engine, seed: int) 
         device.check_run(program_of(seed), fast)
 
 
+DIRECTIONS = [("pad_left", "extent_run", "pad_right"), ("pad_top", "extent0", "pad_bottom")]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=["columns", "rows"])
+def test_the_largest_boxes(direction: tuple[str, ...], seed: int) -> None:
+    """Both paddings of a direction and what lies between them; what is loaded last stays."""
+    largest = dict.fromkeys(direction, ISA.by_name["LOAD_ACT"].operands["extent_run"].values.stop - 1)
+    box = {"extent_run": 1, "extent0": 1, "extent1": 1, "extent2": 1, "stride0": 3, "pad_value": 5, **largest}
+    loads = [known_instruction(ISA, "LOAD_ACT", {**box, "base": base}) for base in (0, 77)]
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), *loads], LIMITS.dram_bytes)
+    mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
+    assert mismatch is None, mismatch.report
+
+
+@pytest.mark.parametrize("name", ["LOAD_ACT", "STORE_ACT"])
+@pytest.mark.parametrize("loop", ["extent_run", "extent0", "extent1", "extent2"])
+def test_the_longest_loops(loop: str, name: str, seed: int) -> None:
+    operands = ISA.by_name[name].operands
+    box = {"extent_run": 1, "extent0": 1, "extent1": 1, "extent2": 1, loop: operands[loop].values.stop - 1}
+    strides = {f"stride{i}": 5 + 2 * i for i in range(3)} | {f"dram_stride{i}": 8 for i in range(3)}
+    once = known_instruction(ISA, name, {**box, **strides})
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), once], LIMITS.dram_bytes)
+    mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
+    assert mismatch is None, mismatch.report
+
+
 def lifted(program: RandomProgram) -> RandomProgram:
     """Return the program with the top bit of all its addresses in DRAM changed."""
     code, data = DecodedProgram.of(ISA, program.dram, program.offset, program.count), program.dram[: program.offset]

@@ -23,7 +23,7 @@ from tilewright.sim.api import DramTiming
 from tilewright.sim.decoded_program import DecodedProgram
 from tilewright.sim.fast import FastSimulator
 from tilewright.sim.functional import FunctionalSimulator
-from tilewright.sim.random_programs import RandomProgram, corner_program
+from tilewright.sim.random_programs import CORNERS, RandomProgram, corner_program
 from tilewright.sim.rtl.library import FaultChannel
 from tilewright.sim.rtl.state import kept_parameters, read_state, read_tokens
 from tilewright.sim.tokens import steps_of
@@ -181,3 +181,19 @@ def test_nothing_is_asked_for_after_a_reset_of_the_hardware(begin: int) -> None:
         assert not device.model.run(120) and not device.dram.any()
         report = device.model.report
         assert report.read_beats == report.write_beats == report.violation == 0
+
+
+def test_a_reset_of_the_hardware_while_a_store_is_answered(seed: int) -> None:
+    """In the cycles around the end of stores, in which responses are matched with their bursts."""
+    moving = list(CORNERS).index("moving")
+    program = program_of(seed // len(CORNERS) * len(CORNERS) + moving)
+    fast, device = FastSimulator(ISA, TIMING, compute_results=False), PlacedDevice(None, "calm", 0)
+    code = DecodedProgram.of(ISA, program.dram, program.offset, program.count)
+    stores = [i for i in range(program.count) if code.instruction(i)[0].engine is Engine.STORE]
+    trace = fast.launch(program.dram, program.offset, program.count).trace
+    assert trace is not None and len(stores) > 2
+    for end in sorted(set(trace.end[stores]))[:3]:
+        for early in range(6):
+            device.begin(program)
+            device.stop("hardware", int(end) - early)
+            device.check_run(program, fast)

@@ -367,3 +367,15 @@ def _flattened(body: list[Stmt]) -> Stmt:
     for inner in body:
         flat += inner.body if isinstance(inner, Block) else [inner]
     return flat[0] if len(flat) == 1 else Block(tuple(flat))
+
+
+def is_natural(expr: Expr) -> bool:
+    """Whether an index cannot be negative."""
+    match expr:
+        case Const(value):
+            return value >= 0
+        case Var():
+            return True
+        case Binary(BinaryOp.ADD | BinaryOp.MUL | BinaryOp.DIV | BinaryOp.MOD | BinaryOp.MIN, left, right):
+            return is_natural(left) and is_natural(right)
+    return False

@@ -19,6 +19,7 @@ from tilewright.compiler.tir import llvm_scalars as scalars
 from tilewright.compiler.tir.arithmetic import binary as folded
 from tilewright.compiler.tir.llvm import CodegenError
 from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
+from tilewright.compiler.tir.simplify import is_natural
 from tilewright.isa.ir import (
     Allocate,
     Binary,
@@ -285,23 +286,11 @@ def _new_index(e: _Emitter, expr: Expr) -> Value | int:
     if (left == 0 and op == BinaryOp.ADD) or (left == 1 and op == BinaryOp.MUL):
         return right
     a, b = _as_value(left), _as_value(right)
-    if op in (BinaryOp.DIV, BinaryOp.MOD) and _is_natural(expr.left) and isinstance(right, int):
+    if op in (BinaryOp.DIV, BinaryOp.MOD) and is_natural(expr.left) and isinstance(right, int):
         return e.builder.udiv(a, b) if op == BinaryOp.DIV else e.builder.urem(a, b)
     if op in (BinaryOp.ADD, BinaryOp.MUL):
         return (e.builder.add if op == BinaryOp.ADD else e.builder.mul)(a, b, flags=("nsw",))
     return scalars.binary(e.builder, op, a, b, DType.I64)
-
-
-def _is_natural(expr: Expr) -> bool:
-    """Whether an index cannot be negative."""
-    match expr:
-        case Const(value):
-            return value >= 0
-        case Var():
-            return True
-        case Binary(BinaryOp.ADD | BinaryOp.MUL | BinaryOp.DIV | BinaryOp.MOD | BinaryOp.MIN, left, right):
-            return _is_natural(left) and _is_natural(right)
-    return False
 
 
 # ---- values --------------------------------------------------------------------------------------------------

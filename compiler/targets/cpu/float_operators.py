@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.windows import window_of
-from tilewright.compiler.qops import OPERATORS, Window
+from tilewright.compiler.qops import OPERATORS
 from tilewright.compiler.targets.cpu import windows
 from tilewright.compiler.targets.cpu.convolution import Convolution, choose_tile
 from tilewright.compiler.targets.cpu.float_attention import MOST_WORDS, FloatAttention, FloatSoftmax, Heads, PackKeys
@@ -18,15 +18,12 @@ from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.float_windows import FloatAverage, FloatDepthwise, FloatNorm, FloatPointwise
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.native_lowering import NativeLowering
-from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
-from tilewright.compiler.targets.kernels.layout import Image
-from tilewright.compiler.targets.kernels.lowering import Need, Slid
+from tilewright.compiler.targets.cpu.program import CpuProgram, Launch, Segment
+from tilewright.compiler.targets.kernels.float_operands import FloatOperands
+from tilewright.compiler.targets.kernels.lowering import Need
 from tilewright.compiler.targets.kernels.movement import reshape, transpose
 from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
-
-#: What fills the border of a maximum: every byte of -2.6e36.
-_LEAST_BYTE = -5
 
 
 def lower_floats(graph: Graph, level: Level) -> CpuProgram:
@@ -82,7 +79,7 @@ def lacks_kernels(program: CpuProgram) -> bool:
 
 
 @dataclass
-class FloatLowering(NativeLowering):
+class FloatLowering(NativeLowering, FloatOperands[Launch]):
     """The state of lowering float operators."""
 
     @property
@@ -90,42 +87,13 @@ class FloatLowering(NativeLowering):
         """Type of the values in memory."""
         return DType.F32
 
-    def activations(self, node: Node) -> list[str]:
-        """Name what a node reads that is no parameter."""
-        if node.op in ("fconv", "fmatmul"):
-            return [node.inputs[0], *([node.inputs[3]] if node.inputs[3] else [])]
-        return list(node.inputs[:1] if node.op == "fnorm" or node.is_onnx else node.inputs)
-
-    def sliding(self, node: Node) -> Slid | None:
-        """Give the window that a node slides over its first input, or None."""
-        if node.op not in ("fconv", "fmaxpool"):
-            return None
-        window = Window(node["kernel"], node["strides"], node["pads"], node["dilations"])
-        is_pool = node.op == "fmaxpool"
-        return Slid(window, _LEAST_BYTE if is_pool else 0, not is_pool and node["groups"] == 1)
-
     def finish(self, node: Node) -> FloatFinish:
         """Give what follows the sums of a node."""
         return FloatFinish(self.level, node["activation"])
 
-    def bias(self, node: Node, channels: int) -> dict[str, str]:
-        """Keep a node's bias, continued to a number of channels, and name it by argument."""
-        array = np.zeros(channels, np.float32)
-        if node.inputs[2]:
-            given = self.graph.constants[node.inputs[2]].reshape(-1)
-            array[: given.size] = given
-        return {"bias": self.constant(f"{node.output}:bias", array)}
-
     def weight(self, node: Node) -> NDArray[np.float32]:
         """Give the weights of a convolution or product."""
         return self.graph.constants[node.inputs[1]].astype(np.float32)
-
-    def residual(self, name: str) -> tuple[dict[str, str], Image | None]:
-        """Give a second operand as an argument."""
-        if not name:
-            return {}, None
-        storage, image = self.image(self.graph.consumers[name][0], name, Need())
-        return {"residual": storage}, image
 
 
 def _convolution(state: FloatLowering, node: Node) -> None:
@@ -133,7 +101,7 @@ def _convolution(state: FloatLowering, node: Node) -> None:
     storage, x = state.image(node, node.inputs[0])
     arguments, residual = state.residual(node.inputs[3])
     y = state.new_image(node.output)
-    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.bias(node, y.pitch)}
+    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.kept_bias(node, y.pitch)}
     window = node["kernel"], node["strides"], node["dilations"], (node["pads"][0], node["pads"][1])
     macs = y.pixels * weight.size
     if node["groups"] == 1:
@@ -163,7 +131,7 @@ def _matrix(state: FloatLowering, node: Node) -> None:
     storage, x = state.image(node, node.inputs[0], Need())
     arguments, residual = state.residual(node.inputs[3])
     y = state.new_image(node.output)
-    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.bias(node, y.pitch)}
+    arguments |= {"x": storage, "y": state.places[node.output].storage, **state.kept_bias(node, y.pitch)}
     problem = Convolution(x, y, (1, 1), (1, 1), (1, 1), (0, 0), state.finish(node), residual)
     _dense(state, node, problem, weight, arguments, y.pixels * weight.size)
 

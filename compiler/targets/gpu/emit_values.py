@@ -10,6 +10,7 @@ from tilewright.compiler.tir import llvm_scalars as scalars
 from tilewright.compiler.tir.arithmetic import binary
 from tilewright.compiler.tir.llvm import CodegenError
 from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
+from tilewright.compiler.tir.simplify import is_natural
 from tilewright.compiler.tir.visit import walk_expressions
 from tilewright.isa.ir import Binary, BinaryOp, Buffer, Cast, Const, DType, Expr, Load, Lookup, Select, Var
 
@@ -62,7 +63,7 @@ def index_of(e: Emitter, expr: Expr) -> Value | int:
         return known
     match expr:
         case Binary(op, left, right) if not op.is_comparison:
-            result = _combined(e, op, index_of(e, left), index_of(e, right), _is_natural(left))
+            result = _combined(e, op, index_of(e, left), index_of(e, right), is_natural(left))
         case Select(condition, if_true, if_false):
             yes, no = as_value(index_of(e, if_true)), as_value(index_of(e, if_false))
             result = e.builder.select(value_of(e, condition), yes, no)
@@ -75,18 +76,6 @@ def index_of(e: Emitter, expr: Expr) -> Value | int:
     if not isinstance(result, int):
         e.known[id(expr)] = result
     return result
-
-
-def _is_natural(expr: Expr) -> bool:
-    """Whether an index cannot be negative."""
-    match expr:
-        case Const(value):
-            return value >= 0
-        case Var():
-            return True
-        case Binary(BinaryOp.ADD | BinaryOp.MUL | BinaryOp.DIV | BinaryOp.MOD | BinaryOp.MIN, left, right):
-            return _is_natural(left) and _is_natural(right)
-    return False
 
 
 def _combined(e: Emitter, op: BinaryOp, left: Value | int, right: Value | int, is_natural: bool = False) -> Value | int:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.qops import Window
 from tilewright.compiler.targets.gpu import pointwise, windows
 from tilewright.compiler.targets.gpu.attention import Attention, choose_warps
 from tilewright.compiler.targets.gpu.attention_rows import RowAttention, choose_parts
@@ -18,18 +17,16 @@ from tilewright.compiler.targets.gpu.gemm import ARRAYS, Gemm, padded_channels
 from tilewright.compiler.targets.gpu.gemm_kernels import gemm_kernel, packed_weight
 from tilewright.compiler.targets.gpu.lowering import GpuLowering
 from tilewright.compiler.targets.gpu.norms import layer_norm
-from tilewright.compiler.targets.gpu.program import GpuProgram, Segment
+from tilewright.compiler.targets.gpu.program import GpuProgram, Launch, Segment
 from tilewright.compiler.targets.gpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.gpu.windows import across_of
 from tilewright.compiler.targets.kernels.activation import Activation
-from tilewright.compiler.targets.kernels.layout import Image, Placed
-from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Need, Slid
+from tilewright.compiler.targets.kernels.float_operands import FloatOperands
+from tilewright.compiler.targets.kernels.layout import Placed
+from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Need
 from tilewright.compiler.targets.kernels.movement import reshape, transpose
 from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
-
-#: What fills the border of a maximum: every byte of -65,376, about the least that fp16 holds.
-_LEAST_BYTE = -5
 
 _FLOATS = frozenset(name for name, kind in ELEMENTS.items() if kind.is_float)
 
@@ -64,7 +61,7 @@ def _has_kernel(graph: Graph, node: Node) -> bool:
 
 
 @dataclass
-class FloatLowering(GpuLowering):
+class FloatLowering(GpuLowering, FloatOperands[Launch]):
     """The state of lowering float operators.
 
     Attributes
@@ -89,32 +86,13 @@ class FloatLowering(GpuLowering):
         """Give the weights of a convolution or product."""
         return self.graph.constants[node.inputs[1]].astype(ARRAYS[self.kind])
 
-    def activations(self, node: Node) -> list[str]:
-        """Name what a node reads that is no parameter."""
-        if node.op in ("fconv", "fmatmul"):
-            return [node.inputs[0], *([node.inputs[3]] if node.inputs[3] else [])]
-        return list(node.inputs[:1] if node.op == "fnorm" else node.inputs)
-
-    def sliding(self, node: Node) -> Slid | None:
-        """Give the window that a node slides over its first input, or None."""
-        if node.op not in ("fconv", "fmaxpool"):
-            return None
-        window = Window(node["kernel"], node["strides"], node["pads"], node["dilations"])
-        is_pool = node.op == "fmaxpool"
-        return Slid(window, _LEAST_BYTE if is_pool else 0, not is_pool and node["groups"] == 1)
-
     def finish(self, node: Node) -> FloatFinish:
         """Give what follows the sums of a convolution or product."""
         return FloatFinish(bool(node.inputs[2]), node["activation"], is_exact=self.is_exact)
 
     def bias(self, node: Node, channels: int) -> dict[str, str]:
-        """Keep a node's bias, continued to a number of channels, and name it by argument."""
-        if not node.inputs[2]:
-            return {}
-        array = np.zeros(channels, np.float32)
-        given = self.graph.constants[node.inputs[2]].reshape(-1)
-        array[: given.size] = given
-        return {"bias": self.constant(f"{node.output}:bias", array)}
+        """Keep a node's bias, where it has one, continued to a number of channels, and name it by argument."""
+        return self.kept_bias(node, channels) if node.inputs[2] else {}
 
     def mask(self, node: Node) -> Placed | None:
         """Give what attention adds to scores, viewed as `[batch, heads, query, key]`."""
@@ -123,13 +101,6 @@ class FloatLowering(GpuLowering):
         placed = self.places[node.inputs[3]]
         batch, words, heads, _ = node["extents"]
         return replace(placed, view=placed.view.repeated((batch, heads, words, words)))
-
-    def residual(self, name: str) -> tuple[dict[str, str], Image | None]:
-        """Give a second operand as an argument."""
-        if not name:
-            return {}, None
-        storage, image = self.image(self.graph.consumers[name][0], name, Need())
-        return {"residual": storage}, image
 
 
 def _convolution(state: FloatLowering, node: Node) -> None:

@@ -159,9 +159,9 @@ def directed_tests() -> list[Test]:
         ("reset with a response", partial(
             test_stopped_runs.test_a_reset_of_the_hardware_while_a_store_is_answered,
             seed_of("test_a_reset_of_the_hardware_while_a_store_is_answered"))),
-        *((f"nothing after a reset at {begin}", partial(
-            test_stopped_runs.test_nothing_is_asked_for_after_a_reset_of_the_hardware, begin))
-          for begin in range(0, 600, 100)),
+        *((f"nothing after a reset in {moments}", partial(
+            test_stopped_runs.test_nothing_is_asked_for_after_a_reset_of_the_hardware, moments))
+          for moments in (range(4, 13), range(0, 6000, 60))),
         *(as_in_ci(after, way, memory) for memory in memories for way in test_stopped_runs.WAYS),
         *((f"{name}, {memory}", partial(fault, name, memory)) for memory in memories for name in test_faults.FAULTS),
         *((f"reset after {t}, {m}", partial(test_faults.test_a_reset_in_the_middle_abandons_the_run, t, m))

@@ -145,9 +145,9 @@ def test_more_tokens_than_a_counter_should_hold(giver: Engine, taker: Engine, se
 
 @pytest.mark.parametrize("engine", Engine, ids=str)
 def test_an_instruction_that_takes_long_is_abandoned(engine: Engine, seed: int) -> None:
-    """The next run begins at once, and an engine that had not stopped would be in its way."""
+    """The next run begins at once; an engine that had not stopped, or what stood in its queues, would be in its way."""
     name, operands = LONG[engine]
-    program = placed_program(ISA, seed, [(name, ISA.by_name[name].complete(operands))], LIMITS.dram_bytes)
+    program = placed_program(ISA, seed, [(name, ISA.by_name[name].complete(operands))] * 12, LIMITS.dram_bytes)
     fast, device = FastSimulator(ISA, TIMING, compute_results=False), PlacedDevice(None, "calm", 0)
     for moment in (100, 200, 301):
         device.begin(program)

@@ -154,6 +154,7 @@ def directed_tests() -> list[Test]:
           for g, t in test_crowds.PAIRS),
         *((f"longest {loop} of {name}", partial(test_crowds.test_the_longest_loops, loop, name, 1))
           for name in ("LOAD_ACT", "STORE_ACT") for loop in ("extent_run", "extent0", "extent1", "extent2")),
+        *(as_in_ci(test_crowds.test_boxes_wait_in_full_queues, name) for name in ("LOAD_ACT", "STORE_ACT")),
         *((f"largest box {d[1]}", partial(test_crowds.test_the_largest_boxes, d, 1)) for d in test_crowds.DIRECTIONS),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
         ("reset with a response", partial(

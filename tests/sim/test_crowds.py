@@ -181,6 +181,15 @@ def test_the_longest_loops(loop: str, name: str, seed: int) -> None:
     assert mismatch is None, mismatch.report
 
 
+@pytest.mark.parametrize("name", ["LOAD_ACT", "STORE_ACT"])
+def test_boxes_wait_in_full_queues(name: str, seed: int) -> None:
+    box = {"extent_run": 8, "extent0": 6, "extent1": 1, "extent2": 1, "stride0": 8, "dram_stride0": 64}
+    boxes = [known_instruction(ISA, name, {**box, "dram_base": 512 * i, "base": 16 * i}) for i in range(30)]
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), *boxes], LIMITS.dram_bytes)
+    mismatch = check(TIMING_DRAMS[KIND], stalls_of(KIND)).compare(program)
+    assert mismatch is None, mismatch.report
+
+
 def lifted(program: RandomProgram) -> RandomProgram:
     """Return the program with the top bit of all its addresses in DRAM changed."""
     code, data = DecodedProgram.of(ISA, program.dram, program.offset, program.count), program.dram[: program.offset]

@@ -14,6 +14,7 @@ from tilewright.compiler.targets.gpu.dialects import AMDGCN, SPIRV, Dialect
 from tilewright.compiler.targets.gpu.emit import emit_kernels
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.ptx import distinct_loops, initialize
+from tilewright.compiler.targets.gpu.spirv_writer import write_spirv
 from tilewright.compiler.tir.native import optimized_module
 from tilewright.isa.errors import ToolchainError
 
@@ -28,32 +29,21 @@ def to_amdgcn(kernels: Sequence[Kernel], processor: str = "gfx90a") -> str:
     ToolchainError
         When llvmlite's LLVM has no such target.
     """
-    text, machine = _prepared(kernels, AMDGCN, processor, 3)
+    machine = _machine(AMDGCN, processor)
+    text = distinct_loops(emit_kernels(kernels, AMDGCN))
     assembly: str = machine.emit_assembly(optimized_module(text, machine))
     return assembly
 
 
 def to_spirv(kernels: Sequence[Kernel]) -> bytes:
-    """Compile kernels to a SPIR-V module for OpenCL, raising as `to_amdgcn` does.
-
-    LLVM's writer does nothing to loops: where it steps pointers through nested ones, results were wrong.
-    """
-    text, machine = _prepared(kernels, SPIRV, "", 0)
-    module = binding.parse_assembly(text)
-    module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = False  # OpenCL has vectors of few lengths only
-    passes = binding.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
-    code: bytes = machine.emit_object(module)
-    return code
+    """Compile kernels to a SPIR-V module for OpenCL, raising as `to_amdgcn` does."""
+    return write_spirv(distinct_loops(emit_kernels(kernels, SPIRV)), SPIRV.triple)
 
 
-def _prepared(kernels: Sequence[Kernel], dialect: Dialect, processor: str, level: int) -> tuple[str, Any]:
+def _machine(dialect: Dialect, processor: str) -> Any:
     initialize()
     try:
         target = binding.Target.from_triple(dialect.triple)
     except RuntimeError as error:
         raise ToolchainError(f"llvmlite's LLVM has no target {dialect.name}: {error}") from None
-    machine = target.create_target_machine(cpu=processor, opt=level)
-    return distinct_loops(emit_kernels(kernels, dialect)), machine
+    return target.create_target_machine(cpu=processor, opt=3)

@@ -10,13 +10,16 @@ import pytest
 from tests.compiler.targets.gpu.small_networks import NETWORKS
 from tilewright.bench.float_networks import encoder_layer
 from tilewright.compiler.reference import evaluate
+from tilewright.compiler.targets.gpu.dialects import SPIRV
 from tilewright.compiler.targets.gpu.kernel import Kernel
 from tilewright.compiler.targets.gpu.lower import lower
 from tilewright.compiler.targets.gpu.portable import to_amdgcn, to_spirv
 from tilewright.compiler.targets.gpu.program import GpuProgram, InterpretedDevice
 from tilewright.compiler.targets.gpu.schedules import Plain
+from tilewright.compiler.targets.gpu.spirv_writer import write_spirv
 from tilewright.compiler.tir.llvm import CodegenError
 from tilewright.gpu import compile_for_gpu
+from tilewright.isa.errors import ToolchainError
 
 _MAGIC = 0x07230203
 _ENTRY_POINT = 15
@@ -69,6 +72,18 @@ def test_spirv_has_an_entry_point_for_every_kernel(name: str, rng: np.random.Gen
     entries = [operands for opcode, operands in _spirv_instructions(code) if opcode == _ENTRY_POINT]
     names = {operands[8:].split(b"\0")[0].decode() for operands in entries}
     assert names == {kernel.name for kernel in kernels}
+
+
+def test_spirv_is_the_same_whenever_it_is_written(rng: np.random.Generator) -> None:
+    residual, matrix = (_kernels(_program(name, rng)) for name in ("residual", "matrix"))
+    first = to_spirv(residual)
+    to_spirv(matrix)
+    assert to_spirv(residual) == first
+
+
+def test_what_the_spirv_writer_says_is_told() -> None:
+    with pytest.raises(ToolchainError, match=r"LLVM's SPIR-V writer failed: .*expected top-level entity"):
+        write_spirv("nonsense", SPIRV.triple)
 
 
 def test_tensor_cores_are_refused_by_name(rng: np.random.Generator) -> None:

@@ -13,9 +13,6 @@ from tilewright.isa.row_ops import LOG_FRACTION
 #: Makes a register of a value: its name, the value, and the stage that it belongs to.
 Registered = Callable[[str, Value, int], Value]
 
-#: Stages of an interpolation: look up, multiply, add.
-STAGES = 3
-
 
 @dataclass(frozen=True)
 class Line:

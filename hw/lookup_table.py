@@ -14,7 +14,6 @@ from tilewright.hw.signatures import address_bits, tbl_write_signature
 from tilewright.isa.config import Config
 
 WORD_BITS = 64
-WORD_BYTES = WORD_BITS // 8
 
 
 class TableLane(Repeated):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tilewright.isa.errors import ProgramError
-from tilewright.sim.api import LaunchResult, Simulator
+from tilewright.sim.api import LaunchResult
 from tilewright.sim.decoded_program import DecodedProgram
 
 _INSTRUCTIONS_BEFORE = 3
@@ -71,14 +71,6 @@ def compare(
         lines += [_line(program, i, starts, ends, names) for i in shown]
     lines += [f"counter {name}: {names[0]} {a}, {names[1]} {b}" for name, (a, b) in counters.items()]
     return Difference(instruction, counters, "\n".join(lines))
-
-
-def run_both(
-    first: Simulator, second: Simulator, dram: npt.NDArray[np.uint8], offset: int, count: int, names: tuple[str, str]
-) -> Difference | None:
-    """Run a program on two simulators, each on its own copy of the memory, and compare."""
-    program = DecodedProgram.of(first.isa, dram, offset, count)
-    return compare(program, first.launch(dram.copy(), offset, count), second.launch(dram.copy(), offset, count), names)
 
 
 Pair = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]

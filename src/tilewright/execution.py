@@ -33,7 +33,7 @@ def placed_layers(program: Program) -> list[tuple[int | None, LayerInfo]]:
 
 def _device_info(program: Program, index: int) -> LayerInfo:
     layer = program.layers[index]
-    return LayerInfo(layer.name, layer.op, "device", layer.macs, layer.tiling)
+    return LayerInfo(layer.name, layer.op, "device", layer.macs, layer.tiling, layer.moved_bytes, layer.needed_bytes)
 
 
 def _slice(launch: Launch) -> slice:

@@ -61,6 +61,11 @@ class LayerInfo:
         Multiply-accumulates, on the device.
     note : str
         Why it runs on the host, or how it is tiled.
+    moved_bytes : int
+        That an accelerator's loads and stores move for it.
+    needed_bytes : int
+        Of its constants, operands and results, once each, as they lie in DRAM: what must move unless tensors stay in
+        the scratchpads.
     """
 
     name: str
@@ -68,6 +73,8 @@ class LayerInfo:
     place: str
     macs: int = 0
     note: str = ""
+    moved_bytes: int = 0
+    needed_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,11 @@ def layer_table(compiled: Compiled) -> Table:
 
     from tilewright.report import shown_kind
 
-    table = Table("layer", "kind", "runs on", "MACs", "why", title=escape(compiled.title), title_justify="left")
+    table = Table("layer", "kind", "runs on", title=escape(compiled.title), title_justify="left")
+    for head in ("MACs", "bytes moved", "bytes of tensors"):
+        table.add_column(head, justify="right")
+    table.add_column("why")
     for layer in compiled.layers:
-        macs = f"{layer.macs:,}" if layer.macs else ""
-        table.add_row(escape(layer.name), shown_kind(layer.kind), layer.place, macs, escape(layer.note))
+        amounts = (f"{n:,}" if n else "" for n in (layer.macs, layer.moved_bytes, layer.needed_bytes))
+        table.add_row(escape(layer.name), shown_kind(layer.kind), layer.place, *amounts, escape(layer.note))
     return table

@@ -33,10 +33,8 @@ class RowFinish(Repeated):
     -------
     total : In(SUM_BITS)
     largest : In(signed(8))
-    takes_largest : In(1)
-        Scale the largest instead of the sum; a cycle before them.
-    adds_offset : In(1)
-        Add `offset` to the sum before its logarithm.
+    takes_largest, adds_offset : In(1)
+        Scale the largest instead of the sum; add `offset` to the sum before its logarithm.
     scale : In(SCALE_BITS)
         Stays.
     offset : In(OFFSET_BITS)
@@ -89,9 +87,7 @@ class RowFinish(Repeated):
 
     def _scaled(self, m: Module) -> Value:
         """Multiply by `scale` and shift right with rounding; doubled before, so that the lowest bit rounds."""
-        takes_largest = Signal()  # with a reset: a shift register's output, which is slow, would lead to the multiplier
-        m.d.sync += takes_largest.eq(self.takes_largest)
-        value = Mux(takes_largest, self.largest, self.total[:SCALED_BITS].as_signed())
+        value = Mux(self.takes_largest, self.largest, self.total[:SCALED_BITS].as_signed())
         product = Signal(signed(SCALED_BITS + SCALE_BITS + 1), reset_less=True)
         doubled = Signal(signed(len(product) + 1), reset_less=True)
         rounded = Signal(signed(32), reset_less=True)

@@ -195,10 +195,13 @@ class RowUnit(wiring.Component):
             m.d.comb += value.eq(Mux(entry["exp_sum"], lane.power, passed))
         reduced = row_reduce_cycles(self._config)
         done = reduced + ROW_FINISH_CYCLES
+        # With a reset, so that no shift register, whose output is slow, leads to the multiplier.
+        takes_largest = Signal(name=f"takes_largest{row}")
+        m.d.sync += takes_largest.eq(pipe.at("max", reduced - 1))
         m.d.comb += [
             finish.total.eq(reducer.total),
             finish.largest.eq(reducer.largest),
-            finish.takes_largest.eq(pipe.at("max", reduced - 1)),
+            finish.takes_largest.eq(takes_largest),
             finish.adds_offset.eq(pipe.at("square_sum", reduced)),
             finish.scale.eq(self._scale),
             finish.offset.eq(self._offset),

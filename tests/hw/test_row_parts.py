@@ -88,16 +88,14 @@ def finished(rng: np.random.Generator, kind: str, constants: Mapping[str, int]) 
     total = rng.integers(0, 1 << rng.integers(1, 45, COUNT)) % (1 << 44)
     total[:45] = [0, *(1 << i for i in range(44))]
     largest, b = rng.integers(-128, 128, COUNT), rng.integers(-(1 << 31), 1 << 31, COUNT)
-    takes_largest = rng.integers(0, 2, COUNT) if kind == "scaled" else np.zeros(COUNT, np.int64)
-    done = 1 + ROW_FINISH_CYCLES  # what is to be taken comes a cycle before the values
     stimuli = {
-        "takes_largest": (0, takes_largest), "total": (1, total), "largest": (1, largest),
-        "b": (done - 2, b), "late_b": (done - 1, b & 0xFFFF),
+        "total": (0, total), "largest": (0, largest),
+        "b": (ROW_FINISH_CYCLES - 2, b), "late_b": (ROW_FINISH_CYCLES - 1, b & 0xFFFF),
     }  # fmt: skip
-    flags = {name: int(name == kind) for name in ("is_exp_sum", "is_square_sum")}
+    flags = {name: int(name == kind) for name in ("takes_largest", "is_exp_sum", "is_square_sum")}
     flags["adds_offset"] = flags["is_square_sum"]
-    seen = stream_through(RowFinish(), stimuli, {**flags, **constants}, {"result": done})
-    return {**seen, "total": total, "b": b, "taken": np.where(takes_largest, largest, wrapped(total, 24))}
+    seen = stream_through(RowFinish(), stimuli, {**flags, **constants}, {"result": ROW_FINISH_CYCLES})
+    return {**seen, "total": total, "largest": largest, "b": b}
 
 
 def wrapped(value: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -118,7 +116,8 @@ def test_logarithm_of_a_deviation(rng: np.random.Generator) -> None:
 
 
 def test_scaling(rng: np.random.Generator) -> None:
-    for scale, shift in ((1, 0), (1048575, 19), (699051, 31)):
-        seen = finished(rng, "scaled", {"scale": scale, "offset": shift | 0xABC00})
-        product = seen["taken"] * scale
-        assert np.array_equal(seen["result"], wrapped((product + (1 << shift >> 1)) >> shift, 32))
+    for kind, name in (("takes_largest", "largest"), ("sum", "total")):
+        for scale, shift in ((1, 0), (1048575, 19), (699051, 31)):
+            seen = finished(rng, kind, {"scale": scale, "offset": shift | 0xABC00})
+            product = wrapped(seen[name], 24) * scale
+            assert np.array_equal(seen["result"], wrapped((product + (1 << shift >> 1)) >> shift, 32))

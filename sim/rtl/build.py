@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tilewright.sim.rtl import state
 from tilewright.sim.rtl.cache import Cache, content_hash
+from tilewright.sim.rtl.resting_clocks import with_resting_clocks
 from tilewright.sim.rtl.toolchain import NATIVE, Toolchain, find_toolchain, run_tool
 
 _HERE = Path(__file__).parent
-_SOURCES = ("harness.cpp", "memory.hpp")
+_SOURCES = ("harness.cpp", "memory.hpp", "resting_clocks.py")
 _PREFIX = "signed.hpp"  # included first everywhere; precompiled with the run-time library, as it is most of the work
 _SHIMS = ("fst/lz4.h", "fst/zlib.h")
 _LIBRARY = "model.so"
@@ -137,7 +138,9 @@ def _compile_model(
     work = folder / "work"
     work.mkdir()
     source = work / "design.v"
-    source.write_text(verilog)
+    text, clocks = with_resting_clocks(verilog, top)
+    source.write_text(text)
+    (work / "clocks.hpp").write_text(f"#define RESTING_CLOCKS(use) {' '.join(f'use({name})' for name in clocks)}\n")
     readable = work / "state.vlt"
     readable.write_text(state.CONFIGURATION)
     progress("translating Verilog to C++", 0, 1)

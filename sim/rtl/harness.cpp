@@ -6,12 +6,17 @@
 #include <vector>
 
 #include "Vmodel.h"
+#include "clocks.hpp"  // RESTING_CLOCKS(use): use(name) for each part that has a clock of its own; see resting_clocks.py
 #include "memory.hpp"
 #include "verilated.h"
 #include "verilated_syms.h"
 #ifdef TILEWRIGHT_WAVES
 #include "verilated_fst_c.h"
 #endif
+
+// Such a clock rises with `clk`, in the cycles in which the part has anything to do.
+#define LOWER(name) top.clk_##name = 0;
+#define RAISE(name) top.clk_##name = top.en_##name;
 
 namespace {
 
@@ -56,12 +61,12 @@ class Harness {
     void cycle() {
         Vmodel& top = *model;
         memory.drive(top, now);
-        top.clk = 0;
-        top.eval();
+        settle();
         dump(0);
         memory.observe(top, now);
         note_strobes();
         top.clk = 1;
+        RESTING_CLOCKS(RAISE)
         top.eval();
         dump(1);
         ++now;
@@ -142,8 +147,10 @@ public:
 
     // Settle the outputs with the inputs of the coming cycle, to see its register handshakes.
     void settle() {
-        model->clk = 0;
-        model->eval();
+        Vmodel& top = *model;
+        top.clk = 0;
+        RESTING_CLOCKS(LOWER)
+        top.eval();
     }
 
     // Run until the interrupt, a violation of the bus protocol (both 1), or for this many cycles (0).

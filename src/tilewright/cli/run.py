@@ -114,7 +114,7 @@ def command(
         write_arrays(output_file, result.outputs)
     wrong = count_differences(expected, result.outputs)
     data = {**run_data(compiled, result, views.energy_table()), "seconds": dict(terminal.seconds)}
-    views.write(compiled, result, data, bytes_per_cycle(compiled.config, dram))
+    views.write(compiled, result, data, bytes_per_cycle(compiled.config, dram), terminal)
     terminal.write_json({**data, "differences": wrong} if check else data)
     terminal.show(report_table(result.report))
     if check:

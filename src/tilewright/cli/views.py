@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tilewright.cli import completion
-from tilewright.cli.terminal import check_writable, write_bytes, write_text
+from tilewright.cli.terminal import Terminal, check_writable, write_bytes, write_text
 
 if TYPE_CHECKING:
     from tilewright.api import Compiled, Run
@@ -66,17 +66,21 @@ class Views:
 
         return [read_comparison(path) for path in self.compare]
 
-    def write(self, compiled: Compiled, result: Run, data: dict[str, Any], bytes_per_cycle: float) -> None:
+    def write(
+        self, compiled: Compiled, result: Run, data: dict[str, Any], bytes_per_cycle: float, terminal: Terminal
+    ) -> None:
         """Write the files that were asked for; `data` is from `run_data`."""
         if self.timeline is not None:
             from tilewright.sim.trace.perfetto import timeline
 
-            write_bytes(self.timeline, timeline(compiled.program, result.launches, self.clock_mhz))
+            with terminal.step("timeline"):
+                write_bytes(self.timeline, timeline(compiled.program, result.launches, self.clock_mhz))
         if self.report is not None:
             from tilewright.html_report import html_report
 
-            text = html_report(compiled, result, data, bytes_per_cycle, self.clock_mhz, self._others())
-            write_text(self.report, text)
+            with terminal.step("report"):
+                text = html_report(compiled, result, data, bytes_per_cycle, self.clock_mhz, self._others())
+                write_text(self.report, text)
 
 
 def view_options(command: Command) -> Command:

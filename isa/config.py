@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli_w
 
-from tilewright.isa.errors import ConfigError
+from tilewright.isa.errors import ConfigError, shown
 from tilewright.isa.parameter_record import RECORD_BYTES
 
 #: Changes whenever encodings or meanings change, so that old programs are refused.
@@ -418,21 +418,21 @@ def _is_switch(path: str) -> bool:
 def _check_field(path: str, limits: Limits, value: object, is_switch: bool) -> None:
     if is_switch:
         if not isinstance(value, bool):
-            raise ConfigError(f"`{path}` must be true or false, not {value!r}")
+            raise ConfigError(f"`{path}` must be true or false, not {shown(value)}")
         return
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"`{path}` must be {limits.describe()}, not {value!r}")
+        raise ConfigError(f"`{path}` must be {limits.describe()}, not {shown(value)}")
     if value == 0 and limits.low == 0:
         return
     if not limits.allows(value):
-        raise ConfigError(f"`{path}` must be {limits.describe()}, not {value}")
+        raise ConfigError(f"`{path}` must be {limits.describe()}, not {shown(value)}")
 
 
 def _check_keys(section: str, values: object) -> dict[str, Any]:
     if section not in _SECTIONS:
         raise ConfigError(f"unknown section `{section}` in configuration; known: {', '.join(_SECTIONS)}")
     if not isinstance(values, Mapping):
-        raise ConfigError(f"`{section}` must be a section of the configuration, not {values!r}")
+        raise ConfigError(f"`{section}` must be a section of the configuration, not {shown(values)}")
     known = [f.name for f in fields(_SECTIONS[section])]
     for key in values:
         if key not in known:

@@ -43,3 +43,11 @@ class ToolchainError(TilewrightError):
 
 class DeviceError(TilewrightError):
     """A run on a device or simulator ended in an error status."""
+
+
+def shown(value: object) -> str:
+    """Write a value into a message; Python writes no number of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else "what holds too long a number"

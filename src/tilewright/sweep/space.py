@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.isa.config import Config
-from tilewright.isa.errors import ConfigError, InputError
+from tilewright.isa.errors import ConfigError, InputError, shown
 from tilewright.sim.api import DramTiming
 from tilewright.sweep.expressions import Expression
 from tilewright.sweep.metrics import METRICS
@@ -52,11 +52,11 @@ class Search:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise ConfigError(f"`search.sampler` must be one of {', '.join(SAMPLERS)}, not {self.sampler!r}")
+            raise ConfigError(f"`search.sampler` must be one of {', '.join(SAMPLERS)}, not {shown(self.sampler)}")
         for name, least in (("trials", 1), ("seed", 0), ("batch", 2)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"`search.{name}` must be an integer of at least {least}, not {value!r}")
+                raise ConfigError(f"`search.{name}` must be an integer of at least {least}, not {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _as_field(path: str, expression: Expression, values: Mapping[str, Any], base
     if isinstance(_field_value(base, path), bool):
         return bool(value)
     if value != int(value):
-        raise ConfigError(f"`{path}` = `{expression.text}` must be a whole number, not {value}")
+        raise ConfigError(f"`{path}` = `{expression.text}` must be a whole number, not {shown(value)}")
     return int(value)
 
 
@@ -228,9 +228,9 @@ def _choices(path: str, value: object, base: Config) -> tuple[Choice, ...]:
     if isinstance(value, Mapping):
         return _range(path, value)
     if not isinstance(value, list) or not value or not all(isinstance(v, int) for v in value):
-        raise ConfigError(f"`parameters.{path}` must be a list of values or a range, not {value!r}")
+        raise ConfigError(f"`parameters.{path}` must be a list of values or a range, not {shown(value)}")
     if len(set(value)) < len(value):
-        raise ConfigError(f"`parameters.{path}` must name each value once, not {value!r}")
+        raise ConfigError(f"`parameters.{path}` must name each value once, not {shown(value)}")
     return tuple(value)
 
 
@@ -238,7 +238,7 @@ def _range(path: str, value: Mapping[str, Any]) -> tuple[Choice, ...]:
     _check_names(value, ("low", "high", "step", "factor"), f"key of the range `parameters.{path}`")
     for key, number in value.items():
         if not isinstance(number, int) or isinstance(number, bool):
-            raise ConfigError(f"`parameters.{path}.{key}` must be an integer, not {number!r}")
+            raise ConfigError(f"`parameters.{path}.{key}` must be an integer, not {shown(number)}")
     low, high, step, factor = (value.get(key) for key in ("low", "high", "step", "factor"))
     if low is None or high is None or low > high:
         raise ConfigError(f"the range `parameters.{path}` must have `low` <= `high`, not {low} and {high}")
@@ -247,7 +247,9 @@ def _range(path: str, value: Mapping[str, Any]) -> tuple[Choice, ...]:
             raise ConfigError(f"`parameters.{path}.step` must be at least 1, not {step}")
         count = (high - low) // (step or 1) + 1
         if count > MOST_VALUES:
-            raise ConfigError(f"the range `parameters.{path}` must have at most {MOST_VALUES} values, not {count}")
+            raise ConfigError(
+                f"the range `parameters.{path}` must have at most {MOST_VALUES} values, not {shown(count)}"
+            )
         return tuple(range(low, high + 1, step or 1))
     if step is not None or factor < 2 or low < 1:
         raise ConfigError(f"the range `parameters.{path}` must have a `factor` of at least 2, `low` >= 1 and no `step`")
@@ -259,27 +261,27 @@ def _dataclass(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     for key, value in values.items():
         default = kind.__dataclass_fields__[key].default
         if type(value) is not type(default):
-            raise ConfigError(f"`{where}.{key}` must be of type {type(default).__name__}, not {value!r}")
+            raise ConfigError(f"`{where}.{key}` must be of type {type(default).__name__}, not {shown(value)}")
     return kind(**values)
 
 
 def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = data.get(name, {})
     if not isinstance(value, Mapping):
-        raise ConfigError(f"`{name}` must be a section of the search space, not {value!r}")
+        raise ConfigError(f"`{name}` must be a section of the search space, not {shown(value)}")
     return value
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"`{where}` must be text, not {value!r}")
+        raise ConfigError(f"`{where}` must be text, not {shown(value)}")
     return value
 
 
 def _texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = data.get(key, [])
     if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-        raise ConfigError(f"`{key}` must be a list of texts, not {value!r}")
+        raise ConfigError(f"`{key}` must be a list of texts, not {shown(value)}")
     return tuple(value)
 
 

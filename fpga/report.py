@@ -9,7 +9,7 @@ from typing import Any
 
 from tilewright.fpga.devices import BUDGETED, Device, Resources
 from tilewright.fpga.estimate import ESTIMATE_STAGE, estimate, shortages
-from tilewright.fpga.logic_delay import LogicDelay, logic_delay
+from tilewright.fpga.logic_delay import STAGE, LogicDelay, logic_delay
 from tilewright.fpga.store import Store
 from tilewright.fpga.synthesis import TOP, ModuleUse, synthesize
 from tilewright.isa.config import Config
@@ -56,7 +56,8 @@ class SynthesisReport:
             budget = getattr(self.device.budget, kind) if kind in BUDGETED else None
             yield name, getattr(self.total, kind), budget
         if self.delay is not None:
-            yield "ns of logic, without wires", self.delay.ns, None
+            start, end = self.delay.ends
+            yield f"ns of logic, without wires, from {start} to {end}", self.delay.ns, None
 
     def as_data(self) -> dict[str, Any]:
         """Give the report for JSON; a seed is there where a tool takes one, which synthesis does not."""
@@ -73,7 +74,7 @@ class SynthesisReport:
             "total": asdict(self.total),
             "budget": {kind: getattr(self.device.budget, kind) for kind in BUDGETED},
             "modules": [asdict(use) for use in self.modules],
-            "logic_delay": None if self.delay is None else asdict(self.delay),
+            "logic_delay": None if self.delay is None else {"stage": STAGE, **asdict(self.delay)},
         }
 
 

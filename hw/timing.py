@@ -86,9 +86,6 @@ STORE_BEAT_CYCLES = 3
 #: From an instruction's last response to its finish.
 STORE_FINISH_CYCLES = 2
 
-#: From the finish of an instruction to the earliest start that takes its token.
-TOKEN_CYCLES = 1
-
 #: From an instruction's last beat on the read channel to the head of its empty queue: fetch's buffer, assembly, queue.
 FETCH_CYCLES = 5
 

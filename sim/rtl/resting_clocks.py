@@ -17,7 +17,10 @@ _KINDS = ("Requantizer", "ResidualAdder", "RowLane", "VectorLane")
 _MODULE = re.compile(r"^module (\\?[\w.$]+) ?\((.*?)\);$(.*?)^endmodule", re.M | re.S)
 _INSTANCE = re.compile(r"^  (\\\S+)  \S+ \($(.*?)^  \);$", re.M | re.S)
 _REGISTER = re.compile(r"^  always @\(posedge clk\)\s+if \((.*?)\)\s", re.M)
-_ENABLE = r"\\?en(?:\$\d+ )?(?:\[[\d:]+\])?"
+_ENABLE = r"en(?:\[[\d:]+\])?"
+_OPERAND = r"!?(?:\\\S+ |\w+)(?:\[[\d:]+\])?"
+#: The branch in which a register changes although its enable is low; those inside the enable's branch stand deeper.
+_OTHERWISE = "\n    else"
 _CONNECTED = re.compile(r"^    \.en\((.*)\),?$", re.M)
 
 
@@ -70,7 +73,9 @@ def _rests(bodies: dict[str, str], module: str) -> bool:
     """Whether all registers of a module, and of the modules in it, stand behind bits of its input `en`."""
     body = bodies[module]
     registers = _REGISTER.findall(body)
-    if len(registers) != body.count("always") or not all(_is_enable(body, condition) for condition in registers):
+    if len(registers) != body.count("always") or _OTHERWISE in body:
+        return False
+    if not all(_is_enable(body, condition) for condition in registers):
         return False
     inner = [m for m in _INSTANCE.finditer(body) if m[1] in bodies]
     connected = (_CONNECTED.search(m[2]) for m in inner)
@@ -80,10 +85,10 @@ def _rests(bodies: dict[str, str], module: str) -> bool:
 
 
 def _is_enable(body: str, condition: str) -> bool:
-    """Whether a condition is an enable, or a wire that is one and something else."""
+    """Whether a condition is an enable, or a wire that is the conjunction of one and something else."""
     wire = re.escape(condition.strip())
     return re.fullmatch(_ENABLE, condition) is not None or (
-        re.search(rf"^  assign {wire} +?= {_ENABLE} & ", body, re.M) is not None
+        re.search(rf"^  assign {wire} +?= {_ENABLE} & {_OPERAND};", body, re.M) is not None
     )
 
 

@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tilewright.fpga.devices import FAMILIES, Resources, find_device
+from tilewright.fpga.logic_delay import LogicDelay, LogicStep
 from tilewright.fpga.report import SynthesisReport
 from tilewright.fpga.synthesis import STAGE, Synthesis, SynthesisError, synthesize_rtlil, tool_version
 from tilewright.hw.elaborate import component_rtlil
@@ -119,7 +120,10 @@ def test_latches_are_refused(tmp_path: Path) -> None:
 def test_a_report_says_where_its_figures_are_from() -> None:
     device = find_device("xc7z020")
     total = Resources(lut=60_000, dsp=1)
-    report = SynthesisReport(PLAIN, device, "yosys", tool_version(), STAGE, total)
+    delay = LogicDelay(4.5, (LogicStep("fetch.count", "FDRE", 0.3), LogicStep("store.boxes.sum", "CARRY4", 4.5)))
+    report = SynthesisReport(PLAIN, device, "yosys", tool_version(), STAGE, total, delay=delay)
     data = json.loads(json.dumps(report.as_data()))
     assert (data["tool"], data["version"], data["stage"], data["seed"]) == ("yosys", tool_version(), STAGE, None)
     assert data["fits"] is False and data["config_hash"] == PLAIN.hash and data["budget"]["dsp"] == 220
+    assert data["logic_delay"]["stage"] == "synth-logic-delay" and data["logic_delay"]["ns"] == 4.5
+    assert ("ns of logic, without wires, from fetch to store.boxes", 4.5, None) in report.rows()

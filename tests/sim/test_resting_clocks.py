@@ -60,6 +60,24 @@ def test_a_register_inside_counts_too(design: str) -> None:
     assert len(with_resting_clocks(changed, _TOP)[1]) == len(_ALL) - 1
 
 
+#: What stands in the lane of the vector unit, and what would make a register there change while no enable is high.
+UNSOUND = [
+    (r"(if \(en\[2\]\) value2 <= \w+;)", r"\1\n    else value2 <= value1;"),
+    (r"assign (_\d+_) = en\[3\] & (_\d+_);", r"assign \1 = en[3] & \2 | first;"),
+    (r"assign (_\d+_) = en\[3\] & (_\d+_);", r"assign \1 = en[3] ? \2 : first;"),
+    (r"if \(en\[2\]\) (value2 <= )", r"if (\\en$19 ) \1"),
+]
+
+
+@pytest.mark.parametrize(("found", "replaced"), UNSOUND, ids=["else", "or", "choice", "other_signal"])
+def test_a_register_that_changes_without_its_enable_is_seen(design: str, found: str, replaced: str) -> None:
+    start = design.index(f"module \\{_TOP}.VectorLane")
+    changed, count = re.subn(found, replaced, design[start:], count=1)
+    assert count == 1
+    kinds = with_resting_clocks(design[:start] + changed, _TOP)[1]
+    assert kinds == tuple(name for name in _ALL if name != "VectorLane")
+
+
 def test_a_design_without_lanes_stays() -> None:
     text = "module accelerator(clk, irq);\n  input clk;\n  output irq;\nendmodule\n"
     assert with_resting_clocks(text, _TOP) == (text, ())

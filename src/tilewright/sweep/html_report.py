@@ -180,10 +180,11 @@ def _confirmed(confirmed: Confirmation) -> str:
     ]
     if confirmed.synth:
         synth = confirmed.synth
+        delay = synth.get("delay_ns")
         lines.append(
             f"{synth['tool']} for {synth['family']} ({synth['stage']}): {synth['luts']:,.0f} LUT, "
-            f"{synth['ffs']:,.0f} FF, {synth['dsps']:g} DSP, {synth['rams']:g} RAM, "
-            f"{synth['delay_ns']:.2f} ns of logic without wires"
+            f"{synth['ffs']:,.0f} FF, {synth['dsps']:g} DSP, {synth['rams']:g} RAM"
+            + ("" if delay is None else f", {delay:.2f} ns of logic without wires")
         )
     return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
 

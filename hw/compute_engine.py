@@ -220,9 +220,8 @@ class ComputeEngine(wiring.Component):
         ]
         for name in ("first", "op", "from_acc", "zero_a", "zero_b"):
             m.d.comb += getattr(vector, name).eq(pipe.at(name, timing.operands))
-        for row in range(config.gemm.batch):
-            channels = range(config.gemm.block_in)
-            m.d.comb += gemm.a[row].eq(Cat(self._channel(self.act_a.data, row, c) for c in channels))
+        if not self._has_depthwise:
+            m.d.comb += [gemm.a[row].eq(self._operand(self.act_a.data, row)) for row in range(config.gemm.batch)]
         for channel in range(config.gemm.block_out):
             m.d.comb += gemm.w[channel].eq(self.weights.read.rows[channel])
         for lane in range(config.acc_lanes):
@@ -292,7 +291,6 @@ class ComputeEngine(wiring.Component):
         m.submodules.window_buffer = buffer
         m.submodules.window_pipe = pipe = ControlPipe()
         pipe.add("complete", walker.step.complete, resettable=True)
-        pipe.add("windowed", sequencer.active.depthwise)
         m.d.comb += [
             walker.load.eq(sequencer.load & command.depthwise & ~command.empty),
             walker.command.eq(command),
@@ -302,12 +300,14 @@ class ComputeEngine(wiring.Component):
             buffer.step.eq(walker.step),
             buffer.kernel_rows.eq(sequencer.active.extent_red1),
             buffer.kernel_columns.eq(sequencer.active.extent_red2),
-            self.gemm_core.windowed.eq(pipe.at("windowed", compute_timing(self._config).operands)),
+            buffer.shares.eq(self.gemm_step),
         ]
         lanes = (divmod(lane, self._config.gemm.block_out) for lane in range(self._config.acc_lanes))
         m.d.comb += buffer.pixel.eq(Cat(self._channel(self.act_a.data, row, channel) for row, channel in lanes))
-        for taken, window in zip(self.gemm_core.windows, buffer.windows, strict=True):
-            m.d.comb += taken.eq(window)
+        for row, common in enumerate(buffer.common):
+            m.d.comb += common.eq(self._operand(self.act_a.early, row))
+        for taken, operand in zip(self.gemm_core.a, buffer.operands, strict=True):
+            m.d.comb += taken.eq(operand)
         with m.If(sequencer.active.depthwise):
             m.d.comb += [
                 self.step.eq(walker.step.valid),
@@ -315,6 +315,10 @@ class ComputeEngine(wiring.Component):
                 self.act_a.en.eq(walker.step.valid),
                 self.act_a.wide.eq(self._config.gemm.block_out == self._config.lanes),
             ]
+
+    def _operand(self, row, batch_row: int) -> Value:
+        """Return what all lanes of a batch row multiply."""
+        return Cat(self._channel(row, batch_row, channel) for channel in range(self._config.gemm.block_in))
 
     def _channel(self, row, batch_row: int, channel: int) -> Value:
         """Return a channel of an access that starts with the first atom of `row`."""

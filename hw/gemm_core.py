@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Value, signed
+from collections.abc import Iterable
+
+from amaranth.hdl import Cat, Module, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,28 +29,24 @@ class GemmCore(wiring.Component):
     first : In(1)
         They begin a sum.
     a : In(block_in int8).array(batch)
+        With the depthwise mode .array(batch * block_out): each lane has its own.
     w : In(block_in int8).array(block_out)
     x : Out(signed(acc_bits)).array(batch * block_out)
         Sums so far, batch-major; with `gemm.packed` their negatives.
-    windowed : In(1)
-        Only with the depthwise mode: the lanes take their windows instead of `a`.
-    windows : In(block_in int8).array(batch * block_out)
-        Only with the depthwise mode.
     """
 
     def __init__(self, config: Config):
         self._config = config
         operand = data.ArrayLayout(8, config.gemm.block_in)
-        ports = {
-            "valid": In(1),
-            "first": In(1),
-            "a": In(operand).array(config.gemm.batch),
-            "w": In(operand).array(config.gemm.block_out),
-            "x": Out(signed(config.gemm.acc_bits)).array(config.acc_lanes),
-        }
-        if config.depthwise.enabled:
-            ports |= {"windowed": In(1), "windows": In(operand).array(config.acc_lanes)}
-        super().__init__(ports)
+        super().__init__(
+            {
+                "valid": In(1),
+                "first": In(1),
+                "a": In(operand).array(config.acc_lanes if config.depthwise.enabled else config.gemm.batch),
+                "w": In(operand).array(config.gemm.block_out),
+                "x": Out(signed(config.gemm.acc_bits)).array(config.acc_lanes),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -68,13 +66,12 @@ class GemmCore(wiring.Component):
 
     def _elaborate_lanes(self, m: Module, row: int, en: Value, first: Value) -> None:
         """Give a dot product to each lane of a row."""
-        windowed = self._config.depthwise.enabled
-        common = None if windowed else self._chained(m, f"a{row}", [self.a[row][k] for k in self._operands], en)
+        common = None if self._config.depthwise.enabled else self._chained(m, f"a{row}", self.a[row], en)
         for channel in range(self._config.gemm.block_out):
             lane = row * self._config.gemm.block_out + channel
             m.submodules[f"dot{row}_{channel}"] = dot = DotProduct(self._config)
             m.d.comb += [
-                dot.a.eq(Cat(common or self._windowed(m, row, lane, en))),
+                dot.a.eq(Cat(common or self._chained(m, f"a{lane}", self.a[lane], en))),
                 dot.w.eq(self.w[channel]),
                 dot.en.eq(en),
                 dot.first.eq(first),
@@ -83,7 +80,7 @@ class GemmCore(wiring.Component):
 
     def _elaborate_pairs(self, m: Module, row: int, en: Value, first: Value) -> None:
         """Give two neighbouring lanes of a row one row of multipliers."""
-        negated = [(-self.a[row][k].as_signed())[:9] for k in self._operands]
+        negated = [(-a.as_signed())[:9] for a in self.a[row]]
         common = self._chained(m, f"negated{row}", negated, en)
         for channel in range(0, self._config.gemm.block_out, 2):
             m.submodules[f"pair{row}_{channel}"] = pair = PackedDotProduct(self._config)
@@ -92,16 +89,7 @@ class GemmCore(wiring.Component):
                 lane = row * self._config.gemm.block_out + channel + i
                 m.d.comb += [pair.w[i].eq(self.w[channel + i]), self.x[lane].eq(pair.negative[i])]
 
-    def _chained(self, m: Module, name: str, values: list[Value], en: Value) -> list[Value]:
+    def _chained(self, m: Module, name: str, values: Iterable[Value], en: Value) -> list[Value]:
         """Delay operands by their places in their chains."""
         length = self._config.gemm.cascade
         return [delayed(m, f"{name}_{k}", value, k % length, en) for k, value in enumerate(values)]
-
-    def _windowed(self, m: Module, row: int, lane: int, en: Value) -> list[Value]:
-        """Return what a lane multiplies its channel's weights with: its window, or what its row has in common."""
-        operands = [Mux(self.windowed, self.windows[lane][k], self.a[row][k]) for k in self._operands]
-        return self._chained(m, f"a{lane}", operands, en)
-
-    @property
-    def _operands(self) -> range:
-        return range(self._config.gemm.block_in)

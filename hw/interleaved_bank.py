@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Array, Module, Signal
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.memory_bank import COLLISION_FREE, BankReadSignature, BankWriteSignature
 from tilewright.hw.repeated import Repeated
@@ -30,6 +30,8 @@ class InterleavedBank(Repeated):
     write : In(BankWriteSignature).array(ACT_HALVES)
         Of half the words each.
     read : In(BankReadSignature).array(read_ports)
+    early : Out(width).array(read_ports)
+        What follows at `data` in the next cycle if a word was asked for in the last; otherwise it means nothing.
     """
 
     def __init__(self, width: int, depth: int, read_ports: int = 1):
@@ -40,6 +42,7 @@ class InterleavedBank(Repeated):
             {
                 "write": In(BankWriteSignature(depth // ACT_HALVES, width)).array(ACT_HALVES),
                 "read": In(BankReadSignature(depth, width)).array(read_ports),
+                "early": Out(width).array(read_ports),
             }
         )
         words = depth // ACT_HALVES
@@ -55,11 +58,11 @@ class InterleavedBank(Repeated):
             m.submodules[f"half{i}"] = half
             inner = half.write_port()
             m.d.comb += [inner.addr.eq(write.addr), inner.data.eq(write.data), inner.en.eq(write.en)]
-        for port in self.read:
-            self._read(m, port)
+        for port, early in zip(self.read, self.early, strict=True):
+            self._read(m, port, early)
         return m
 
-    def _read(self, m, port):
+    def _read(self, m, port, early):
         """Choose between the halves' outputs before the output register."""
         fetched = Signal(reset_less=True)
         chosen = Signal(reset_less=True)
@@ -67,7 +70,7 @@ class InterleavedBank(Repeated):
         inner = [half.read_port() for half in self.halves]
         for i, half in enumerate(inner):
             m.d.comb += [half.addr.eq(port.addr[1:]), half.en.eq(port.en & (port.addr[0] == i))]
-        m.d.comb += port.data.eq(output)
+        m.d.comb += [early.eq(Array(half.data for half in inner)[chosen]), port.data.eq(output)]
         m.d.sync += [fetched.eq(port.en), chosen.eq(port.addr[0])]
         with m.If(fetched):
-            m.d.sync += output.eq(Array(half.data for half in inner)[chosen])
+            m.d.sync += output.eq(early)

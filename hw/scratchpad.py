@@ -71,6 +71,7 @@ class ActScratchpad(wiring.Component):
             second.wide.eq(self.b.wide | ~self.b.en),
             self.store.request.ready.eq(~self.b.en),
             self.b.data.eq(second.data),
+            self.b.early.eq(second.early),
             self.store.response.eq(second.data),
         ]
         m.submodules.accepted = accepted = ControlPipe()
@@ -91,7 +92,7 @@ class ActScratchpad(wiring.Component):
             m.d.comb += [bank.read[index].addr.eq(port.addr[atom_bits:]), bank.read[index].en.eq(port.en & wanted)]
         words = [bank.read[index].data for bank in self.banks]
         if ratio == 1:
-            m.d.comb += port.data[0].eq(words[0])
+            m.d.comb += [port.data[0].eq(words[0]), port.early[0].eq(self.banks[0].early[index])]
             return
         m.submodules[f"read{index}"] = pipe = ControlPipe()
         pipe.add("chosen", chosen)
@@ -99,10 +100,10 @@ class ActScratchpad(wiring.Component):
         pipe.add("en", port.en, resettable=True)
         row = Signal(row_layout(self._config), name=f"row{index}", reset_less=True)
         atom = Array(words)[pipe.at("chosen", MEMORY_READ_CYCLES)]
+        lowest = Mux(pipe.at("wide", MEMORY_READ_CYCLES), words[0], atom)
+        m.d.comb += [port.early.eq(Cat(lowest, *words[1:])), port.data.eq(row)]
         with m.If(pipe.at("en", MEMORY_READ_CYCLES)):
-            m.d.sync += row[0].eq(Mux(pipe.at("wide", MEMORY_READ_CYCLES), words[0], atom))
-            m.d.sync += [row[i].eq(words[i]) for i in range(1, ratio)]
-        m.d.comb += port.data.eq(row)
+            m.d.sync += row.eq(port.early)
 
     def _elaborate_write(self, m):
         for half, load in enumerate(self.load):

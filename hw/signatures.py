@@ -35,6 +35,8 @@ class ActReadSignature(wiring.Signature):
     wide : Out(1)
         Read the whole row that holds `addr`; otherwise the one atom, which then is `data[0]`.
     data : In(row)
+    early : In(row)
+        The same, a cycle before; means nothing where nothing was read.
     """
 
     def __init__(self, config: Config):
@@ -44,6 +46,7 @@ class ActReadSignature(wiring.Signature):
                 "en": Out(1),
                 "wide": Out(1),
                 "data": In(row_layout(config)),
+                "early": In(row_layout(config)),
             }
         )
 

@@ -1,4 +1,4 @@
-"""The windows of the depthwise mode: from one pixel a cycle to the neighbourhood of every channel."""
+"""What the array multiplies where it has the depthwise mode: windows of one pixel a cycle, or what lanes share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tilewright.isa.config import Config
 
 
 class WindowBuffer(wiring.Component):
-    """Line buffer and window registers; cycles are counted from the read of a pixel.
+    """Line buffer and operand registers, which are windows or what a row's lanes have in common.
+
+    Nothing stands between these registers and the multipliers. Cycles are counted from the read of a pixel, or from the
+    issue of a step of another instruction.
 
     Every pixel completes a column of `window_rows` pixels, which shifts into the window from the right. Where a
     smaller kernel has no taps, zeros shift in. Pixels of earlier rows or blocks may be in the window before it is
@@ -32,8 +35,12 @@ class WindowBuffer(wiring.Component):
         Extents of the kernel of the step's instruction.
     pixel : In(8 * lanes)
         The pixel, batch-major, at `timing.operands`.
-    windows : Out(block_in int8).array(lanes)
-        Windows that end with the pixel, row-major, `WINDOW_CYCLES` later.
+    shares : In(1)
+        Cycle 0 of a step whose lanes have operands in common; never a cycle after `step`.
+    common : In(block_in int8).array(batch)
+        Those operands, a cycle before `timing.operands`.
+    operands : Out(block_in int8).array(lanes)
+        Windows that end with the pixel, row-major, `WINDOW_CYCLES` after it; `common`, at `timing.operands`.
     """
 
     def __init__(self, config: Config):
@@ -44,7 +51,9 @@ class WindowBuffer(wiring.Component):
                 "kernel_rows": In(range(config.window_rows + 1)),
                 "kernel_columns": In(range(config.window_columns + 1)),
                 "pixel": In(8 * config.acc_lanes),
-                "windows": Out(data.ArrayLayout(8, config.gemm.block_in)).array(config.acc_lanes),
+                "shares": In(1),
+                "common": In(data.ArrayLayout(8, config.gemm.block_in)).array(config.gemm.batch),
+                "operands": Out(data.ArrayLayout(8, config.gemm.block_in)).array(config.acc_lanes),
             }
         )
         self.lines = LineBuffer(config) if config.window_rows > 1 else None
@@ -61,16 +70,33 @@ class WindowBuffer(wiring.Component):
 
         older = self._elaborate_lines(m, pipe, arrival, self.lines) if self.lines is not None else []
         in_rows, in_columns = pipe.at("in_rows", arrival), pipe.at("in_columns", arrival)
-        for lane, output in enumerate(self.windows):
+        pipe.add("takes", self.shares | pipe.at("valid", 1), resettable=True)
+        takes, shifts = pipe.at("takes", arrival - 1), pipe.at("valid", arrival)
+        outside = self._elaborate_outside(m, takes, shifts)
+        for lane, output in enumerate(self.operands):
+            row = lane // self._config.gemm.block_out
             window = []
             for r, line in enumerate([*older, self.pixel]):
                 taps = Signal(8 * columns, name=f"window{lane}_{r}", reset_less=True)
                 kept = [Mux(in_columns[c], taps.word_select(c + 1, 8), 0) for c in range(columns - 1)]
-                with m.If(pipe.at("valid", arrival)):
-                    m.d.sync += taps.eq(Cat(*kept, Mux(in_rows[r], line.word_select(lane, 8), 0)))
+                shifted = Cat(*kept, Mux(in_rows[r], line.word_select(lane, 8), 0))
+                with m.If(takes):
+                    m.d.sync += taps.eq(Mux(shifts, shifted, self.common[row].as_value().word_select(r, 8 * columns)))
                 window.append(taps)
-            m.d.comb += output.as_value().eq(Cat(window))
+            m.d.comb += output.as_value().eq(Cat(*window, outside[row]))
         return m
+
+    def _elaborate_outside(self, m: Module, takes: Value, shifts: Value) -> list[Signal]:
+        """Keep, for each batch row, the operands that lanes always have in common: with windows they are 0."""
+        place = 8 * self._config.window_rows * self._config.window_columns
+        registers = []
+        for row, common in enumerate(self.common):
+            values = common.as_value()[place:]
+            register = Signal(len(values), name=f"outside{row}", reset_less=True)
+            with m.If(takes):
+                m.d.sync += register.eq(Mux(shifts, 0, values))
+            registers.append(register)
+        return registers
 
     def _elaborate_lines(self, m: Module, pipe: ControlPipe, arrival: int, lines: LineBuffer) -> list[Value]:
         """Read the rows above the pixel; write them back a row older, the pixel with them."""

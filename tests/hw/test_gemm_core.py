@@ -55,20 +55,19 @@ def as_bits(row: np.ndarray) -> int:
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_sums_equal_the_reference(config: Config, rng: np.random.Generator) -> None:
     gemm, steps = config.gemm, 120
-    a = extreme_int8(rng, (steps, gemm.batch, gemm.block_in))
+    operands = config.acc_lanes if config.depthwise.enabled else gemm.batch
+    a = extreme_int8(rng, (steps, operands, gemm.block_in))
     w = extreme_int8(rng, (steps, gemm.block_out, gemm.block_in))
-    windows = extreme_int8(rng, (steps, config.acc_lanes, gemm.block_in))
     first = rng.random(steps) < 0.2
     first[0] = True
-    windowed = (rng.random(steps) < 0.5) & config.depthwise.enabled
     gaps = np.where(rng.random(steps) < 0.3, rng.integers(1, 4, steps), 0)
 
     expected = []
     total = np.zeros((gemm.batch, gemm.block_out), np.int64)
     for i in range(steps):
-        common = np.repeat(a[i], gemm.block_out, axis=0)
-        operands = np.where(windowed[i], windows[i], common).reshape(gemm.batch, gemm.block_out, gemm.block_in)
-        total = np.where(first[i], 0, total) + (operands * w[i]).sum(axis=2)
+        of_lanes = np.repeat(a[i], config.acc_lanes // operands, axis=0)
+        products = of_lanes.reshape(gemm.batch, gemm.block_out, gemm.block_in) * w[i]
+        total = np.where(first[i], 0, total) + products.sum(axis=2)
         expected.append(wrapped(total, gemm.acc_bits).ravel())
 
     timing = compute_timing(config)
@@ -102,10 +101,6 @@ def test_sums_equal_the_reference(config: Config, rng: np.random.Generator) -> N
                 ctx.set(port.as_value(), as_bits(row))
             for port, row in zip(core.w, w[i], strict=True):
                 ctx.set(port.as_value(), as_bits(row))
-            if config.depthwise.enabled:
-                ctx.set(core.windowed, int(windowed[i]))
-                for port, row in zip(core.windows, windows[i], strict=True):
-                    ctx.set(port.as_value(), as_bits(row))
             due[cycle + latency] = i
             await tick()
         ctx.set(core.valid, 0)

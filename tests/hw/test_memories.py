@@ -215,7 +215,7 @@ def test_activations_under_random_traffic(config: Config, python_random: random.
     model = ActModel(config)
     atom_bits = 8 * config.atom_bytes
     latency = act_read_cycles(config)
-    signals = {"a": dut.a.data, "b": dut.b.data, "store": dut.store.response}
+    signals = {"a": dut.a.data, "b": dut.b.data, "store": dut.store.response, "a_early": dut.a.early}
     counts = dict.fromkeys(("load", "load_refused", "load_beside_result", "store", "store_refused"), 0)
     rows = min(config.act_rows, 8)
 
@@ -259,6 +259,8 @@ def test_activations_under_random_traffic(config: Config, python_random: random.
             assert ctx.get(dut.store.response_valid) == (cycle in answers)
             arriving = due.setdefault(cycle + latency, [])
             arriving += [(n, w, model.read(a, w)) for n, (en, a, w) in asked.items() if en]
+            if asked["a"][0]:
+                due.setdefault(cycle + latency - 1, []).append(("a_early", asked["a"][2], arriving[0][2]))
             if store and not asked["b"][0]:
                 arriving.append(("store", True, model.read(store_row * config.ratio, True)))
                 answers.add(cycle + latency)

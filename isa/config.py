@@ -261,6 +261,16 @@ class Config:
         return self.lanes // self.atom
 
     @property
+    def sub_in(self) -> int:
+        """Blocks of `block_in` channels in a row."""
+        return self.lanes // self.gemm.block_in
+
+    @property
+    def sub_out(self) -> int:
+        """Blocks of `block_out` channels in a row."""
+        return self.lanes // self.gemm.block_out
+
+    @property
     def atom_bytes(self) -> int:
         """Bytes in one entry of the activation scratchpad."""
         return self.gemm.batch * self.atom

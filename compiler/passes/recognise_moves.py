@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.passes.operands import constant_integers
 from tilewright.compiler.passes.quantization import Unsuitable
 from tilewright.compiler.passes.resampling import nearest_indices
 from tilewright.compiler.passes.spread import gathered, spread
@@ -52,9 +53,9 @@ _Rule = Callable[[GraphEditor, Node], Mapping[str, str]]
 def _slice(editor: GraphEditor, node: Node) -> Mapping[str, str]:
     graph, x = editor.graph, node.inputs[0]
     shape = graph.shape(x)
-    starts, ends = (_integers(graph, node, position, name) for position, name in ((1, "starts"), (2, "ends")))
-    axes = _integers(graph, node, 3, "axes") or tuple(range(len(starts)))
-    steps = _integers(graph, node, 4, "steps") or (1,) * len(starts)
+    starts, ends = (constant_integers(graph, node, position, name) for position, name in ((1, "starts"), (2, "ends")))
+    axes = constant_integers(graph, node, 3, "axes") or tuple(range(len(starts)))
+    steps = constant_integers(graph, node, 4, "steps") or (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         indices = tuple(range(shape[axis])[slice(start, _end(end, step), step)])
         x = gathered(editor, x, axis % len(shape), indices, node.origin)
@@ -115,8 +116,8 @@ def _pad(editor: GraphEditor, node: Node) -> Mapping[str, str]:
     mode, rank = node.get("mode", "constant"), len(graph.shape(node.inputs[0]))
     if mode == "constant":
         raise Unsuitable(node.reason)
-    pads = _integers(graph, node, 1, "pads")
-    axes = [axis % rank for axis in _integers(graph, node, 3, "axes")] or list(range(rank))
+    pads = constant_integers(graph, node, 1, "pads")
+    axes = [axis % rank for axis in constant_integers(graph, node, 3, "axes")] or list(range(rank))
     for position, axis in enumerate(axes):
         begin, end = pads[position], pads[position + len(axes)]
         places = np.pad(np.arange(editor.shape(x)[axis]), (max(begin, 0), max(end, 0)), mode=mode)
@@ -163,16 +164,6 @@ def _reshaped(editor: GraphEditor, node: Node, name: str) -> str:
     if editor.shape(name) == wanted:
         return name
     return editor.emit("reshape", [name], (f"{node.output}/shaped", "int8", wanted), {"shape": wanted}, node.origin)
-
-
-def _integers(graph: Graph, node: Node, position: int, attribute: str) -> tuple[int, ...]:
-    """Integers that an input gives, or in older opsets an attribute; none when there is neither."""
-    if len(node.inputs) > position and node.inputs[position]:
-        array = graph.constant(node.inputs[position])
-        if array is None:
-            raise Unsuitable(f"its {attribute} are not constant")
-        return tuple(int(entry) for entry in array.reshape(-1))
-    return tuple(node.get(attribute, ()))
 
 
 _RULES: Mapping[str, _Rule] = {

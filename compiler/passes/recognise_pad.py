@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
+from tilewright.compiler.passes.operands import constant_integers
 from tilewright.compiler.passes.quantization import Unsuitable, required_source
 from tilewright.compiler.passes.recognise_requantize import rescaled
 
@@ -68,7 +69,7 @@ def _pads(graph: Graph, node: Node) -> tuple[int, ...]:
     if node.get("mode", "constant") != "constant":
         raise Unsuitable(f"it pads with mode {node['mode']}")
     rank = len(graph.shape(node.inputs[0]))
-    pads, axes = list(_integers(graph, node, 1, "pads")), list(_integers(graph, node, 3, "axes"))
+    pads, axes = list(constant_integers(graph, node, 1, "pads")), list(constant_integers(graph, node, 3, "axes"))
     axes = [axis % rank for axis in axes] or list(range(rank))
     spread = [0] * (2 * rank)
     for position, axis in enumerate(axes):
@@ -85,13 +86,3 @@ def _value(graph: Graph, node: Node) -> float:
             raise Unsuitable("its padding value is not constant")
         return float(array.reshape(()))
     return float(node.get("value", 0.0))
-
-
-def _integers(graph: Graph, node: Node, position: int, attribute: str) -> tuple[int, ...]:
-    """Integers that an input gives, or in older opsets an attribute; none when there is neither."""
-    if len(node.inputs) > position and node.inputs[position]:
-        array = graph.constant(node.inputs[position])
-        if array is None:
-            raise Unsuitable(f"its {attribute} are not constant")
-        return tuple(int(entry) for entry in array.reshape(-1))
-    return tuple(node.get(attribute, ()))

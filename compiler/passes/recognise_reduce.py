@@ -12,6 +12,7 @@ from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Shape
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
+from tilewright.compiler.passes.operands import constant_integers
 from tilewright.compiler.passes.quantization import Source, Unsuitable, required_source
 from tilewright.compiler.passes.scaling import scaling_constants
 
@@ -162,12 +163,7 @@ def reduced_axes(graph: Graph, node: Node) -> tuple[int, ...]:
         When they are not constant.
     """
     rank = len(graph.shape(node.inputs[0]))
-    given = node.get("axes")
-    if len(node.inputs) > 1 and node.inputs[1]:
-        array = graph.constant(node.inputs[1])
-        if array is None:
-            raise Unsuitable("its dimensions are not constant")
-        given = tuple(array.reshape(-1).tolist())
+    given = constant_integers(graph, node, 1, "axes")
     if not given:
         return () if node.get("noop_with_empty_axes", 0) else tuple(range(rank))
     return tuple(sorted(axis % rank for axis in given))

@@ -54,7 +54,7 @@ def _product(context: LayerContext, node: Node, name: str, sources: list[Placed]
     tiling = choose_product_tiling(product, config)
     steps = list(product_steps(product, tiling, context.pads, context.tiles, context.vector_op("sum")))
     layout = target.layout
-    entries = layout.blocks * (config.lanes // config.gemm.block_out)
+    entries = layout.blocks * config.sub_out
     cycles = layout.groups * layout.width * entries * sources[0].layout.blocks
     return steps, cycles, f"rows {len(tiling.rows)}x{max(tiling.rows)}, {tiling.blocks} blocks, of activations"
 
@@ -103,5 +103,5 @@ def _transposed(context: LayerContext, name: str, source: Placed, target: Placed
     parameters = context.pool.add(pack_parameters(zeros, ones, zeros, rows, config))
     layer = Transposition(source, target, context.pool.add(identity_rows(config)), parameters, name)
     steps = list(transposition_steps(layer, context.pads, context.tiles))
-    entries = target.layout.blocks * (config.lanes // config.gemm.block_out)
+    entries = target.layout.blocks * config.sub_out
     return steps, target.layout.groups * target.layout.width * entries, "by the identity"

@@ -163,7 +163,7 @@ class Candidates:
     @property
     def entries(self) -> Numbers:
         """Blocks of `block_out` channels of a step, none left out."""
-        return self.out_blocks * (self.config.lanes // self.config.gemm.block_out)
+        return self.out_blocks * self.config.sub_out
 
     @property
     def co_groups(self) -> Numbers:
@@ -180,7 +180,7 @@ class Candidates:
     @property
     def chunk_entries(self) -> Numbers:
         """Weight entries of one step."""
-        taps = self.kernel_rows * self.kernel_columns * (self.config.lanes // self.config.gemm.block_in)
+        taps = self.kernel_rows * self.kernel_columns * self.config.sub_in
         return np.minimum(self.entries, self.problem.co_count) * self.blocks * taps
 
     @property

@@ -78,14 +78,6 @@ class _Lowering:
     sums: int = 0
     table: int = -1
 
-    @property
-    def sub_in(self) -> int:
-        return self.config.lanes // self.config.gemm.block_in
-
-    @property
-    def sub_out(self) -> int:
-        return self.config.lanes // self.config.gemm.block_out
-
 
 def convolution_steps(
     conv: Convolution, tiling: Tiling, pads: Scratchpads, tiles: TileTensorizer, vector_sum: VectorOp
@@ -117,8 +109,8 @@ def convolution_steps(
 def _step(state: _Lowering, patch: Patch, block: int, blocks: int, chunk: Chunk, ends: tuple[bool, bool]) -> Step:
     is_first, is_last = ends
     step = Step()
-    co_first = block * state.sub_out
-    co_count = min((block + blocks) * state.sub_out, state.conv.problem.co_count) - co_first
+    co_first = block * state.config.sub_out
+    co_count = min((block + blocks) * state.config.sub_out, state.conv.problem.co_count) - co_first
     if is_first:
         state.outputs += 1
         step.loads += _tail_loads(state, block, co_first, co_count)
@@ -167,7 +159,7 @@ def _tail_loads(state: _Lowering, block: int, co_first: int, co_count: int) -> I
 
 def _chunk_run(state: _Lowering, chunk: Chunk) -> int:
     """Weight entries of one co block in a piece of the reduction."""
-    return chunk[1] * chunk[3] * chunk[5] * state.sub_in
+    return chunk[1] * chunk[3] * chunk[5] * state.config.sub_in
 
 
 def _weights(state: _Lowering, step: Step, block: int, co_first: int, co_count: int, chunk: Chunk) -> int:
@@ -180,7 +172,7 @@ def _weights(state: _Lowering, step: Step, block: int, co_first: int, co_count: 
     base = state.weights_at[key] = state.pads.wgt.take(co_count * run)
     taps = problem.taps(config)
     per_co = problem.span * taps
-    first = chunk[0] * taps + (chunk[2] * problem.kernel[1] + chunk[4]) * state.sub_in
+    first = chunk[0] * taps + (chunk[2] * problem.kernel[1] + chunk[4]) * state.config.sub_in
     size = config.wgt_entry_bytes
     step.loads.append(
         load_entries(
@@ -254,19 +246,19 @@ def _computes(
     co_count: int, source: int, weights: int, target: int,
 ) -> Iterator[Operation]:  # fmt: skip
     """Yield the instructions of a step: whole rows of co blocks, then those of a last row that is not full."""
-    whole = co_count // state.sub_out * state.sub_out
+    whole = co_count // state.config.sub_out * state.config.sub_out
     for first, count in ((0, whole), (whole, co_count - whole)):
         if count:
             place = _Place(
                 source=source,
                 weights=weights + first * _chunk_run(state, chunk),
                 parameters=state.parameters_at[block] + first,
-                target=target + first // state.sub_out * patch.out_plane,
+                target=target + first // state.config.sub_out * patch.out_plane,
                 sums=state.sums + first * patch.plane,
-                in_blocks=state.conv.problem.in_blocks(ceil_div(count, state.sub_out), chunk[1]),
+                in_blocks=state.conv.problem.in_blocks(ceil_div(count, state.config.sub_out), chunk[1]),
             )
             if state.conv.problem.step:
-                place = replace(place, source=source + first // state.sub_out * patch.in_plane)
+                place = replace(place, source=source + first // state.config.sub_out * patch.in_plane)
             yield from _tile_operations(state, patch, blocks, chunk, ends, count, place)
 
 
@@ -289,7 +281,7 @@ def _tile_operations(
     config, conv, tail = state.config, state.conv, state.conv.tail
     is_first, is_last = ends
     ratio, positions = config.ratio, count * patch.plane
-    target = patch.out_spans(place.target, ceil_div(count, state.sub_out), config)
+    target = patch.out_spans(place.target, ceil_div(count, state.config.sub_out), config)
     line = patch.in_columns * conv.problem.dilations[0]
     start = place.source + chunk[2] * line + chunk[4] * conv.problem.dilations[1]
     is_split = is_last and not is_first and tail.residual is not None  # one operand b: either the sums or the residual
@@ -359,7 +351,7 @@ def _conv_tile(
     return ConvTile(
         x=Grid(problem.in_blocks(blocks, chunk[1]), patch.in_rows, patch.in_columns),
         y=Grid(blocks, patch.out_rows, patch.out_columns) if finishes else Grid(count, patch.rows, patch.columns),
-        in_blocks=chunk[1] * state.sub_in,
+        in_blocks=chunk[1] * state.config.sub_in,
         out_blocks=count,
         rows=patch.rows,
         columns=patch.columns,

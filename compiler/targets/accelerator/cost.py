@@ -122,7 +122,7 @@ def _tiles(candidates: Candidates, cuts: Cuts) -> _Tiles:
     all_blocks = np.where(is_resident, problem.span, co_groups * candidates.in_blocks(problem.span))
     first_blocks = np.where(is_resident, blocks, candidates.in_blocks(blocks))
     is_split = problem.has_residual & (chunks > 1)  # the residual is added by instructions of its own
-    overhead = steps * (config.lanes // config.gemm.block_out) * GAP_CYCLES
+    overhead = steps * config.sub_out * GAP_CYCLES
     overhead += co_groups * (chunks - 1 + is_split) * FENCE_CYCLES
     interval = config.epilogue.interval  # the fewest cycles of a result
     reduction = np.maximum(problem.span * problem.taps(config), chunks * interval) + is_split * interval

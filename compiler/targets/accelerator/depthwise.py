@@ -15,7 +15,7 @@ from tilewright.compiler.targets.accelerator.depthwise_tiling import (
 )
 from tilewright.compiler.targets.accelerator.nests import Tile, TileTensorizer, VectorTile
 from tilewright.compiler.targets.accelerator.operations import Operation, Span, Step
-from tilewright.compiler.targets.accelerator.patches import clip
+from tilewright.compiler.targets.accelerator.patches import Patch, clip, image_patches
 from tilewright.compiler.targets.accelerator.placement import Placed, Tail
 from tilewright.compiler.targets.accelerator.scratchpads import Scratchpads, Slots
 from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid
@@ -54,25 +54,14 @@ class Depthwise:
 
 
 @dataclass(frozen=True)
-class _Constants:
-    """Where the weights and parameters of a group of blocks lie in the scratchpads, and the table."""
+class _Group:
+    """Channel blocks that are worked on together, and where in the scratchpads their constants lie."""
 
+    block: int
+    blocks: int
     weights: int
     parameters: int
     table: int
-
-
-@dataclass(frozen=True)
-class _Patch:
-    """A tile: its image, channel blocks, output rows and columns."""
-
-    image: int
-    block: int
-    blocks: int
-    row: int
-    rows: int
-    column: int
-    columns: int
 
 
 @dataclass(frozen=True)
@@ -91,35 +80,10 @@ class _Lowering:
     def config(self) -> Config:
         return self.tiles.config
 
-    @property
-    def sub_out(self) -> int:
-        return self.config.lanes // self.config.gemm.block_out
-
-    def co_count(self, patch: _Patch) -> int:
-        """Blocks of `block_out` channels of a tile."""
-        first = patch.block * self.sub_out
-        return min(first + patch.blocks * self.sub_out, self.layer.problem.co_count) - first
-
-    def input_grid(self, patch: _Patch) -> Grid:
-        problem, resident = self.layer.problem, self.layer.source.resident
-        if resident is not None:
-            return replace(resident.grid, blocks=patch.blocks)
-        return Grid(patch.blocks, problem.in_rows(patch.rows), problem.pitch(patch.columns))
-
-    def output_grid(self, patch: _Patch) -> Grid:
-        resident = self.layer.target.resident
-        if resident is not None:
-            return replace(resident.grid, blocks=patch.blocks)
-        return Grid(patch.blocks, patch.rows, patch.columns)
-
-    def out_spans(self, patch: _Patch, base: int, blocks: int) -> tuple[Span, ...]:
-        """What `blocks` blocks of a tile's output from row `base` on take of `act`."""
-        grid, depth = self.output_grid(patch), self.config.act_rows
-        size = grid.offset(0, patch.rows - 1, patch.columns)
-        plane = grid.rows * grid.columns
-        if size == plane:
-            return (("act", base % depth, blocks * plane),)
-        return tuple(("act", (base + i * plane) % depth, size) for i in range(blocks))
+    def co_count(self, block: int, blocks: int) -> int:
+        """Blocks of `block_out` channels in `blocks` blocks from `block` on."""
+        first = block * self.config.sub_out
+        return min(first + blocks * self.config.sub_out, self.layer.problem.co_count) - first
 
 
 def depthwise_steps(
@@ -144,112 +108,105 @@ def depthwise_steps(
     state = _Lowering(layer, tiles, pads, in_slots, out_slots, vector_sum, parts)
     table = pads.tbl.take(1) if layer.tail.table is not None else -1
     index = 0
+    extents = (problem.in_rows, problem.pitch)
     for image in range(problem.groups):
         block = layer.first_block
         for blocks in evenly(problem.blocks, tiling.blocks):
-            constants: _Constants | None = None
-            for patch in _patches(tiling, image, block, blocks):
-                step = Step()
-                if constants is None:
-                    constants = _load_constants(state, patch, table, step, is_first=index == 0)
-                _fill(state, patch, constants, index, step)
+            step = Step()
+            group = _load_constants(state, block, blocks, table, step, is_first=index == 0)
+            for patch in image_patches(image, tiling, extents, layer.source.resident, layer.target.resident):
+                _fill(state, patch, group, index, step)
                 yield step
+                step = Step()
                 index += 1
             block += blocks
 
 
-def _patches(tiling: DepthwiseTiling, image: int, block: int, blocks: int) -> Iterator[_Patch]:
-    row = 0
-    for rows in tiling.heights:
-        column = 0
-        for columns in tiling.widths:
-            yield _Patch(image, block, blocks, row, rows, column, columns)
-            column += columns
-        row += rows
-
-
-def _load_constants(state: _Lowering, patch: _Patch, table: int, step: Step, is_first: bool) -> _Constants:
+def _load_constants(state: _Lowering, block: int, blocks: int, table: int, step: Step, is_first: bool) -> _Group:
     """Load what a group of blocks needs for all its tiles."""
     config, layer = state.config, state.layer
-    count, entries = state.co_count(patch), len(state.parts)
-    first = patch.block * state.sub_out
-    places = _Constants(state.pads.wgt.take(count * entries), state.pads.prm.take(count), table)
+    count, entries = state.co_count(block, blocks), len(state.parts)
+    first = block * config.sub_out
+    group = _Group(block, blocks, state.pads.wgt.take(count * entries), state.pads.prm.take(count), table)
     size = config.prm_entry_bytes
     step.loads.append(
         load_entries(
-            config, "prm", layer.tail.parameters + first * size, places.parameters, count, 1, count * size,
+            config, "prm", layer.tail.parameters + first * size, group.parameters, count, 1, count * size,
             f"{layer.name} parameters",
         )
     )  # fmt: skip
     size = entries * config.wgt_entry_bytes
     step.loads.append(
         load_entries(
-            config, "wgt", layer.weights + first * size, places.weights, count * entries, 1, count * size,
+            config, "wgt", layer.weights + first * size, group.weights, count * entries, 1, count * size,
             f"{layer.name} weights",
         )
     )  # fmt: skip
     if is_first and layer.tail.table is not None:
         step.loads.append(load_entries(config, "tbl", layer.tail.table, table, 1, 1, 256, f"{layer.name} table"))
-    return places
+    return group
 
 
-def _fill(state: _Lowering, patch: _Patch, constants: _Constants, index: int, step: Step) -> None:
+def _fill(state: _Lowering, patch: Patch, group: _Group, index: int, step: Step) -> None:
     """Add a tile's loads, instructions and stores to a step."""
     config, layer = state.config, state.layer
-    source, target = _places(state, patch, index)
-    count = patch.blocks * patch.rows * patch.columns
+    source, target = _places(state, patch, group.block, index)
+    count = group.blocks * patch.plane
     if layer.source.resident is None:
-        step.loads.append(_load_input(state, patch, source))
+        step.loads.append(_load_input(state, patch, group, source))
     if layer.tail.residual is not None:
-        box = _out_box(state, layer.tail.residual, patch, target)
+        box = _out_box(state, layer.tail.residual, patch, group, target)
         load = load_box(config, box, Padding(), count, f"{layer.name} residual")
-        load.writes = state.out_spans(patch, target, patch.blocks)
+        load.writes = patch.out_spans(target, group.blocks, config)
         step.loads.append(load)
-    step.computes += _computes(state, patch, constants, source, target)
+    step.computes += _computes(state, patch, group, source, target)
     if layer.target.is_stored:
-        store = store_box(config, _out_box(state, layer.target, patch, target), count, layer.name)
-        store.reads = state.out_spans(patch, target, patch.blocks)
+        store = store_box(config, _out_box(state, layer.target, patch, group, target), count, layer.name)
+        store.reads = patch.out_spans(target, group.blocks, config)
         step.stores.append(store)
 
 
-def _places(state: _Lowering, patch: _Patch, index: int) -> tuple[int, int]:
+def _places(state: _Lowering, patch: Patch, block: int, index: int) -> tuple[int, int]:
     """The rows of `act` where a tile's input and output begin."""
-    source, target, problem = state.layer.source.resident, state.layer.target.resident, state.layer.problem
-    row = patch.row * problem.strides[0] - problem.pads[0]
-    column = patch.column * problem.strides[1] - problem.pads[1]
+    source, target = state.layer.source.resident, state.layer.target.resident
+    top, left = _corner(state.layer.problem, patch)
     return (
-        state.in_slots.at(index) if source is None else source.at(patch.block, row, column),
-        state.out_slots.at(index) if target is None else target.at(patch.block, patch.row, patch.column),
+        state.in_slots.at(index) if source is None else source.at(block, top, left),
+        state.out_slots.at(index) if target is None else target.at(block, patch.row, patch.column),
     )
 
 
-def _load_input(state: _Lowering, patch: _Patch, base: int) -> Operation:
+def _corner(problem: DepthwiseProblem, patch: Patch) -> tuple[int, int]:
+    """The row and column of input at which a tile's windows begin; negative in the padding."""
+    return patch.row * problem.strides[0] - problem.pads[0], patch.column * problem.strides[1] - problem.pads[1]
+
+
+def _load_input(state: _Lowering, patch: Patch, group: _Group, base: int) -> Operation:
     config, layer, problem = state.config, state.layer, state.layer.problem
-    grid = state.input_grid(patch)
-    top = patch.row * problem.strides[0] - problem.pads[0]
-    left = patch.column * problem.strides[1] - problem.pads[1]
-    pad_top, rows, pad_bottom = clip(top, grid.rows, problem.in_height - top)
-    pad_left, columns, pad_right = clip(left, grid.columns, problem.in_width - left)
+    top, left = _corner(problem, patch)
+    pad_top, rows, pad_bottom = clip(top, patch.in_rows, problem.in_height - top)
+    pad_left, columns, pad_right = clip(left, patch.in_columns, problem.in_width - left)
     layout, row_bytes = layer.source.layout, config.row_bytes
-    first = (patch.image * layout.blocks + patch.block) * layout.plane + max(top, 0) * layout.width + max(left, 0)
+    first = (patch.image * layout.blocks + group.block) * layout.plane + max(top, 0) * layout.width + max(left, 0)
     if not (rows and columns):
         first, rows, columns = 0, 0, 0
-        pad_top, pad_bottom, pad_left, pad_right = 0, grid.rows, 0, grid.columns
+        pad_top, pad_bottom, pad_left, pad_right = 0, patch.in_rows, 0, patch.in_columns
     loops = [
-        (rows, layout.width * row_bytes, grid.columns),
-        (patch.blocks, layout.plane * row_bytes, grid.rows * grid.columns),
+        (rows, layout.width * row_bytes, patch.in_columns),
+        (group.blocks, layout.plane * row_bytes, patch.in_plane),
     ]
     box = Box(layer.source.offset + first * row_bytes, base, columns, loops)
     padding = Padding(pad_top, pad_bottom, pad_left, pad_right, layer.zero_in)
-    return load_box(config, box, padding, grid.size, f"{layer.name} input")
+    return load_box(config, box, padding, group.blocks * patch.in_plane, f"{layer.name} input")
 
 
-def _out_box(state: _Lowering, placed: Placed, patch: _Patch, base: int) -> Box:
+def _out_box(state: _Lowering, placed: Placed, patch: Patch, group: _Group, base: int) -> Box:
     layout, row_bytes = placed.layout, state.config.row_bytes
-    first = (patch.image * layout.blocks + patch.block) * layout.plane + patch.row * layout.width + patch.column
-    grid = state.output_grid(patch)
-    plane = grid.rows * grid.columns
-    loops = [(patch.rows, layout.width * row_bytes, grid.columns), (patch.blocks, layout.plane * row_bytes, plane)]
+    first = (patch.image * layout.blocks + group.block) * layout.plane + patch.row * layout.width + patch.column
+    loops = [
+        (patch.rows, layout.width * row_bytes, patch.out_columns),
+        (group.blocks, layout.plane * row_bytes, patch.out_plane),
+    ]
     return Box(placed.offset + first * row_bytes, base, patch.columns, loops)
 
 
@@ -266,38 +223,37 @@ class _Place:
     count: int
 
 
-def _computes(state: _Lowering, patch: _Patch, constants: _Constants, source: int, target: int) -> Iterator[Operation]:
+def _computes(state: _Lowering, patch: Patch, group: _Group, source: int, target: int) -> Iterator[Operation]:
     """Yield the instructions of a tile: whole rows of lanes, then those of a last row that is not full."""
-    count, grid, out = state.co_count(patch), state.input_grid(patch), state.output_grid(patch)
-    plane = patch.rows * patch.columns
-    sums = state.pads.acc.take(count * plane) if len(state.parts) > 1 else 0
-    whole = count // state.sub_out * state.sub_out
+    count, sub_out = state.co_count(group.block, group.blocks), state.config.sub_out
+    sums = state.pads.acc.take(count * patch.plane) if len(state.parts) > 1 else 0
+    whole = count // sub_out * sub_out
     for first, part in ((0, whole), (whole, count - whole)):
         if part:
-            row = first // state.sub_out
+            row = first // sub_out
             yield from _windows(
                 state, patch,
                 _Place(
-                    source=source + row * grid.rows * grid.columns,
-                    weights=constants.weights + first * len(state.parts),
-                    parameters=constants.parameters + first,
-                    target=target + row * out.rows * out.columns,
-                    sums=sums + first * plane,
-                    table=constants.table,
+                    source=source + row * patch.in_plane,
+                    weights=group.weights + first * len(state.parts),
+                    parameters=group.parameters + first,
+                    target=target + row * patch.out_plane,
+                    sums=sums + first * patch.plane,
+                    table=group.table,
                     count=part,
                 ),
             )  # fmt: skip
 
 
-def _windows(state: _Lowering, patch: _Patch, place: _Place) -> Iterator[Operation]:
+def _windows(state: _Lowering, patch: Patch, place: _Place) -> Iterator[Operation]:
     """Yield an instruction for each window of the kernel, and what ends the sums."""
     config, layer = state.config, state.layer
-    rows, plane = -(-place.count // state.sub_out), patch.rows * patch.columns
-    out = replace(state.output_grid(patch), blocks=rows)
+    rows = -(-place.count // config.sub_out)
+    out = Grid(rows, patch.out_rows, patch.out_columns)
     sums_grid = Grid(place.count, patch.rows, patch.columns)
-    grid = replace(state.input_grid(patch), blocks=rows)
-    sums: Span = ("acc", place.sums % config.acc_depth, place.count * plane)
-    target = state.out_spans(patch, place.target, rows)
+    grid = Grid(rows, patch.in_rows, patch.in_columns)
+    sums: Span = ("acc", place.sums % config.acc_depth, place.count * patch.plane)
+    target = patch.out_spans(place.target, rows, config)
     ending = _ending(state, place, target)
     finish = Finish(layer.tail.epilogue, bias=True, table=layer.tail.table is not None)
     is_split = len(state.parts) > 1 and layer.tail.residual is not None

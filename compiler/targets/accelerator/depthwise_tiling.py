@@ -169,7 +169,7 @@ def _sizes(total: int, most: int) -> Iterator[int]:
 
 def _fits(problem: DepthwiseProblem, blocks: int, height: int, width: int, count: int, config: Config) -> bool:
     """Tell whether two tiles fit whose kernel takes `count` windows."""
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     slots = 2 * (in_slot_rows(problem, blocks, height, width) + out_slot_rows(problem, blocks, height, width))
     return (
         slots + problem.reserved_rows <= config.act_rows
@@ -185,7 +185,7 @@ def _estimate(
     """Cycles from start to the last response: every step is as long as the slowest engine is busy with it."""
     row_cycles = max(1, config.row_bytes // config.bus_bytes)
     entry_cycles = max(1, config.wgt_entry_bytes // config.bus_bytes)
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     parts = windows(problem.kernel, config)
     constants = sub_out * (len(parts) * entry_cycles + max(1, config.prm_entry_bytes // config.bus_bytes))
     steps = len(parts) * sub_out * GAP_CYCLES + (len(parts) - 1) * FENCE_CYCLES

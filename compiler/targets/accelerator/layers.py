@@ -184,7 +184,7 @@ def _as_line(placed: Placed) -> Placed:
 
 def _some(whole: Convolution, blocks: Blocks, config: Config) -> Convolution:
     """The convolution of one group for some of its output blocks."""
-    first = blocks[0] * (config.lanes // config.gemm.block_out)
+    first = blocks[0] * config.sub_out
     entries = first * whole.problem.span * whole.problem.taps(config)
     return replace(
         whole, problem=part_of(whole.problem, blocks, config), target_block=blocks[0],
@@ -199,7 +199,7 @@ def _parts(whole: Convolution, channels: ChannelMap, config: Config) -> Iterator
         yield whole
         return
     problem = whole.problem
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     entries = sub_out * problem.span * problem.taps(config)
     for block, start in enumerate(channels.starts):
         co_count = min(sub_out, problem.co_count - block * sub_out)

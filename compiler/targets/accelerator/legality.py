@@ -49,7 +49,7 @@ def refusal(graph: Graph, node: Node, config: Config) -> str | None:
 def _rows_refusal(graph: Graph, node: Node, config: Config) -> str | None:
     if not config.vector.rows:
         return "the configuration has no operations along rows (`vector.rows`)"
-    channels, parts = graph.shape(node.output)[-1], config.lanes // config.gemm.block_out
+    channels, parts = graph.shape(node.output)[-1], config.sub_out
     steps = -(-channels // config.gemm.block_out)
     if steps > parts and steps % parts:
         return f"{channels} channels end within a row of {config.lanes} lanes, block_out {config.gemm.block_out}"

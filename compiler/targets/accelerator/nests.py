@@ -114,7 +114,7 @@ class ConvTile:
     def nest(self, config: Config) -> Function:
         """Return the computation for a configuration."""
         out = Output(config, self.y, self.out_blocks, self.rows, self.columns, self.finish)
-        parts = config.lanes // config.gemm.block_in
+        parts = config.sub_in
         blocks, sub = (1, parts) if self.is_diagonal else split_blocks("in_blocks", self.in_blocks, parts)
         block, kh, kw, part, k = (Var(n) for n in ("ci", "kh", "kw", "cp", "k"))
         reduction = [(block, blocks), (kh, self.kernel[0]), (kw, self.kernel[1]), (part, sub)]

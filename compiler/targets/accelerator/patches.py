@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tilewright.compiler.targets.accelerator.depthwise_tiling import DepthwiseTiling
 from tilewright.compiler.targets.accelerator.operations import Span
 from tilewright.compiler.targets.accelerator.placement import Resident
 from tilewright.compiler.targets.accelerator.problem import Problem, Tiling
@@ -51,19 +52,39 @@ class Patch:
 def patches(problem: Problem, tiling: Tiling, source: Resident | None, target: Resident | None) -> Iterator[Patch]:
     """Yield the spatial tiles of all images; resident tensors lie there whole."""
     for image in range(problem.groups):
-        row = 0
-        for rows in tiling.heights:
-            column = 0
-            for columns in tiling.widths:
-                inputs = (problem.in_rows(rows), problem.in_columns(columns))
-                outputs = (rows, columns)
-                if source is not None:
-                    inputs = (source.grid.rows, source.grid.columns)
-                if target is not None:
-                    outputs = (target.grid.rows, target.grid.columns)
-                yield Patch(image, row, rows, column, columns, *inputs, *outputs)
-                column += columns
-            row += rows
+        yield from image_patches(image, tiling, (problem.in_rows, problem.in_columns), source, target)
+
+
+def image_patches(
+    image: int,
+    tiling: Tiling | DepthwiseTiling,
+    extents: tuple[Callable[[int], int], Callable[[int], int]],
+    source: Resident | None,
+    target: Resident | None,
+) -> Iterator[Patch]:
+    """Yield the spatial tiles of an image.
+
+    Parameters
+    ----------
+    image
+    tiling
+    extents
+        Give the rows and the columns of input that as many of output take in `act`.
+    source, target
+        Where the tensors lie, if they lie there whole.
+    """
+    row = 0
+    for rows in tiling.heights:
+        column = 0
+        for columns in tiling.widths:
+            inputs, outputs = (extents[0](rows), extents[1](columns)), (rows, columns)
+            if source is not None:
+                inputs = (source.grid.rows, source.grid.columns)
+            if target is not None:
+                outputs = (target.grid.rows, target.grid.columns)
+            yield Patch(image, row, rows, column, columns, *inputs, *outputs)
+            column += columns
+        row += rows
 
 
 def clip(start: int, count: int, end: int) -> tuple[int, int, int]:

@@ -86,7 +86,7 @@ class Problem:
 
     def taps(self, config: Config) -> int:
         """Weight entries of one co block for one input block of `lanes` channels."""
-        return self.kernel[0] * self.kernel[1] * (config.lanes // config.gemm.block_in)
+        return self.kernel[0] * self.kernel[1] * config.sub_in
 
     def steps(self, config: Config) -> int:
         """Steps of the array for the whole problem."""
@@ -184,7 +184,7 @@ def out_slot_rows(problem: Problem, tiling: Tiling) -> int:
 
 def chunk_entries(problem: Problem, tiling: Tiling, config: Config) -> int:
     """Weight entries of one step."""
-    sub_in, sub_out = config.lanes // config.gemm.block_in, config.lanes // config.gemm.block_out
+    sub_in, sub_out = config.sub_in, config.sub_out
     co_blocks = min(tiling.out_blocks * sub_out, problem.co_count)
     return co_blocks * tiling.blocks * tiling.kernel[0] * tiling.kernel[1] * sub_in
 

@@ -71,7 +71,7 @@ def part_of(problem: Problem, blocks: Blocks | None, config: Config) -> Problem:
     """Return the part of a problem that computes some of its output blocks."""
     if blocks is None:
         return problem
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     co_count = min(blocks[1] * sub_out, problem.co_count - blocks[0] * sub_out)
     return replace(problem, out_blocks=blocks[1], co_count=co_count)
 

@@ -101,7 +101,7 @@ def choose_product_tiling(product: Product, config: Config) -> ProductTiling:
         When a single row and output block do not fit.
     """
     depth, total = product.left.layout.blocks, product.target.layout.blocks
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
 
     def fits(rows: int, blocks: int) -> bool:
         beside = blocks if product.has_shared_residual else 0
@@ -143,10 +143,6 @@ class _State:
         return self.tiles.config
 
     @property
-    def sub_out(self) -> int:
-        return self.config.lanes // self.config.gemm.block_out
-
-    @property
     def depth(self) -> int:
         return self.product.left.layout.blocks
 
@@ -156,7 +152,7 @@ def product_steps(
 ) -> Iterator[Step]:
     """Yield the steps of a product: matrices, groups of output blocks, rows."""
     depth, tallest = product.left.layout.blocks, max(tiling.rows)
-    count = tiling.blocks * (tiles.config.lanes // tiles.config.gemm.block_out)
+    count = tiling.blocks * tiles.config.sub_out
     common, raw = count * bool(product.constants), count * tallest * product.is_split
     state = _State(
         product, tiling, pads, tiles, vector_sum, pads.slots(depth * tallest, 2),
@@ -176,7 +172,7 @@ def product_steps(
             weights = state.weights.at(number) % tiles.config.wgt_depth
             place = _Place(group, block, blocks, weights, state.sums.at(number) % tiles.config.acc_depth, number)
             first.loads += entry_loads(
-                product.right, group, block * state.sub_out, blocks * state.sub_out, (0, depth), weights,
+                product.right, group, block * state.config.sub_out, blocks * state.config.sub_out, (0, depth), weights,
                 tiles.config, product.name,
             )  # fmt: skip
             first.loads += _shared_residual(state, place)
@@ -274,7 +270,7 @@ def _shared_residual(state: _State, place: _Place) -> Iterator[Operation]:
 
 def _correction(state: _State, place: _Place) -> Iterator[Operation]:
     """Yield the instructions that leave `-zero_left` times the sums of the right matrix's rows in `acc`."""
-    count = place.blocks * state.sub_out
+    count = place.blocks * state.config.sub_out
     sums: Span = ("acc", place.sums, count)
     for index, base in enumerate(state.ones):
         tile = ConvTile(
@@ -307,7 +303,7 @@ def _step(state: _State, step: Step, place: _Place, row: int, rows: int, index: 
 def _computes(state: _State, place: _Place, rows: int, index: int) -> Iterator[Operation]:
     """Yield the instructions of a tile; a residual beside common sums is added by an instruction of its own."""
     product, config = state.product, state.config
-    tail, count = product.tail, place.blocks * state.sub_out
+    tail, count = product.tail, place.blocks * state.config.sub_out
     source, target, raw = state.left.at(index), state.out.at(index), state.raw.at(index) % config.acc_depth
     is_shared, is_split = product.has_shared_residual, product.is_split
     base = state.shared.at(place.number) if is_shared else target

@@ -70,7 +70,7 @@ def row_tiling(layer: RowLayer, config: Config) -> tuple[int, ...]:
     """
     layout = layer.source.layout
     most = min(config.act_rows // (4 * layout.blocks), config.acc_depth // 2)
-    entries = 1 if layer.has_shared_parameters else layout.blocks * (config.lanes // config.gemm.block_out)
+    entries = 1 if layer.has_shared_parameters else layout.blocks * config.sub_out
     if most < 1 or entries > config.prm_depth:
         raise CapacityError(f"layer {layer.name}: a row of {layout.blocks} channel blocks does not fit the scratchpads")
     wanted = max(ceil_div(layout.width, max(1, ceil_div(PIECES, layout.groups))), 1)
@@ -87,11 +87,6 @@ class _State:
     parameters: int
     entries: int
     table: int
-
-    @property
-    def parts(self) -> int:
-        """Blocks of `block_out` channels of a row of lanes."""
-        return self.config.lanes // self.config.gemm.block_out
 
 
 def row_steps(layer: RowLayer, pieces: tuple[int, ...], pads: Scratchpads, config: Config) -> Iterator[Step]:
@@ -147,7 +142,9 @@ def _walk(state: _State, rows: int, names: tuple[str, str, str]) -> tuple[dict[s
     """Extents and strides of `a` over rows, channel blocks and parts of a block, on loops of these names."""
     config = state.config
     steps = ceil_div(state.layer.channels, config.gemm.block_out)
-    blocks, parts = (1, steps) if steps < state.parts else (steps // state.parts, state.parts)
+    blocks, parts = (
+        (1, steps) if steps < state.config.sub_out else (steps // state.config.sub_out, state.config.sub_out)
+    )
     extents = dict(zip(names, (rows, blocks, parts), strict=True))
     strides = (config.ratio, rows * config.ratio, config.gemm.block_out // config.atom)
     return extents, dict(zip(names, strides, strict=True))
@@ -175,7 +172,7 @@ def _mapping(state: _State, rows: int, given: Span, held: Span, target: int) -> 
         **{f"extent_{loop}": extents.get(loop, 1) for loop in ("out0", "out1", "out2", "red0", "red1", "red2")},
         "a_base": given[1] * config.ratio, **{f"a_{loop}": stride for loop, stride in strides.items()},
         "b_base": held[1], "b_out2": 1,
-        "p_base": state.parameters, "p_out0": per_block * state.parts, "p_out1": per_block,
+        "p_base": state.parameters, "p_out0": per_block * state.config.sub_out, "p_out1": per_block,
         "d_base": target * config.ratio, **{f"d_{loop}": stride for loop, stride in strides.items()},
         "bias_enable": 1, **_epilogue_fields(epilogue),
         **({"table_enable": 1, "table": state.table} if has_table else {}),

@@ -73,7 +73,7 @@ def selection_steps(
     )  # fmt: skip
     problem = Problem(
         target.layout.groups, source.layout.height, source.layout.width, target.layout.height, target.layout.width,
-        blocks.span, 0, 1, config.lanes // config.gemm.block_out, has_residual=selection.is_added,
+        blocks.span, 0, 1, config.sub_out, has_residual=selection.is_added,
     ).flattened()  # fmt: skip
     tail = Tail(
         Epilogue(residual=_ADD if selection.is_added else None),
@@ -111,7 +111,7 @@ def _weights(selection: Selection, blocks: ChannelMap, config: Config) -> Bytes:
 
 def _parts(whole: Convolution, blocks: ChannelMap, config: Config) -> Iterator[Convolution]:
     """Yield the blocks with the same source together, every other one alone."""
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     entries = sub_out * whole.problem.span * whole.problem.taps(config) * config.wgt_entry_bytes
     first = 0
     while first < len(blocks.starts):

@@ -73,7 +73,7 @@ def shortage(problem: Problem, config: Config) -> str:
     checks = (
         ("memory.act_kib", rows * config.row_bytes, config.memory.act_kib * 1024),
         ("memory.wgt_kib", entries * config.wgt_entry_bytes, config.memory.wgt_kib * 1024),
-        ("memory.prm_entries", config.lanes // config.gemm.block_out * config.prm_entry_bytes,
+        ("memory.prm_entries", config.sub_out * config.prm_entry_bytes,
          config.prm_depth * config.prm_entry_bytes),
     )  # fmt: skip
     for name, needed, available in checks:
@@ -90,7 +90,7 @@ def _smallest(problem: Problem, config: Config) -> Tiling:
 
 def _ways(problem: Problem, config: Config) -> Candidates:
     """Return all ways to cut the channels, the kernel and the scratchpads; how the image is cut is left open."""
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     fits_twice = problem.co_count + sub_out <= config.prm_depth // 2
     may_stay = all_weights(problem, config) <= config.wgt_depth
     reductions = list(_reduction_cuts(problem, config))
@@ -147,7 +147,7 @@ def _worth_trying(ways: Candidates, sizes: Numbers) -> Flags:
 def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tuple[int, int]]]:
     """Yield blocks and kernel window of a reduction step; the window is cut only where one block alone is too much."""
     kh, kw = problem.kernel
-    sub_in = config.lanes // config.gemm.block_in
+    sub_in = config.sub_in
     if sub_in > 1 and kw > 1 and problem.dilations[1] > 1:
         kh = 1  # kernel columns and sub blocks do not merge into one loop: no loop is left for kernel rows
     if kh == problem.kernel[0]:
@@ -155,7 +155,7 @@ def _reduction_cuts(problem: Problem, config: Config) -> Iterator[tuple[int, tup
             yield blocks, (kh, kw)
     else:
         yield 1, (kh, kw)
-    sub_out = config.lanes // config.gemm.block_out
+    sub_out = config.sub_out
     if kh * kw * sub_in * sub_out * 2 > config.wgt_depth:
         if kh > 1:
             yield 1, (1, kw)

@@ -56,7 +56,7 @@ def transposition_steps(layer: Transposition, pads: Scratchpads, tiles: TileTens
         When one channel block does not fit.
     """
     config = tiles.config
-    lanes, sub_out = config.lanes, config.lanes // config.gemm.block_out
+    lanes, sub_out = config.lanes, config.sub_out
     source, target = layer.source.layout, layer.target.layout
     count = target.blocks * sub_out
     at_once = source.blocks
@@ -93,7 +93,7 @@ def transposition_steps(layer: Transposition, pads: Scratchpads, tiles: TileTens
 
 
 def _fits_transposed(blocks: int, at_once: int, config: Config) -> bool:
-    entries = blocks * (config.lanes // config.gemm.block_out)
+    entries = blocks * config.sub_out
     rows = config.lanes * (1 + 2 * blocks * at_once)
     return rows <= config.act_rows and 2 * entries * at_once <= config.wgt_depth and entries <= config.prm_depth
 

@@ -218,7 +218,7 @@ def _computes(
     y = Grid(blocks, rows, layer.target.layout.width)
     first = (part.row - row, part.column)
     tile = VectorTile(
-        layer.op, x, y, blocks * (config.lanes // config.gemm.block_out),
+        layer.op, x, y, blocks * config.sub_out,
         part.row_end - part.row, part.column_end - part.column, layer.kernel, layer.strides, layer.dilations,
         zero_a=layer.zeros[0], zero_b=layer.zeros[1], finish=Finish(
             layer.tail.epilogue, layer.has_bias, table=layer.tail.table is not None, shared_parameters=True

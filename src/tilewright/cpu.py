@@ -23,10 +23,12 @@ from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.native_segment import NativeSegment
 from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
 from tilewright.compiler.targets.cpu.saved_program import NativeProgram
+from tilewright.compiler.targets.cpu.schedules import Chooser, by_model, by_table
 from tilewright.compiler.targets.kernels.float_graph import is_float_graph, simplified
 from tilewright.compiler.targets.segmented import SegmentedProgram
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.cpu_cache import ModelCache, digest_of, is_self_contained
+from tilewright.cpu_schedules import TuningCache
 from tilewright.isa.errors import ModelError
 from tilewright.report import LayerInfo
 from tilewright.segmented_model import SegmentedModel, SegmentedReport, SegmentedRun
@@ -159,6 +161,8 @@ def compile_for_cpu(
 ) -> CpuModel:  # fmt: skip
     """Compile a model for this computer's processor, or find it compiled in the user's cache directory.
 
+    Schedules that `tilewright tune` has measured here are used.
+
     Parameters
     ----------
     model : path, ModelProto or Graph
@@ -178,12 +182,13 @@ def compile_for_cpu(
     """
     chosen, machine = level_of(level), NativeMachine(ObjectCache.default(), threads)
     cache, digest = ModelCache.default(), digest_of(model)
-    key = cache.key(digest, dims, chosen.name, threads)
+    schedules = TuningCache.default().read(chosen.name)
+    key = cache.key(digest, dims, chosen.name, threads, schedules.digest)
     known = cache.read(key) if digest else None
     if known is not None and not isinstance(model, Graph):
         return CpuModel(known, chosen.name, machine, partial(_operators_again, model, dims, digest))
     graph = operators_of(model, dims)
-    lowered = lower_model(graph, chosen)
+    lowered = lower_model(graph, chosen, by_table(schedules.chosen))
     steps = tuple(machine.compile(step) if isinstance(step, Segment) else step for step in lowered.steps)
     program: NativeProgram = SegmentedProgram(lowered.graph, steps)
     if not isinstance(model, Graph) and digest and digest_of(model) == digest and is_self_contained(model):
@@ -207,12 +212,12 @@ def is_float_model(graph: Graph) -> bool:
     return is_float_graph(graph.with_nodes(kept))
 
 
-def lower_model(graph: Graph, level: Level) -> CpuProgram:
+def lower_model(graph: Graph, level: Level, choose: Chooser = by_model) -> CpuProgram:
     """Compile what `operators_of` gave to kernels of a level's instructions."""
     if not is_float_model(graph):
-        return lower(graph, level)
-    program = lower_floats(simplified(graph), level)
-    return lower_floats(graph, level) if lacks_kernels(program) else program
+        return lower(graph, level, choose)
+    program = lower_floats(simplified(graph), level, choose)
+    return lower_floats(graph, level, choose) if lacks_kernels(program) else program
 
 
 def _operators_again(model: str | Path | ModelProto, dims: Mapping[str, int] | None, digest: str) -> Graph:

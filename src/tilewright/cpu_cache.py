@@ -42,12 +42,11 @@ class ModelCache:
         return cls(ObjectCache(cache_directory() / "models", _LIMIT_BYTES))
 
     @staticmethod
-    def key(digest: str, dims: Mapping[str, int] | None, level: str, threads: int) -> str:
-        """Return the key of what follows from a model with this digest."""
+    def key(digest: str, dims: Mapping[str, int] | None, level: str, threads: int, schedules: str = "") -> str:
+        """Return the key of what follows from a model with this digest, and from schedules that were measured."""
         host, asked = Host.this(), json.dumps(sorted((dims or {}).items()))
-        made_by = f"tilewright {tilewright.__version__} {_digest_of_sources()} {versions()} onnx {onnx.__version__}"
         return ObjectCache.key(
-            _FORMAT, digest, asked, level, str(threads), host.triple, host.cpu, host.features, made_by
+            _FORMAT, digest, asked, level, str(threads), host.triple, host.cpu, host.features, made_by(), schedules
         )
 
     def read(self, key: str) -> NativeProgram | None:
@@ -81,6 +80,11 @@ def is_self_contained(model: str | Path | ModelProto) -> bool:
 
 def _read(path: str | Path) -> bytes:
     return Path(path).read_bytes()
+
+
+def made_by() -> str:
+    """Name everything that compiling takes."""
+    return f"tilewright {tilewright.__version__} {_digest_of_sources()} {versions()} onnx {onnx.__version__}"
 
 
 @cache

@@ -12,7 +12,9 @@ from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.targets.cpu.aot import ObjectFile, compile_object
 from tilewright.compiler.targets.cpu.c_interface import identifier, interface_files
 from tilewright.compiler.targets.cpu.processors import Processor
+from tilewright.compiler.targets.cpu.schedules import by_table
 from tilewright.cpu import lower_model, operators_of
+from tilewright.cpu_schedules import TuningCache
 from tilewright.isa.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +82,9 @@ def compile_library(
     chosen = Processor.of(processor, level)
     graph = operators_of(model, dims)
     own = Path(model).stem if isinstance(model, (str, Path)) else graph.name
-    found = compile_object(lower_model(graph, chosen.level), chosen, identifier(name or own))
+    measured = {} if processor else TuningCache.default().read(chosen.level.name).chosen
+    lowered = lower_model(graph, chosen.level, by_table(measured))
+    found = compile_object(lowered, chosen, identifier(name or own))
     texts = interface_files(found, tilewright.__version__)
     files = {f"{found.name}.o": found.code, **{key: text.encode() for key, text in texts.items()}}
     return CpuLibrary(found, graph, files)

@@ -6,7 +6,7 @@ y's row, which is found when that is packed, less `zy` times the sum of x's row,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
 from tilewright.compiler.targets.cpu.rows import broadcast
+from tilewright.compiler.targets.cpu.schedule import PLAIN, Schedule
 from tilewright.compiler.targets.kernels.layout import View, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
 from tilewright.isa.ir import Binary, BinaryOp, Buffer, Const, DType, Expr, Load, Select, Stmt, Store, Var
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _LANE = Var("lane")
 _WORD = 4
-_UNROLLED = 4
 
 
 @dataclass(frozen=True)
@@ -106,27 +106,31 @@ class BatchProduct:
     sizes : tuple of int
         Bytes of the buffers of `x`, `y` and the residual.
     finish : Finish
-    tile : tuple of int
-        Rows, and vectors of columns, that are computed at once.
     zero : int
         Of the packed factor.
     residual : View, optional
+    schedule : Schedule
     """
 
     x: View
     y: View
     sizes: tuple[int, int, int]
     finish: Finish
-    tile: tuple[int, int]
     zero: int
     residual: View | None = None
+    schedule: Schedule = PLAIN
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of columns of a matrix."""
+        return -(-self.y.shape[-1] // self.finish.level.lanes)
 
     def build(self, name: str) -> Kernel:
         """Build the kernel: a task is some rows by some vectors of columns."""
-        *outer, count, columns = self.y.shape
-        rows, group = self.tile
+        *outer, count, _ = self.y.shape
+        rows, group = self.schedule.rows, self.schedule.columns
         width, words = self.finish.level.lanes, -(-self.x.shape[-1] // _WORD)
-        vectors = -(-columns // width)
+        vectors = self.vectors
         blocks, groups = -(-count // rows), vectors // group
         *index, block, part = split_index(TASK, (*outer, blocks, groups))
         matrix = TASK // (blocks * groups)
@@ -150,7 +154,7 @@ class BatchProduct:
         weight = (matrix * vectors + part * group) * (words * width * _WORD)
         step = self.x.strides[-2]
         places = {"acc": (acc, Const(0)), "x": (x, origin), "w": (packed, weight)}
-        body.append(_products(places, (rows, group), words, step, width, is_packed=True))
+        body.append(_products(places, self.schedule, words, step, width, is_packed=True))
         if self.zero:
             totals = Buffer("totals", DType.I32, (rows * width,), "register")
             local.append(totals)
@@ -166,7 +170,8 @@ class BatchProduct:
                     one = Select(is_used, Const(1, DType.I8), Const(0, DType.I8))
                     body.append(lanes(_LANE, width * _WORD, Store(ones, (_LANE,), one)))
                     sources = {"acc": (totals, Const(0)), "x": (x, origin + start_word * _WORD), "w": (ones, Const(0))}
-                    body.append(_products(sources, (rows, 1), count_words, step, width, is_packed=False))
+                    one_column = replace(self.schedule, columns=1)
+                    body.append(_products(sources, one_column, count_words, step, width, is_packed=False))
             for number in range(rows * group):
                 value = Load(totals, (_LANE + number // group * width,)) * -self.zero
                 own = (_LANE + number * width,)
@@ -182,19 +187,20 @@ class BatchProduct:
 
 
 def _products(
-    places: dict[str, tuple[Buffer, Expr]], tile: tuple[int, int], words: int, step: int, width: int, *,
+    places: dict[str, tuple[Buffer, Expr]], schedule: Schedule, words: int, step: int, width: int, *,
     is_packed: bool,
 ) -> Stmt:  # fmt: skip
     """Build the sum over words of rows of `x` and columns of `w`, which is the same for each word unless packed."""
     word, group = Var("word"), Var("group")
-    unrolled = next(u for u in range(_UNROLLED, 0, -1) if words % u == 0)
+    unrolled = next(u for u in range(schedule.unrolled, 0, -1) if words % u == 0)
     number = group * unrolled + word
     moved = {
         "acc": places["acc"],
         "x": (places["x"][0], places["x"][1] + number * _WORD),
         "w": (places["w"][0], places["w"][1] + number * (width * _WORD)) if is_packed else places["w"],
     }
-    dot = call("dot_tile", moved, rows=tile[0], columns=tile[1], step=step, lanes=width, w_step=words * width * _WORD)
+    amounts = {"rows": schedule.rows, "columns": schedule.columns, "step": step, "lanes": width}
+    dot = call("dot_tile", moved, **amounts, w_step=words * width * _WORD)
     return loop(group, words // unrolled, loop(word, unrolled, dot, kind="unrolled"))
 
 
@@ -218,13 +224,11 @@ def lower_batch_product(state: CpuLowering, node: Node) -> None:
     source = Packing(factor_view, factor.size, width, -zero_x, start)
     state.emit(node, source, {"y": factor.storage, "packed": packed, "sums": sums})
     arguments, residual = state.row_residual(node)
-    group = 2 if vectors % 2 == 0 else 1
-    registers = min(state.level.accumulators, state.level.registers - group - 1)
-    rows = min(max(1, registers // group), x.view.shape[-2])
     sizes = x.size, y.size, residual.size if residual is not None else 0
     view = broadcast(residual.view, y.view.shape) if residual is not None else None
     x_view = broadcast(x.view, (*outer, *x.view.shape[-2:]))
-    product = BatchProduct(x_view, y.view, sizes, state.finish(node, scaling), (rows, group), zero_y, view)
+    problem = BatchProduct(x_view, y.view, sizes, state.finish(node, scaling), zero_y, view)
+    product = replace(problem, schedule=state.choose(problem))
     arguments |= {"x": x.storage, "y": y.storage, "packed": packed, "sums": sums}
     arguments |= state.parameters(node, scaling, vectors * width, has_bias=False)
     state.emit(node, product, arguments, prod(y.view.shape) * depth)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
+from tilewright.compiler.targets.cpu.schedule import PLAIN, Schedule
 from tilewright.compiler.targets.kernels.layout import Image, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
 from tilewright.compiler.targets.kernels.windows import Windows
@@ -23,18 +24,9 @@ from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
 _WORD_BYTES = 4
-_UNROLLED = 4  # steps of a row that are written out
 _RESIDENT = 32 << 10  # bytes of weights that stay in the first cache
-_ALL_RESIDENT = 128 << 10  # bytes of all weights that stay in the second cache
 _LINE = 64
-
-
-@dataclass(frozen=True)
-class Tile:
-    """How much is computed at once: neighbouring pixels by vectors of channels."""
-
-    rows: int
-    columns: int
+_MOST_LINES = 4  # that a turn prefetches
 
 
 @dataclass(frozen=True)
@@ -45,10 +37,11 @@ class Convolution(Windows[Finish | FloatFinish]):
 
     Attributes
     ----------
-    tile : Tile
+    schedule : Schedule
+        Its tile, neighbouring pixels by vectors of channels, is in registers.
     """
 
-    tile: Tile = Tile(1, 1)
+    schedule: Schedule = PLAIN
 
     @cached_property
     def is_flat(self) -> bool:
@@ -85,7 +78,7 @@ class Convolution(Windows[Finish | FloatFinish]):
     @property
     def block(self) -> int:
         """Channels that are computed together."""
-        return self.tile.columns * self._lanes
+        return self.schedule.columns * self._lanes
 
     @property
     def blocks(self) -> int:
@@ -103,7 +96,7 @@ class Convolution(Windows[Finish | FloatFinish]):
         rows[..., :used] = taps.reshape(self.y.pitch, self.kernel[0], runs, used)
         starts = [self._first_channel(block) for block in range(self.blocks)]
         blocks = np.stack([rows[start : start + self.block] for start in starts])
-        shape = (self.blocks, self.tile.columns, self._lanes, self.kernel[0], runs, words, self.word)
+        shape = (self.blocks, self.schedule.columns, self._lanes, self.kernel[0], runs, words, self.word)
         return np.ascontiguousarray(blocks.reshape(shape).transpose(0, 3, 4, 5, 1, 2, 6)).reshape(-1)
 
     def _first_channel(self, block: int) -> int:
@@ -111,9 +104,9 @@ class Convolution(Windows[Finish | FloatFinish]):
 
     def build(self, name: str) -> Kernel:
         """Build the kernel: a task is a row of tiles, or one tile where all pixels lie in one row."""
-        tiles = -(-self.width // self.tile.rows)
+        tiles = -(-self.width // self.schedule.rows)
         rows = tiles if self.is_flat else self.y.batch * self.y.height
-        row, block = split_index(TASK, (rows, self.blocks)) if self.is_row_major else self._by_block(rows)
+        row, block = split_index(TASK, (rows, self.blocks)) if self.schedule.is_row_major else self._by_block(rows)
         x, y = self.x.buffer("x"), self.y.buffer("y")
         runs, words = self._runs
         size = self.blocks * self.kernel[0] * runs * words * self.block * self.word
@@ -132,21 +125,17 @@ class Convolution(Windows[Finish | FloatFinish]):
         return row, block
 
     @property
-    def is_row_major(self) -> bool:
-        """Whether a row's channels are computed one block after the other: where all weights stay in the cache."""
-        return self.blocks * self._block_bytes <= _ALL_RESIDENT
-
-    @property
-    def _block_bytes(self) -> int:
+    def block_bytes(self) -> int:
+        """Memory that the weights of a block take."""
         return self.kernel[0] * self._runs[0] * self._runs[1] * self.block * _WORD_BYTES
 
     def _column(self, number: Expr) -> Expr:
         """Build the first pixel of a tile; the last tile ends where the row does."""
-        rows = self.tile.rows
+        rows = self.schedule.rows
         return (number * rows).minimum(self.width - rows) if self.width % rows else number * rows
 
     def _tile(self, buffers: dict[str, Buffer], block: Expr, row: Expr, column: Expr) -> Stmt:
-        rows, columns, width = self.tile.rows, self.tile.columns, self._lanes
+        rows, columns, width = self.schedule.rows, self.schedule.columns, self._lanes
         acc = Buffer("acc", self._kinds[1], (rows * columns * width,), "register")
         channel = block * self.block
         if self.y.pitch % self.block:
@@ -185,8 +174,7 @@ class Convolution(Windows[Finish | FloatFinish]):
         else:
             n, h = split_index(row, (self.y.batch, self.y.height))
             origin = self.origin(n, h, column)
-        most = _UNROLLED if self._fits_registers else 2 * _UNROLLED
-        unrolled = next(u for u in range(most, 0, -1) if words % u == 0)
+        unrolled = next(u for u in range(self.schedule.unrolled, 0, -1) if words % u == 0)
         number = group * unrolled + word
         place = origin + linear((kh, dilation[0] * line), (run, dilation[1] * self.x.pitch), (number, self.word))
         weight = linear(
@@ -194,27 +182,23 @@ class Convolution(Windows[Finish | FloatFinish]):
         )
         places = {"acc": (acc, Const(0)), "x": (buffers["x"], place), "w": (buffers["w"], weight)}
         dot = call(
-            "fma_tile" if self.x.dtype.is_float else "dot_tile", places, rows=self.tile.rows,
-            columns=self.tile.columns, step=across * self.x.pitch, lanes=self._lanes,
+            "fma_tile" if self.x.dtype.is_float else "dot_tile", places, rows=self.schedule.rows,
+            columns=self.schedule.columns, step=across * self.x.pitch, lanes=self._lanes,
         )  # fmt: skip
         steps = loop(word, unrolled, dot, kind="unrolled")
         turn = linear((kh, runs * words // unrolled), (run, words // unrolled), (group, 1))
         ahead = self._prefetch(buffers["w"], block, row, column, turn, high * runs * words // unrolled)
         return loop(kh, high, loop(run, runs, loop(group, words // unrolled, *ahead, steps)))
 
-    @property
-    def _fits_registers(self) -> bool:
-        return (self.tile.rows + 1) * self.tile.columns + 1 <= self.finish.level.registers
-
     def _prefetch(self, w: Buffer, block: Expr, row: Expr, column: Expr, turn: Expr, turns: int) -> list[Stmt]:
         """Build what fetches the next block's weights, a part in each turn of the innermost loop."""
-        size = self._block_bytes
-        tiles = -(-self.width // self.tile.rows)
+        size = self.block_bytes
+        tiles = -(-self.width // self.schedule.rows)
         rows = 1 if self.is_flat else self.y.batch * self.y.height
         lines = -(-size // (_LINE * turns * tiles * rows))
-        if size <= _RESIDENT or self.is_row_major or lines > _UNROLLED:
+        if size <= _RESIDENT or self.schedule.is_row_major or lines > _MOST_LINES:
             return []
-        number = row if self.is_flat else row * tiles + column // self.tile.rows
+        number = row if self.is_flat else row * tiles + column // self.schedule.rows
         bytes_ = _WORD_BYTES // self.word
         place = (block + 1) * (size // bytes_) + (number * turns + turn) * (lines * _LINE // bytes_)
         return [call("prefetch", {"w": (w, place)}, lines=lines)]
@@ -222,24 +206,3 @@ class Convolution(Windows[Finish | FloatFinish]):
 
 def _bias(buffers: dict[str, Buffer], channel: Expr, start: int) -> Expr:
     return Load(buffers["bias"], (channel + start + _LANE,))
-
-
-def choose_tile(problem: Convolution) -> Tile:
-    """Choose a tile by the cycles that a step of all tiles of a row takes."""
-    level = problem.finish.level
-    vectors = problem.y.pitch // level.lanes
-
-    def cost(tile: Tile) -> tuple[float, int]:
-        rows, columns = tile.rows, tile.columns
-        times = -(-problem.width // rows) * -(-vectors // columns)
-        spilled = 3.0 if (rows + 1) * columns + 1 > level.registers else 0.0
-        cycles = max(rows * columns, 6) + 0.1 * rows + 0.1 * columns + (rows if columns == 1 else 0) + spilled
-        return times * cycles, -rows * columns
-
-    choices = [
-        Tile(rows, columns)
-        for columns in range(1, min(vectors, 8) + 1)
-        for rows in range(1, min(problem.width, level.accumulators) + 1)
-        if rows * columns <= level.accumulators
-    ]
-    return min(choices, key=cost)

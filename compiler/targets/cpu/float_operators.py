@@ -12,13 +12,14 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.windows import window_of
 from tilewright.compiler.qops import OPERATORS
 from tilewright.compiler.targets.cpu import windows
-from tilewright.compiler.targets.cpu.convolution import Convolution, choose_tile
+from tilewright.compiler.targets.cpu.convolution import Convolution
 from tilewright.compiler.targets.cpu.float_attention import MOST_WORDS, FloatAttention, FloatSoftmax, Heads, PackKeys
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.float_windows import FloatAverage, FloatDepthwise, FloatNorm, FloatPointwise
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.native_lowering import NativeLowering
 from tilewright.compiler.targets.cpu.program import CpuProgram, Launch, Segment
+from tilewright.compiler.targets.cpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.kernels.float_operands import FloatOperands
 from tilewright.compiler.targets.kernels.lowering import Need
 from tilewright.compiler.targets.kernels.movement import reshape, transpose
@@ -26,7 +27,7 @@ from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
 
 
-def lower_floats(graph: Graph, level: Level) -> CpuProgram:
+def lower_floats(graph: Graph, level: Level, choose: Chooser = by_model) -> CpuProgram:
     """Compile what `float_graph` gave; operators that have no kernel run on the host.
 
     Parameters
@@ -34,10 +35,12 @@ def lower_floats(graph: Graph, level: Level) -> CpuProgram:
     graph : Graph
     level : Level
         Whose instructions are used.
+    choose : callable
+        Gives the schedules of kernels.
     """
 
     def segment(nodes: tuple[Node, ...]) -> Segment:
-        state = FloatLowering(graph, nodes, level)
+        state = FloatLowering(graph, nodes, level, choose)
         return state.segment(lambda node: LOWERINGS[node.op](state, node))
 
     return CpuProgram(graph, cut(graph, lambda node: _has_kernel(graph, node, level), segment))
@@ -110,7 +113,8 @@ def _convolution(state: FloatLowering, node: Node) -> None:
     sliding = windows.Sliding(x, y, *window, state.finish(node), residual)
     source: FloatDepthwise | windows.Grouped
     if weight.shape[1] == 1 and weight.shape[0] == x.channels:
-        source = FloatDepthwise(sliding)
+        depthwise = FloatDepthwise(sliding)
+        source = replace(depthwise, schedule=state.choose(depthwise))
     else:
         source = windows.Grouped(sliding, node["groups"], weight.shape[1])
     arguments["w"] = state.constant(f"{node.output}:w", source.pack(weight))
@@ -121,7 +125,7 @@ def _dense(
     state: FloatLowering, node: Node, problem: Convolution, weight: NDArray[np.float32], arguments: dict[str, str],
     macs: int,
 ) -> None:  # fmt: skip
-    chosen = replace(problem, tile=choose_tile(problem))
+    chosen = replace(problem, schedule=state.choose(problem))
     arguments["w"] = state.constant(f"{node.output}:w", chosen.pack(weight))
     state.emit(node, chosen, arguments, macs)
 

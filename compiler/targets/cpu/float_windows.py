@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
+from tilewright.compiler.targets.cpu.schedule import PLAIN, Schedule
 from tilewright.compiler.targets.cpu.windows import Sliding
 from tilewright.compiler.targets.kernels.layout import Image, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Select, Stmt, Store, Var
 
 _LANE = Var("lane")
-_PIXELS = 7  # of a row that are computed together, whose sums and weights stay in registers
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,11 @@ class FloatDepthwise:
     Attributes
     ----------
     sliding : Sliding
+    schedule : Schedule
     """
 
     sliding: Sliding
+    schedule: Schedule = PLAIN
 
     def pack(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """Order weights `[C, 1, KH, KW]` as `[vector, KH, KW, lane]`."""
@@ -44,7 +46,7 @@ class FloatDepthwise:
         taps = high * wide * width
         buffers["w"] = Buffer("w", DType.F32, (s.y.pitch // width * taps,), "dram")
         buffers["bias"] = Buffer("bias", DType.F32, (s.y.pitch,), "dram")
-        count = min(_PIXELS, s.y.width)
+        count = min(self.schedule.rows, s.y.width)
         vector, group, kh = Var("vector"), Var("group"), Var("kernel_row")
         column = (group * count).minimum(s.y.width - count) if s.y.width % count else group * count
         channel = vector * width
@@ -68,8 +70,10 @@ class FloatDepthwise:
         ]
         sums = loop(kh, high, *products, kind="unrolled" if high * wide <= 25 else "serial")
         done = [s.finished(buffers, (acc, p * width), TASK, column + p, channel) for p in range(count)]
-        nest = loop(group, -(-s.y.width // count), inside([acc], sequence(*first, sums, *done)))
-        return tasks(name, s.rows, list(buffers.values()), loop(vector, s.y.pitch // width, nest))
+        body = inside([acc], sequence(*first, sums, *done))
+        order = [(vector, s.y.pitch // width), (group, -(-s.y.width // count))]
+        (outer, many), (inner, times) = reversed(order) if self.schedule.is_row_major else order
+        return tasks(name, s.rows, list(buffers.values()), loop(outer, many, loop(inner, times, body)))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from llvmlite import binding
@@ -44,7 +45,8 @@ class LoadedSegment:
             if name.startswith("out:")
         }
         self._addresses = np.zeros(max(1, len(segment.terminals)), np.int64)
-        self._inputs = []
+        self._inputs: list[tuple[int, str, np.dtype[Any]]] = []
+        self._given: list[Array] = []
         for number, (name, terminal) in enumerate(segment.terminals.items()):
             if name.startswith("out:"):
                 self._addresses[number] = self.outputs[terminal.value].ctypes.data
@@ -54,10 +56,8 @@ class LoadedSegment:
 
     def __call__(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Compute the outputs."""
-        kept = []
-        for number, name, dtype in self._inputs:
-            array = np.ascontiguousarray(values[name], dtype)
-            kept.append(array)
+        self._given = [np.ascontiguousarray(values[name], dtype) for _, name, dtype in self._inputs]
+        for (number, _, _), array in zip(self._inputs, self._given, strict=True):
             self._addresses[number] = array.ctypes.data
         if self._pool is not None:
             self._pool.run(self._share, *self._arguments)

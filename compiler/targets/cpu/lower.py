@@ -7,10 +7,11 @@ from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.lowering import CpuLowering
 from tilewright.compiler.targets.cpu.operators import LOWERINGS, has_kernel
 from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
+from tilewright.compiler.targets.cpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.segmented import cut
 
 
-def lower(graph: Graph, level: Level) -> CpuProgram:
+def lower(graph: Graph, level: Level, choose: Chooser = by_model) -> CpuProgram:
     """Compile an integer graph.
 
     Parameters
@@ -18,10 +19,12 @@ def lower(graph: Graph, level: Level) -> CpuProgram:
     graph : Graph
     level : Level
         Whose instructions are used.
+    choose : callable
+        Gives the schedules of kernels.
     """
 
     def segment(nodes: tuple[Node, ...]) -> Segment:
-        state = CpuLowering(graph, nodes, level)
+        state = CpuLowering(graph, nodes, level, choose)
         return state.segment(lambda node: LOWERINGS[node.op](state, node))
 
     return CpuProgram(graph, cut(graph, lambda node: has_kernel(graph, node), segment))

@@ -15,6 +15,7 @@ from tilewright.compiler.targets.cpu import pointwise
 from tilewright.compiler.targets.cpu.kernel import Kernel, Source
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.program import Launch, Segment, Terminal
+from tilewright.compiler.targets.cpu.schedules import Chooser
 from tilewright.compiler.targets.kernels.layout import ALIGNMENT, Image, Placed, View
 from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Lowering, layer_name
 from tilewright.compiler.targets.kernels.memory_plan import Storage
@@ -28,9 +29,12 @@ class NativeLowering(Lowering[Launch], ABC):
     Attributes
     ----------
     level : Level
+    choose : callable
+        Gives the schedules of kernels.
     """
 
     level: Level
+    choose: Chooser
     terminals: dict[str, Terminal] = field(default_factory=dict, init=False)
     kernels: dict[Source, Kernel] = field(default_factory=dict, init=False)
 

@@ -14,7 +14,7 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.quantization import DEQUANTIZE, QUANTIZE, tensor_scale
 from tilewright.compiler.targets.cpu import pointwise, rows, windows
 from tilewright.compiler.targets.cpu.batch_product import lower_batch_product
-from tilewright.compiler.targets.cpu.convolution import Convolution, choose_tile
+from tilewright.compiler.targets.cpu.convolution import Convolution
 from tilewright.compiler.targets.cpu.epilogue import OFFSET, Finish
 from tilewright.compiler.targets.cpu.lowering import CpuLowering
 from tilewright.compiler.targets.kernels.integer_operands import can_lower, region
@@ -51,23 +51,18 @@ def _convolution(state: CpuLowering, node: Node) -> None:
     sliding = windows.Sliding(x, y, window.kernel, window.strides, window.dilations, pads, finish, residual)
     source: windows.Depthwise | windows.Grouped
     if weight.shape[1] == 1 and weight.shape[0] == x.channels and max(window.kernel) <= 11:
-        source = windows.Depthwise(sliding, _down(sliding))
+        depthwise = windows.Depthwise(sliding)
+        source = replace(depthwise, schedule=state.choose(depthwise))
     else:
         source = windows.Grouped(sliding, node["groups"], weight.shape[1])
     arguments["w"] = state.constant(f"{node.output}:w", source.pack(weight))
     state.emit(node, source, arguments, macs)
 
 
-def _down(sliding: windows.Sliding) -> int:
-    """Choose how many rows a task of a depthwise convolution computes."""
-    is_small = sliding.kernel[0] <= 3 and sliding.strides[0] <= 2
-    return 2 if is_small and sliding.y.height % 2 == 0 else 1
-
-
 def _dense(
     state: CpuLowering, node: Node, problem: Convolution, weight: NDArray[np.int8], arguments: dict[str, str]
 ) -> None:
-    chosen = replace(problem, tile=choose_tile(problem))
+    chosen = replace(problem, schedule=state.choose(problem))
     arguments["w"] = state.constant(f"{node.output}:w", chosen.pack(weight))
     state.emit(node, chosen, arguments, qops.mac_count(state.graph, node))
 

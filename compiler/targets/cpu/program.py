@@ -108,6 +108,10 @@ class Segment:
         """Of the memory plan."""
         return self.plan.size
 
+    def source(self, launch: Launch) -> Source:
+        """Give what a launch's kernel is built from."""
+        return next(s for kernel, s in zip(self.kernels, self.sources, strict=True) if kernel is launch.kernel)
+
 
 class CpuProgram(SegmentedProgram[Segment]):
     """A network for the CPU."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
+from tilewright.compiler.targets.cpu.schedule import PLAIN, Schedule
 from tilewright.compiler.targets.kernels.layout import split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
 from tilewright.compiler.targets.kernels.windows import Windows
@@ -70,12 +71,12 @@ class Depthwise:
     Attributes
     ----------
     sliding : Sliding
-    down : int
-        Rows that a task computes.
+    schedule : Schedule
+        Its rows are those that a task computes.
     """
 
     sliding: Sliding
-    down: int = 1
+    schedule: Schedule = PLAIN
 
     @property
     def _across(self) -> int:
@@ -109,28 +110,31 @@ class Depthwise:
         groups = -(-s.y.width // across)
         column = (group * across).minimum(s.y.width - across) if s.y.width % across else group * across
         body = self._windows(buffers, vector, vector * size, column)
-        nest = loop(vector, vectors, loop(group, groups, body))
-        return tasks(name, s.rows // self.down, list(buffers.values()), nest)
+        order = [(vector, vectors), (group, groups)]
+        (outer, many), (inner, count) = reversed(order) if self.schedule.is_row_major else order
+        nest = loop(outer, many, loop(inner, count, body))
+        return tasks(name, s.rows // self.schedule.rows, list(buffers.values()), nest)
 
     def _windows(self, buffers: dict[str, Buffer], vector: Expr, weights: Expr, column: Expr) -> Stmt:
         """Build the windows that share pixels: each four pixels are brought together once."""
         s, width = self.sliding, self.sliding.lanes
         across, quads = self._across, self._quads
         used = min(across, s.y.width)
-        acc = Buffer("acc", DType.I32, (self.down * used * width,), "register")
-        row, channel = TASK * self.down, vector * width
+        acc = Buffer("acc", DType.I32, (self.schedule.rows * used * width,), "register")
+        row, channel = TASK * self.schedule.rows, vector * width
         bias = Load(buffers["bias"], (channel + _LANE,))
         body: list[Stmt] = [
-            lanes(_LANE, width, Store(acc, (_LANE + place * width,), bias)) for place in range(self.down * used)
+            lanes(_LANE, width, Store(acc, (_LANE + place * width,), bias))
+            for place in range(self.schedule.rows * used)
         ]
         line, step = s.x.row_pixels * s.x.pitch, s.dilations[1] * s.x.pitch
         origin = s.start(row, column) + channel
         count = min(_WORD, (used - 1) * s.strides[1] + s.kernel[1])
         local = [acc]
-        for high in range((self.down - 1) * s.strides[0] + (s.kernel[0] - 1) * s.dilations[0] + 1):
+        for high in range((self.schedule.rows - 1) * s.strides[0] + (s.kernel[0] - 1) * s.dilations[0] + 1):
             taps = [
                 (place, (high - place * s.strides[0]) // s.dilations[0])
-                for place in range(self.down)
+                for place in range(self.schedule.rows)
                 if 0 <= high - place * s.strides[0] <= (s.kernel[0] - 1) * s.dilations[0]
                 and (high - place * s.strides[0]) % s.dilations[0] == 0
             ]
@@ -146,7 +150,7 @@ class Depthwise:
                     for place, tap in taps
                     for window in range(used)
                 ]
-        for place in range(self.down):
+        for place in range(self.schedule.rows):
             for window in range(used):
                 sums = acc, (place * used + window) * width
                 body.append(s.finished(buffers, sums, row + place, column + window, channel))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tilewright.cli.group import TilewrightGroup
 
 _COMMANDS = (
-    "demo", "run", "compile", "quantize", "isa", "config", "sweep",
+    "demo", "run", "compile", "tune", "quantize", "isa", "config", "sweep",
     "synth", "route", "project", "bench", "debug", "diff", "replay", "doctor",
 )  # fmt: skip
 

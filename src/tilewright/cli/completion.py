@@ -94,6 +94,18 @@ def levels(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return _starting(dict.fromkeys((name for family in families for name in family.levels), ""), incomplete)
 
 
+def host_levels(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Give the levels that this processor has."""
+    from tilewright.compiler.targets.cpu.levels import host_levels as levels_here
+
+    return _starting([level.name for level in levels_here()], incomplete)
+
+
+def budgets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Give times that a search may take."""
+    return _starting(("30s", "60s", "5m", "1h"), incomplete)
+
+
 def metrics(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Give what points of a sweep are measured by."""
     from tilewright.sweep.metrics import METRICS

@@ -6,14 +6,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from tilewright.hw.axi import burst_limit
+from tilewright.hw.box_bursts import BoxBursts
 from tilewright.hw.boxes import decode_boxes, load_spaces
-from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
-from tilewright.hw.burst_queue import BurstQueue
+from tilewright.hw.burst_generator import BurstLayout
 from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.layouts import engine_word_bits, extract_field
 from tilewright.hw.load_writer import LoadWriter, entry_ports, write_ports
-from tilewright.hw.run_walker import RunWalker, request_bits
 from tilewright.hw.signatures import TokenSignature
 from tilewright.hw.timing import DMA_BOX_QUEUE, DMA_IN_FLIGHT
 from tilewright.isa.instructions import Engine, InstructionSet
@@ -64,13 +62,9 @@ class LoadEngine(wiring.Component):
         config = self._isa.config
         spaces = load_spaces(config)
         instructions = self._isa.of_engine(Engine.LOAD)
-        m.submodules.runs = runs = RunWalker(config, spaces)
-        m.submodules.bursts = bursts = BurstGenerator(config, burst_limit(config), request_bits(config, spaces))
-        m.submodules.queue = queue = BurstQueue(config)
+        m.submodules.bursts = bursts = BoxBursts(config, spaces)
         m.submodules.writer = writer = LoadWriter(config)
-        connect(m, runs.request, bursts.request)
-        connect(m, bursts.burst, queue.input)
-        connect(m, queue.output, flipped(self.burst))
+        connect(m, bursts.burst, flipped(self.burst))
         connect(m, flipped(self.beat), writer.beat)
         for inner, outer in zip(writer.act, self.act, strict=True):
             connect(m, inner, flipped(outer))
@@ -84,15 +78,15 @@ class LoadEngine(wiring.Component):
         m.d.comb += [
             boxes.input.payload.eq(entry_box),
             boxes.input.valid.eq(self.start),
-            runs.box.payload.eq(dram_box),
-            runs.box.valid.eq(self.start & ~dram_box.empty),
+            bursts.box.payload.eq(dram_box),
+            bursts.box.valid.eq(self.start & ~dram_box.empty),
         ]
 
         in_flight = Signal(range(DMA_IN_FLIGHT + 1))
         is_full, has_room = Signal(), Signal()
         m.d.comb += [
             self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
-            has_room.eq(runs.box.ready & boxes.input.ready & ~is_full),
+            has_room.eq(bursts.box.ready & boxes.input.ready & ~is_full),
             self.tokens.wait_request.eq(self.instruction.valid & has_room),
             self.tokens.signal_mask.eq(writer.signal),
             self.tokens.signal_valid.eq(writer.finish),

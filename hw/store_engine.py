@@ -6,13 +6,11 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from tilewright.hw.axi import burst_limit
+from tilewright.hw.box_bursts import BoxBursts
 from tilewright.hw.boxes import act_space, decode_boxes
-from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
-from tilewright.hw.burst_queue import BurstQueue
+from tilewright.hw.burst_generator import BurstLayout
 from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.layouts import engine_word_bits, extract_field
-from tilewright.hw.run_walker import RunWalker, request_bits
 from tilewright.hw.signatures import ActStoreSignature, TokenSignature
 from tilewright.hw.store_reader import StoreReader
 from tilewright.hw.timing import DMA_BOX_QUEUE, DMA_IN_FLIGHT
@@ -66,13 +64,9 @@ class StoreEngine(wiring.Component):
         config = self._isa.config
         spaces = (act_space(config, Opcode.STORE_ACT),)
         instructions = self._isa.of_engine(Engine.STORE)
-        m.submodules.runs = runs = RunWalker(config, spaces)
-        m.submodules.bursts = bursts = BurstGenerator(config, burst_limit(config), request_bits(config, spaces))
-        m.submodules.queue = queue = BurstQueue(config)
+        m.submodules.bursts = bursts = BoxBursts(config, spaces)
         m.submodules.reader = reader = StoreReader(config)
-        connect(m, runs.request, bursts.request)
-        connect(m, bursts.burst, queue.input)
-        connect(m, queue.output, flipped(self.burst))
+        connect(m, bursts.burst, flipped(self.burst))
         connect(m, reader.rows, flipped(self.rows))
         connect(m, reader.beat, flipped(self.beat))
 
@@ -84,8 +78,8 @@ class StoreEngine(wiring.Component):
         m.d.comb += [
             boxes.input.payload.eq(entry_box),
             boxes.input.valid.eq(self.start),
-            runs.box.payload.eq(dram_box),
-            runs.box.valid.eq(self.start),
+            bursts.box.payload.eq(dram_box),
+            bursts.box.valid.eq(self.start),
             signals.input.payload.eq(entry_box.signal),
             signals.input.valid.eq(self.start),
             signals.output.ready.eq(self.written),
@@ -94,7 +88,7 @@ class StoreEngine(wiring.Component):
         m.d.comb += [
             self.tokens.wait_mask.eq(extract_field(word, instructions[0], "wait")),
             self.tokens.wait_request.eq(
-                self.instruction.valid & runs.box.ready & boxes.input.ready & signals.input.ready
+                self.instruction.valid & bursts.box.ready & boxes.input.ready & signals.input.ready
             ),
             self.tokens.signal_mask.eq(signals.output.payload),
             self.tokens.signal_valid.eq(self.written),

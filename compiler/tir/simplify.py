@@ -17,7 +17,6 @@ from tilewright.isa.ir import (
     DType,
     Expr,
     For,
-    Function,
     If,
     Lookup,
     Select,
@@ -50,12 +49,6 @@ def substitute(stmt: Stmt, values: Mapping[str, Expr | int]) -> Stmt:
         inner = {name: value for name, value in values.items() if name != stmt.var.name}
         return For(stmt.var, substitute_expr(stmt.extent, values), substitute(stmt.body, inner), stmt.kind)
     return rebuild_stmt(stmt, lambda s: substitute(s, values), lambda e: substitute_expr(e, values))
-
-
-def specialize(function: Function, values: Mapping[str, int], name: str | None = None) -> Function:
-    """Return the function with some scalar parameters fixed, simplified."""
-    rest = tuple(scalar for scalar in function.scalars if scalar.name not in values)
-    return Function(name or function.name, rest, function.buffers, simplify(substitute(function.body, values)))
 
 
 # ---- affine normal form --------------------------------------------------------------------------------------
@@ -177,17 +170,6 @@ def _widens(source: DType, target: DType) -> bool:
         return False
     held, holder = integer_range(source), integer_range(target)
     return holder.start <= held.start and held.stop <= holder.stop
-
-
-def modular_affine(expr: Expr) -> tuple[Affine, int | None] | None:
-    """Return the affine form under an outermost `& (2**n - 1)` with the modulus `2**n`, None without one."""
-    match expr:
-        case Binary(BinaryOp.AND, inner, Const(int(mask))) if _is_mask(mask):
-            form = affine(inner)
-            return None if form is None else (form, mask + 1)
-        case _:
-            form = affine(expr)
-            return None if form is None else (form, None)
 
 
 # ---- folding -------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.compiler.deep_networks import efficientnet_lite0_graph, resnet50_graph
 from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.pipeline import compile_model
 from tilewright.compiler.qops import mac_count
 from tilewright.compiler.reference import evaluate
-from tilewright.compiler.targets.accelerator.deep_networks import efficientnet_lite0_graph, resnet50_graph
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import instruction_set
 from tilewright.sim.functional import FunctionalSimulator

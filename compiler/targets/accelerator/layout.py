@@ -250,15 +250,6 @@ def pack_weights(weight: Array, groups: int, channels: ChannelMap, config: Confi
     return np.ascontiguousarray(split.transpose(0, 2, 5, 6, 3, 1, 4)).reshape(-1).view(np.uint8)
 
 
-def unpack_weights(data: Bytes, shape: tuple[int, ...], config: Config) -> NDArray[np.int8]:
-    """Return ungrouped weights `[O, C, KH, KW]` from their entries; the inverse of `pack_weights`."""
-    lanes, block_in, block_out = config.lanes, config.gemm.block_in, config.gemm.block_out
-    outputs, depth, kh, kw = shape
-    split = data.view(np.int8).reshape(-1, ceil_div(depth, lanes), kh, kw, lanes // block_in, block_out, block_in)
-    dense = split.transpose(0, 5, 1, 4, 6, 2, 3).reshape(-1, ceil_div(depth, lanes) * lanes, kh, kw)
-    return np.ascontiguousarray(dense[:outputs, :depth])
-
-
 def pack_parameters(
     bias: Array, multiplier: Array, shift: Array, channels: int, config: Config, negate: Array | None = None
 ) -> Bytes:
@@ -280,10 +271,3 @@ def pack_parameters(
     for part, numbers in values.items():
         records[:channels] |= numbers.astype(np.uint64) << np.uint64(part.low)
     return records.view(np.uint8)
-
-
-def unpack_parameters(data: Bytes, channels: int) -> tuple[Array, Array, Array]:
-    """Return bias, multiplier and shift of each channel; the inverse of `pack_parameters`."""
-    words = data.view("<u8")[:channels]
-    bias, multiplier, shift = (words >> np.uint64(p.low) & np.uint64(p.mask) for p in (BIAS, MULTIPLIER, SHIFT))
-    return bias.astype(np.uint32).view(np.int32), multiplier, shift

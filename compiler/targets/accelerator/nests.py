@@ -7,22 +7,12 @@ tables, `dram`: bytes).
 
 Example: an output tile of 8 rows of a 3x3 convolution, 32 to 32 channels on 16x16, its padded input resident at row 0::
 
-    from tilewright.compiler.targets.accelerator.movement import LoadBox, LoadEntries, StoreBox
-
     isa = instruction_set(config)
     tiles = TileTensorizer(isa)
     x, y = Grid(blocks=2, rows=10, columns=58), Grid(blocks=2, rows=8, columns=56)
     finish = Finish(Epilogue(zero_out=-3, clamp_low=-3), bias=True)          # Epilogue, Residual: compiler.qops
     conv = ConvTile(x, y, in_blocks=2, out_blocks=2, rows=8, columns=56, kernel=(3, 3), finish=finish)
-    load = LoadBox(Grid(2, 56, 56), x, rows=9, columns=56, pad_top=1, pad_left=1, pad_right=1, pad_value=-3)
-    calls = [
-        *tiles.calls(load, {"dram": address, "act": 0}),
-        *tiles.calls(LoadEntries("wgt", 36), {"dram": weights, "wgt": 0}),   # [2 co][2 ci][3][3] entries
-        *tiles.calls(LoadEntries("prm", 2), {"dram": parameters, "prm": 0}),
-        *tiles.calls(conv, {"x": 0, "w": 0, "p": 0, "y": 1160}),
-        *tiles.calls(StoreBox(y, Grid(2, 56, 56), rows=8, columns=56), {"act": 1160, "dram": out_address}),
-    ]
-    for name, operands in calls:
+    for name, operands in tiles.calls(conv, {"x": 0, "w": 0, "p": 0, "y": 1160}):   # w: [2 co][2 ci][3][3] entries
         isa.encode(name, {**operands, "wait": ..., "signal": ...})
 
 The same tile at other places is the same description with another placement, and costs a few microseconds. A tile

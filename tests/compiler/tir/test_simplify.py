@@ -11,14 +11,12 @@ from tilewright.compiler.tir.simplify import (
     Affine,
     affine,
     fold,
-    modular_affine,
     simplify,
-    specialize,
     substitute,
     substitute_expr,
     value_range,
 )
-from tilewright.isa.ir import Block, Buffer, Const, DType, Expr, For, Function, If, Load, Select, Store, Var
+from tilewright.isa.ir import Block, Buffer, Const, DType, Expr, For, If, Load, Select, Store, Var
 from tilewright.isa.ir_text import expression_text
 
 K, J, N = Var("k"), Var("j"), Var("n")
@@ -93,12 +91,6 @@ def test_affine() -> None:
     assert affine(K.cast(DType.I8)) is None
 
 
-def test_modular_affine() -> None:
-    assert modular_affine((K * 2 + 1) & 63) == (Affine((("k", 2),), 1), 64)
-    assert modular_affine(K + 1) == (Affine((("k", 1),), 1), None)
-    assert modular_affine(K & 6) is None
-
-
 def test_value_range() -> None:
     assert value_range(K * -2 + 1, RANGES) == range(-5, 2)
     assert value_range((N & 15) + J, RANGES) == range(23)
@@ -116,10 +108,3 @@ def test_simplify_drops_what_never_runs() -> None:
 def test_substitute_leaves_bound_variables() -> None:
     loop = For(K, N, Store(B, (K,), N))
     assert substitute(loop, {"k": 3, "n": 2}) == For(K, Const(2), Store(B, (K,), Const(2)))
-
-
-def test_specialize() -> None:
-    function = Function("f", (N, J), (B,), For(K, N, Store(B, (J + K,), Const(1))))
-    special = specialize(function, {"n": 1}, "g")
-    assert (special.name, special.scalars, special.buffers) == ("g", (J,), (B,))
-    assert special.body == Store(B, (J,), Const(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.compiler.targets.accelerator.layer_driver import CONFIGS
 from tilewright.compiler.targets.accelerator.layout import (
@@ -14,12 +15,27 @@ from tilewright.compiler.targets.accelerator.layout import (
     pack_parameters,
     pack_weights,
     unpack,
-    unpack_parameters,
-    unpack_weights,
 )
 from tilewright.isa.config import Config
+from tilewright.isa.parameter_record import BIAS, MULTIPLIER, SHIFT
 
 configurations = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+def unpack_weights(data: NDArray[np.uint8], shape: tuple[int, ...], config: Config) -> NDArray[np.int8]:
+    """Return ungrouped weights `[O, C, KH, KW]` from their entries; the inverse of `pack_weights`."""
+    lanes, block_in, block_out = config.lanes, config.gemm.block_in, config.gemm.block_out
+    outputs, depth, kh, kw = shape
+    split = data.view(np.int8).reshape(-1, -(-depth // lanes), kh, kw, lanes // block_in, block_out, block_in)
+    dense = split.transpose(0, 5, 1, 4, 6, 2, 3).reshape(-1, -(-depth // lanes) * lanes, kh, kw)
+    return np.ascontiguousarray(dense[:outputs, :depth])
+
+
+def unpack_parameters(data: NDArray[np.uint8], channels: int) -> tuple[NDArray[np.integer], ...]:
+    """Return bias, multiplier and shift of each channel; the inverse of `pack_parameters`."""
+    words = data.view("<u8")[:channels]
+    bias, multiplier, shift = (words >> np.uint64(p.low) & np.uint64(p.mask) for p in (BIAS, MULTIPLIER, SHIFT))
+    return bias.astype(np.uint32).view(np.int32), multiplier, shift
 
 
 @configurations

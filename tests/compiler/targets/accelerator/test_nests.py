@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from tests.compiler.targets.accelerator.movement_tiles import LoadBox, LoadEntries, StoreBox
 from tests.compiler.targets.accelerator.tile_driver import (
     CONFIGS,
     check_tile,
@@ -17,7 +18,6 @@ from tests.compiler.targets.accelerator.tile_driver import (
     run_nest,
 )
 from tilewright.compiler.qops import Epilogue, Residual
-from tilewright.compiler.targets.accelerator.movement import LoadBox, LoadEntries, StoreBox
 from tilewright.compiler.targets.accelerator.nests import ConvTile, TileTensorizer, VectorTile
 from tilewright.compiler.targets.accelerator.tile_output import Finish, Grid
 from tilewright.compiler.tir.tensorize import TensorizeError

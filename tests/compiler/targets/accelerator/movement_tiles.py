@@ -1,4 +1,4 @@
-"""Tiles that move data between DRAM and the scratchpads, stated as loop nests over placed buffers; see `nests`."""
+"""Movement between DRAM and the scratchpads as loop nests, which tensorize to the DMA instructions; see `nests`."""
 
 from __future__ import annotations
 

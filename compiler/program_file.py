@@ -20,6 +20,7 @@ from onnx import GraphProto, SparseTensorProto, TypeProto
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.program import HostStep, Launch, LayerReport, Program, Transfer
+from tilewright.compiler.program_check import check_program
 from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout
 from tilewright.isa.config import Config
@@ -29,6 +30,8 @@ MAGIC = b"TILEWRIGHT-PROG\n"
 FORMAT_VERSION = 1
 _PREFIX = struct.Struct("<16sI32s")
 _LENGTH = struct.Struct("<Q")
+#: What building a program from a header of another shape raises.
+_UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, DecodeError)
 _PROTOS: dict[str, type[Message]] = {kind.__name__: kind for kind in (GraphProto, TypeProto, SparseTensorProto)}
 
 
@@ -82,23 +85,25 @@ def read_program(path: Path) -> Program:
         data = path.read_bytes()
     except OSError as error:
         raise ProgramError(f"program file `{path}` cannot be read: {error.strerror}") from None
-    header, arrays = _checked(path, data)
+    text, arrays = _checked(path, data)
     try:
-        program = _program_from(header, arrays)
+        header = json.loads(text)
+        program, claimed = _program_from(header, arrays), str(header["config_hash"])
+        check_program(program)
     except TilewrightError as error:
         raise ProgramError(f"program file `{path}` does not fit this version of Tilewright: {error}") from None
-    except (KeyError, TypeError, ValueError, DecodeError) as error:
+    except _UNFIT as error:
         raise ProgramError(f"program file `{path}` does not fit this version of Tilewright: {error!r}") from None
-    if program.config.hash != header["config_hash"]:
+    if program.config.hash != claimed:
         raise ProgramError(
-            f"program file `{path}` is for configuration {header['config_hash']}; with this version of Tilewright "
+            f"program file `{path}` is for configuration {claimed}; with this version of Tilewright "
             f"the same settings have hash {program.config.hash}"
         )
     return program
 
 
-def _checked(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Split a file into header and arrays after checking magic, version and checksum."""
+def _checked(path: Path, data: bytes) -> tuple[bytes, bytes]:
+    """Split a file into the header's text and arrays after checking magic, version and checksum."""
     if data[: len(MAGIC)] != MAGIC:
         raise ProgramError(f"`{path}` is not a Tilewright program")
     if len(data) < _PREFIX.size + _LENGTH.size:
@@ -111,7 +116,7 @@ def _checked(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
         raise ProgramError(f"program file `{path}` is damaged or truncated: its checksum does not match")
     (length,) = _LENGTH.unpack_from(body)
     end = _LENGTH.size + length
-    return json.loads(body[_LENGTH.size : end]), body[end:]
+    return body[_LENGTH.size : end], body[end:]
 
 
 def _program_from(header: dict[str, Any], arrays: bytes) -> Program:

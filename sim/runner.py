@@ -9,11 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from tilewright.compiler.graph.graph import Graph
+from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Array, Value
-from tilewright.compiler.program import HostStep, Launch, Program
+from tilewright.compiler.program import HostStep, Launch, Program, Transfer
 from tilewright.compiler.reference import evaluate_node
 from tilewright.compiler.targets.accelerator.layout import pack, unpack
+from tilewright.isa.errors import ProgramError
 from tilewright.sim.api import LaunchResult, Simulator
 
 
@@ -43,8 +44,15 @@ class ReferenceHost:
         context = Graph(program.name, {}, (), {}, (), (), program.opsets)
         known = dict(values)
         for step in steps:
-            known.update(evaluate_node(context, step.node, known))
+            known.update(_evaluated(context, step.node, known))
         return {name: known[name] for step in steps for name in step.node.outputs if name}
+
+
+def _evaluated(context: Graph, node: Node, values: Mapping[str, Array]) -> dict[str, Array]:
+    try:
+        return evaluate_node(context, node, values)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # a file's, maybe
+        raise ProgramError(f"host step {node.name!r} ({node.op}) cannot be computed: {error!r}") from error
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,21 @@ def _given(value: Value, inputs: Mapping[str, Array]) -> Array:
     return inputs[value.name] if value.dtype == "other" else np.asarray(inputs[value.name])
 
 
+def _fitting(array: Array, transfer: Transfer) -> Array:
+    """Give what the host made, if it is what the device reads."""
+    layout = transfer.layout
+    is_alike = array.ndim == len(layout.shape) if layout.fold is not None else array.shape == layout.shape
+    if array.dtype != np.int8 or not is_alike:
+        raise ProgramError(f"`{transfer.value}` is {array.dtype}{list(array.shape)}, not int8{list(layout.shape)}")
+    return array
+
+
 def _launch(
     program: Program, step: Launch, values: dict[str, Array], memory: Array, simulator: Simulator
 ) -> LaunchResult:
     config = program.config
     for transfer in step.uploads:
-        data = pack(values[transfer.value], transfer.layout, config)
+        data = pack(_fitting(values[transfer.value], transfer), transfer.layout, config)
         memory[transfer.offset : transfer.offset + data.size] = data
     result = simulator.launch(memory, step.offset, step.count)
     for transfer in step.downloads:

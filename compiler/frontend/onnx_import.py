@@ -19,12 +19,13 @@ from onnx import (
     version_converter,
 )
 
+from tilewright.compiler.frontend.choices import check_choices
 from tilewright.compiler.frontend.convolutions import check_convolutions
 from tilewright.compiler.frontend.decompose import decompose_qoperators
 from tilewright.compiler.frontend.dimensions import bind_dimensions
 from tilewright.compiler.frontend.model_file import read_model
 from tilewright.compiler.graph.graph import Graph
-from tilewright.compiler.graph.onnx_nodes import from_proto, value_from_proto
+from tilewright.compiler.graph.onnx_nodes import dtype_name, from_proto, value_from_proto
 from tilewright.compiler.graph.types import Array, Shape, Value
 from tilewright.compiler.passes.fold_constants import FoldConstants
 from tilewright.isa.errors import ModelError
@@ -148,10 +149,33 @@ def _with_recent_opset(model: ModelProto) -> ModelProto:
 
 
 def _with_inferred_types(model: ModelProto, name: str) -> ModelProto:
+    inferred = _inferred(model, name)
+    if not all(output.type.tensor_type.HasField("shape") for output in inferred.graph.output):
+        _check_declared(model, name)
+    return inferred
+
+
+def _inferred(model: ModelProto, name: str) -> ModelProto:
     try:
         return shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     except Exception as error:  # InferenceError, and RuntimeError from the C++ side
         raise ModelError(f"{name}: shapes cannot be inferred: {error}") from error
+
+
+def _check_declared(model: ModelProto, name: str) -> None:
+    """Refuse outputs that are declared with another element type than they have, of which nothing is inferred."""
+    bare = ModelProto.FromString(model.SerializeToString())
+    for output in bare.graph.output:
+        output.ClearField("type")
+    try:
+        outputs = _inferred(bare, name).graph.output
+    except ModelError:  # without a type it is not an output that ONNX knows
+        return
+    for found, declared in zip(outputs, model.graph.output, strict=True):
+        kinds = [value.type.tensor_type.elem_type for value in (found, declared)]
+        if all(kinds) and kinds[0] != kinds[1]:
+            what = f"{dtype_name(kinds[0])}, not {dtype_name(kinds[1])} as it is declared"
+            raise ModelError(f"{name}: output {found.name!r} is of type {what}")
 
 
 def _check_sizes(values: Iterable[Value], name: str) -> None:
@@ -175,6 +199,7 @@ def _graph_of(model: ModelProto, name: str) -> Graph:
     for node in nodes:
         for output in filter(None, node.outputs):
             values.setdefault(output, Value(output, "other", None))
+    check_choices(nodes, name)
     check_convolutions(nodes, values, name)
     used = {used for node in nodes for used in node.inputs} | {info.name for info in proto.output}
     inputs = tuple(info.name for info in proto.input if info.name not in constants)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, NodeProto, TypeProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TypeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tilewright.compiler.graph.graph import Node
@@ -18,6 +18,8 @@ from tilewright.isa.errors import ModelError
 # The oldest versions that onnx.reference executes as models mean them; older models mean the same by these operators.
 # It takes a BatchNormalization of opset 9 to 13 for one that trains.
 _OLDEST_EXECUTED = {"onnx.QuantizeLinear": 19, "onnx.DequantizeLinear": 19, "onnx.BatchNormalization": 15}
+# onnx.reference converts to int32 before it saturates; what is as many steps from zero as this saturates already.
+_FARTHEST_STEP = float(1 << 24)
 # An attribute of control flow: the names by which its subgraphs read the node's last inputs.
 CAPTURED = "captured"
 
@@ -58,26 +60,39 @@ def run_onnx_node(node: Node, values: Mapping[str, Array], opsets: Mapping[str, 
     ModelError
         When onnx.reference does not know the operator.
     """
-    names = [name for name in dict.fromkeys(node.inputs) if name]
+    try:
+        evaluator = ReferenceEvaluator(_model_of(node, values, opsets))
+        results = evaluator.run(None, _operands(node, values))
+    except Exception as error:  # onnx.reference raises many kinds
+        where = f" (node {node.origin[0]!r})" if node.origin else ""
+        raise ModelError(f"onnx.reference cannot execute {node.op}{where}: {error}") from error
+    outputs = [name for name in node.outputs if name]
+    return {name: _result(result) for name, result in zip(outputs, results, strict=True)}
+
+
+def _model_of(node: Node, values: Mapping[str, Array], opsets: Mapping[str, int]) -> ModelProto:
     graph = helper.make_graph(
         [to_proto(node)],
         "node",
-        [helper.make_value_info(name, _type_of(values[name])) for name in names],
+        [helper.make_value_info(name, _type_of(values[name])) for name in dict.fromkeys(node.inputs) if name],
         [helper.make_value_info(name, TypeProto()) for name in node.outputs if name],
     )
     oldest = _OLDEST_EXECUTED.get(node.op, 0)
     imports = [
         helper.make_opsetid(domain, version if domain else max(version, oldest)) for domain, version in opsets.items()
     ]
-    model = helper.make_model(graph, opset_imports=imports)
-    try:
-        evaluator = ReferenceEvaluator(model)
-        results = evaluator.run(None, {name: values[name] for name in names})
-    except Exception as error:  # onnx.reference raises many kinds
-        where = f" (node {node.origin[0]!r})" if node.origin else ""
-        raise ModelError(f"onnx.reference cannot execute {node.op}{where}: {error}") from error
-    outputs = [name for name in node.outputs if name]
-    return {name: _result(result) for name, result in zip(outputs, results, strict=True)}
+    return helper.make_model(graph, opset_imports=imports)
+
+
+def _operands(node: Node, values: Mapping[str, Array]) -> dict[str, Array]:
+    """Give what a node reads; what is quantized not so large that onnx.reference overflows."""
+    operands = {name: values[name] for name in node.inputs if name}
+    if node.op == "onnx.QuantizeLinear":
+        x, scale = (np.asarray(values[name]) for name in node.inputs[:2])
+        if scale.size == 1 and x.dtype.kind == "f":
+            most = min(abs(float(scale.reshape(()))) * _FARTHEST_STEP, float(np.finfo(x.dtype).max))
+            operands[node.inputs[0]] = np.clip(x, -most, most).astype(x.dtype)
+    return operands
 
 
 def _type_of(value: Any) -> TypeProto:

@@ -118,6 +118,8 @@ def _pad(editor: GraphEditor, node: Node) -> Mapping[str, str]:
         raise Unsuitable(node.reason)
     pads = constant_integers(graph, node, 1, "pads")
     axes = [axis % rank for axis in constant_integers(graph, node, 3, "axes")] or list(range(rank))
+    if len(pads) != 2 * len(axes):
+        raise Unsuitable(f"it pads {len(axes)} dimensions by {len(pads)} numbers")
     for position, axis in enumerate(axes):
         begin, end = pads[position], pads[position + len(axes)]
         places = np.pad(np.arange(editor.shape(x)[axis]), (max(begin, 0), max(end, 0)), mode=mode)

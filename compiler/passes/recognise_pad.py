@@ -71,6 +71,8 @@ def _pads(graph: Graph, node: Node) -> tuple[int, ...]:
     rank = len(graph.shape(node.inputs[0]))
     pads, axes = list(constant_integers(graph, node, 1, "pads")), list(constant_integers(graph, node, 3, "axes"))
     axes = [axis % rank for axis in axes] or list(range(rank))
+    if len(pads) != 2 * len(axes):
+        raise Unsuitable(f"it pads {len(axes)} dimensions by {len(pads)} numbers")
     spread = [0] * (2 * rank)
     for position, axis in enumerate(axes):
         spread[axis], spread[axis + rank] = pads[position], pads[position + len(axes)]

@@ -35,7 +35,7 @@ class RecogniseRowMean:
         assert node is not None
         x = required_source(graph, node.inputs[0])
         shape = graph.shape(x.name)
-        if len(shape) < 3 or _axes(graph, node) != {len(shape) - 2}:
+        if len(shape) < 3 or not prod(shape) or _axes(graph, node) != {len(shape) - 2}:
             raise Unsuitable(node.reason)  # another pass may know it
         rows, channels = shape[-2:]
         images, origin = prod(shape[:-2]), result.origin

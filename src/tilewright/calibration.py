@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def read_samples(path: str | Path) -> Arrays | list[Arrays]:
         When there is nothing to read, or a file is damaged.
     """
     source = Path(path)
-    if not source.is_dir():
+    if not os.path.isdir(source):  # which raises for no name
         return _read(source)
     files = sorted(file for file in source.iterdir() if file.suffix in (".npz", ".npy"))
     if not files:

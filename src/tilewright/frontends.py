@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ def from_tflite(path: str | Path) -> ModelProto:
     Traceback (most recent call last):
     tilewright.isa.errors.InputError: nowhere.tflite: no such model file
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such model file")
     _imported("tensorflow", "from_tflite", "tflite")
     convert = _imported("tf2onnx.convert", "from_tflite", "tflite")

@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from tests.compiler.checks import check_quantized, operators
-from tests.compiler.quantized_models import ModelBuilder
+from tests.compiler.quantized_models import ModelBuilder, Quantized
 from tilewright.compiler.frontend import import_onnx
 from tilewright.compiler.graph import Graph
 from tilewright.compiler.passes.base import run_passes
@@ -355,3 +355,62 @@ def test_recognised_qoperator_has_no_float_nodes(rng: np.random.Generator) -> No
     names = [builder.constant(a) for a in (x.scale, x.zero, w.array, w.scale, w.zero, np.float32(0.1), np.int8(3))]
     y = builder.node("QLinearMatMul", [x.name, *names])
     assert operators(load_integer_graph(builder.model([y]))) == ["qmatmul"]
+
+
+@pytest.mark.parametrize(
+    ("op", "attribute", "value", "words"),
+    [
+        ("Pad", "mode", "mean", ("`mode` of Pad 'n'", "constant, reflect, edge, wrap", "'mean'")),
+        ("MaxPool", "auto_pad", "SAME", ("`auto_pad` of MaxPool 'n'", "SAME_UPPER", "'SAME'")),
+    ],
+)
+def test_a_word_that_the_operator_does_not_know(op: str, attribute: str, value: str, words: tuple[str, ...]) -> None:
+    pads = numpy_helper.from_array(np.ones(8, np.int64), "pads")
+    rest = {"kernel_shape": [2, 2]} if op == "MaxPool" else {}
+    inputs = ["x", "pads"] if op == "Pad" else ["x"]
+    node = helper.make_node(op, inputs, ["y"], "n", **{attribute: value}, **rest)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, f"{name}h", f"{name}w"]) for name in "xy")
+    graph = helper.make_graph([node], "g", [x], [y], [pads])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    with pytest.raises(ModelError) as caught:
+        import_onnx(model, dims={"xh": 4, "xw": 4})
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_what_is_far_from_zero_saturates() -> None:
+    """Also behind the range of int32, where onnx.reference by itself overflows."""
+    builder = ModelBuilder(np.random.default_rng(1))
+    x = builder.activation((1, 4), "int8", 2.0, is_symmetric=True)
+    large = builder.node("Mul", [builder.dequantize(x), builder.constant(np.float32(1e30))])
+    model = builder.model(
+        [
+            builder.quantize(
+                large, like=Quantized("", (), "uint8", np.array(np.float32(0.5)), np.array(7, np.uint8))
+            ).name
+        ]
+    )
+    given = {x.name: np.array([[-5, 0, 1, 127]], np.int8)}
+    (found,) = evaluate(load_integer_graph(model), given).values()
+    np.testing.assert_array_equal(found, [[0, 7, 255, 255]])
+
+
+def test_the_mean_of_no_rows_is_the_hosts() -> None:
+    builder = ModelBuilder(np.random.default_rng(1), opset=20)
+    x = builder.activation((2, 3, 8))
+    bounds = [builder.constant(np.array([v], np.int64)) for v in (3, 3, 1)]
+    like = Quantized("", (), "int8", x.scale, x.zero)
+    empty = builder.quantize(builder.node("Slice", [builder.dequantize(x), *bounds]), like=like)
+    empty = Quantized(empty.name, (2, 0, 8), "int8", x.scale, x.zero)
+    mean = builder.node(
+        "ReduceMean", [builder.dequantize(empty), builder.constant(np.array([1], np.int64))], keepdims=1
+    )
+    graph = load_integer_graph(builder.model([builder.quantize(mean, like=like).name]))
+    assert "onnx.ReduceMean" in {node.op for node in graph.nodes}
+
+
+def test_an_output_declared_with_another_type() -> None:
+    model = relu_model([1, 5])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8
+    with pytest.raises(ModelError, match="output 'y' is of type float32, not int8 as it is declared"):
+        import_onnx(model)

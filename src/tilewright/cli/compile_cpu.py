@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from tilewright.isa.errors import ConfigError, InputError
@@ -33,7 +33,7 @@ def compile_for_processor(model: str, target: str, level: str | None, folder: st
 
     if api.is_program_file(model):
         raise InputError(f"`{model}` is a program for an accelerator: the CPU target compiles models")
-    if Path(folder).exists() and not Path(folder).is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise InputError(f"`{folder}` is no folder")
     with terminal.step("compiling"):
         library = compile_library(model, target.partition(":")[2], level=level)

@@ -139,7 +139,7 @@ def _open(folder: str) -> Study:
     from tilewright.sweep.study import Study
 
     space = Path(folder) / _SPACE
-    if not space.is_file():
+    if not os.path.isfile(space):  # which raises for no name
         raise InputError(
             f"`{folder}` is no folder of a sweep: it has no {_SPACE}; `tilewright sweep SPACE.toml` makes one"
         )

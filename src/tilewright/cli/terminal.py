@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -112,9 +113,9 @@ def check_writable(path: str | Path | None) -> None:
     if path is None or str(path) == "-":
         return
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):  # which raises for no name
         raise InputError(f"cannot write `{path}`: it is a folder")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise InputError(f"cannot write `{path}`: no folder `{target.parent}`")
 
 

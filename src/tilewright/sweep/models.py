@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -58,5 +59,5 @@ def model_digest(name: str) -> str:
 
 
 def _check_file(name: str) -> None:
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         raise InputError(f"model `{name}` is neither a network ({', '.join(NETWORKS)}) nor a file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +11,10 @@ from tilewright.compiler.fixed_point import to_fixed_point, to_shared_fixed_poin
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.types import Array
 from tilewright.compiler.passes.quantization import Scale, Unsuitable, Weights
-from tilewright.compiler.qops import Residual
+from tilewright.compiler.qops import INT8_MAX, INT8_MIN, Residual
 
 _INT32 = np.iinfo(np.int32)
+_FEW_BITS = 11  # multipliers of fewer lose more than half a step anyway: each bit less doubles it
 
 
 def scaling_constants(
@@ -95,9 +97,14 @@ def residual_stage(a: Scale, b: Scale, out: Scale, bits: int) -> Residual:
     Raises
     ------
     Unsuitable
-        When a scale is so much larger than the result's that no multiplier stands for it.
+        When a scale is so much larger than the result's that no multiplier stands for it, or for the other one.
     """
-    if max(a.scale, b.scale) >= out.scale * (1 << bits):
+    factors = (a.scale / out.scale, b.scale / out.scale)
+    if max(factors) >= 1 << bits:
         raise Unsuitable("the result's scale is too small beside those of its operands")
-    multiplier_a, multiplier_b, shift = to_shared_fixed_point(a.scale / out.scale, b.scale / out.scale, bits)
+    multiplier_a, multiplier_b, shift = to_shared_fixed_point(*factors, bits)
+    smaller = multiplier_a if factors[0] < factors[1] else multiplier_b
+    lost = abs(math.ldexp(smaller, -shift) - min(factors)) * (INT8_MAX - INT8_MIN)
+    if lost > 2.0 ** max(-1, _FEW_BITS - bits):
+        raise Unsuitable("the scales of its operands are too far apart beside the result's")
     return Residual(a.zero, multiplier_a, b.zero, multiplier_b, shift, out.zero)

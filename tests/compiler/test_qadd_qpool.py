@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.compiler.checks import check_quantized
+from tests.compiler.checks import check_quantized, integer_graph, operators
 from tests.compiler.quantized_models import ModelBuilder, Quantized
 
 
@@ -18,6 +18,18 @@ def test_add(scales: tuple[float, float], dtype: str, rng: np.random.Generator) 
     a, b = (builder.activation((2, 5, 4, 3), dtype, scale) for scale in scales)
     y = builder.node("Relu", [builder.node("Add", [builder.dequantize(a), builder.dequantize(b)])])
     check_quantized(builder, builder.quantize(y, dtype), ["qadd"])
+
+
+def test_add_of_scales_too_far_apart_is_the_hosts(rng: np.random.Generator) -> None:
+    """One shift for both multipliers would leave the smaller one a bit or none: 0.17 would be 0.125."""
+    builder = ModelBuilder(rng)
+    a, b = (builder.activation((1, 9), scale=scale) for scale in (4400.0, 0.17))
+    y = builder.node("Add", [builder.dequantize(a), builder.dequantize(b)])
+    like = Quantized("", (), "int8", np.array(np.float32(1)), np.array(3, np.int8))
+    result = builder.quantize(y, like=like)
+    assert operators(integer_graph(builder.model([result.name]))) == [
+        "onnx.Add", "onnx.DequantizeLinear", "onnx.DequantizeLinear", "onnx.QuantizeLinear"
+    ]  # fmt: skip
 
 
 def test_add_of_a_value_to_itself(rng: np.random.Generator) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tilewright.fpga.devices import DEVICES, Device
-from tilewright.isa.config import Bus, Config, Depthwise, Epilogue, Gemm, Memory
+from tilewright.isa.config import Config
 from tilewright.isa.errors import InputError
+from tilewright.isa.sections import Bus, Depthwise, Epilogue, Gemm, Memory
 
 
 @dataclass(frozen=True)

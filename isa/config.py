@@ -1,4 +1,4 @@
-"""The accelerator configuration: what the user chooses is a field, what follows from it is a property."""
+"""The accelerator configuration: what the user chooses are fields of its sections, what follows is a property."""
 
 from __future__ import annotations
 
@@ -11,124 +11,25 @@ from typing import Any
 
 import tomli_w
 
-from tilewright.isa.errors import ConfigError, shown
+from tilewright.isa.errors import ConfigError
 from tilewright.isa.parameter_record import RECORD_BYTES
+from tilewright.isa.sections import (
+    SECTIONS,
+    Bus,
+    Depthwise,
+    Epilogue,
+    Gemm,
+    Limits,
+    Memory,
+    Queue,
+    Vector,
+    check_field,
+    check_keys,
+    section_from,
+)
 
 #: Changes whenever encodings or meanings change, so that old programs are refused.
 ISA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The stated range of one configuration field.
-
-    Attributes
-    ----------
-    low, high : int
-        Smallest and largest value; ignored for booleans.
-    power_of_two : bool
-        Whether only powers of two are allowed.
-    doc : str
-        One line for the reference page.
-    """
-
-    low: int
-    high: int
-    power_of_two: bool
-    doc: str
-
-    def describe(self) -> str:
-        """Return the constraint in words."""
-        return f"{'a power of two' if self.power_of_two else 'an integer'} in {self.low}..{self.high}"
-
-    def allows(self, value: int) -> bool:
-        """Tell whether `value` is in range."""
-        return self.low <= value <= self.high and not (self.power_of_two and value & (value - 1))
-
-
-def _parameter(default: int, low: int, high: int, doc: str, *, power_of_two: bool = False) -> Any:
-    return field(default=default, metadata={"limits": Limits(low, high, power_of_two, doc)})
-
-
-def _switch(default: bool, doc: str) -> Any:
-    return field(default=default, metadata={"limits": Limits(0, 1, False, doc)})
-
-
-@dataclass(frozen=True)
-class Gemm:
-    """Shape of the multiply-accumulate array."""
-
-    batch: int = _parameter(1, 1, 8, "rows of activations multiplied at once", power_of_two=True)
-    block_in: int = _parameter(16, 4, 64, "input channels per step", power_of_two=True)
-    block_out: int = _parameter(16, 4, 64, "output channels per step", power_of_two=True)
-    acc_bits: int = _parameter(32, 20, 32, "accumulator width in bits; sums wrap")
-    cascade: int = _parameter(
-        1, 1, 64, "products added one after another, as DSP blocks do, before the adder tree", power_of_two=True
-    )
-    packed: bool = _switch(False, "whether each multiplier computes two int8 products (needs 25 x 18 bits)")
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Sizes of the scratchpads."""
-
-    act_kib: int = _parameter(128, 1, 4096, "activation scratchpad in KiB", power_of_two=True)
-    wgt_kib: int = _parameter(128, 1, 8192, "weight scratchpad in KiB", power_of_two=True)
-    acc_kib: int = _parameter(32, 1, 2048, "accumulator scratchpad in KiB (32 bits a lane)", power_of_two=True)
-    prm_entries: int = _parameter(
-        128, 8, 4096, "epilogue parameter entries (block_out channels each)", power_of_two=True
-    )
-
-
-@dataclass(frozen=True)
-class Bus:
-    """The AXI4 memory port."""
-
-    data_bits: int = _parameter(128, 64, 512, "width of the data channels", power_of_two=True)
-    address_bits: int = _parameter(32, 20, 40, "width of a DRAM address")
-    burst_beats: int = _parameter(64, 1, 256, "longest burst in beats (AXI3 allows 16)", power_of_two=True)
-    reads_in_flight: int = _parameter(16, 1, 32, "read bursts outstanding", power_of_two=True)
-    writes_in_flight: int = _parameter(8, 1, 32, "write bursts outstanding", power_of_two=True)
-
-
-@dataclass(frozen=True)
-class Queue:
-    """Depths of the instruction queues, in instructions, and range of the token counters."""
-
-    load: int = _parameter(16, 2, 128, "instructions waiting for the load engine", power_of_two=True)
-    compute: int = _parameter(8, 2, 128, "instructions waiting for the compute engine", power_of_two=True)
-    store: int = _parameter(8, 2, 128, "instructions waiting for the store engine", power_of_two=True)
-    token_bits: int = _parameter(6, 2, 16, "width of a token counter")
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """What happens between accumulator and activation scratchpad."""
-
-    multiplier_bits: int = _parameter(16, 8, 24, "width of the fixed-point requantization multipliers")
-    residual: bool = _switch(True, "whether a second operand with its own scale can be added")
-    tables: int = _parameter(2, 0, 16, "resident 256-entry lookup tables, 0 leaves the lookup out", power_of_two=True)
-    block_tables: bool = _switch(False, "whether lookup tables are block RAM instead of distributed RAM on FPGAs")
-    interval: int = _parameter(
-        1, 1, 4, "cycles from a result to the next, whose channels take turns in so many times fewer lanes",
-        power_of_two=True,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Vector:
-    """The vector unit."""
-
-    multiply: bool = _switch(True, "whether the vector unit multiplies two operands")
-    rows: bool = _switch(False, "whether there is a unit for softmax and normalization along rows")
-
-
-@dataclass(frozen=True)
-class Depthwise:
-    """The depthwise mode of the array: every lane gets a window of its own channel."""
-
-    enabled: bool = _switch(True, "whether the array has the depthwise mode")
-    columns: int = _parameter(128, 16, 1024, "longest input row of a pass", power_of_two=True)
 
 
 #: Accumulators that hold the results of row operations.
@@ -139,11 +40,6 @@ MOST_PACKED_PRODUCTS = 8
 
 #: Rows of the depthwise window, by the multipliers of a lane.
 _WINDOW_ROWS = {4: 1, 8: 2, 16: 3, 32: 5, 64: 7}
-
-_SECTIONS: dict[str, type] = {
-    "gemm": Gemm, "memory": Memory, "bus": Bus, "queue": Queue,
-    "epilogue": Epilogue, "vector": Vector, "depthwise": Depthwise,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -176,19 +72,19 @@ class Config:
     """
 
     name: str = "custom"
-    gemm: Gemm = Gemm()
-    memory: Memory = Memory()
-    bus: Bus = Bus()
-    queue: Queue = Queue()
-    epilogue: Epilogue = Epilogue()
-    vector: Vector = Vector()
-    depthwise: Depthwise = Depthwise()
+    gemm: Gemm = field(default_factory=Gemm)
+    memory: Memory = field(default_factory=Memory)
+    bus: Bus = field(default_factory=Bus)
+    queue: Queue = field(default_factory=Queue)
+    epilogue: Epilogue = field(default_factory=Epilogue)
+    vector: Vector = field(default_factory=Vector)
+    depthwise: Depthwise = field(default_factory=Depthwise)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError(f"`name` must be a non-empty string, not {self.name!r}")
         for path, limits, value in self.describe_fields():
-            _check_field(path, limits, value, _is_switch(path))
+            check_field(path, limits, value)
         self._check_array()
         self._check_depths()
         self._check_interval()
@@ -238,7 +134,7 @@ class Config:
 
     def describe_fields(self) -> Iterator[tuple[str, Limits, int | bool]]:
         """Yield (`section.field`, limits, value) for every field, in order."""
-        for section in _SECTIONS:
+        for section in SECTIONS:
             values = getattr(self, section)
             for f in fields(values):
                 yield f"{section}.{f.name}", f.metadata["limits"], getattr(values, f.name)
@@ -367,7 +263,7 @@ class Config:
 
     def to_toml(self) -> str:
         """Return the configuration as TOML text that `from_toml` reads back."""
-        sections = {s: {f.name: getattr(getattr(self, s), f.name) for f in fields(t)} for s, t in _SECTIONS.items()}
+        sections = {s: {f.name: getattr(getattr(self, s), f.name) for f in fields(t)} for s, t in SECTIONS.items()}
         return tomli_w.dumps({"name": self.name, **sections})
 
     @classmethod
@@ -392,10 +288,10 @@ class Config:
         for key, value in data.items():
             if key == "name":
                 arguments[key] = value
-            elif key in _SECTIONS:
-                arguments[key] = _section_from(key, value)
+            elif key in SECTIONS:
+                arguments[key] = section_from(key, value)
             else:
-                raise ConfigError(f"unknown key `{key}` in configuration; known: name, {', '.join(_SECTIONS)}")
+                raise ConfigError(f"unknown key `{key}` in configuration; known: name, {', '.join(SECTIONS)}")
         return cls(**arguments)
 
     @classmethod
@@ -415,46 +311,12 @@ class Config:
 
     def with_values(self, name: str | None = None, **sections: Mapping[str, int | bool]) -> Config:
         """Return a copy with some fields changed: `config.with_values(gemm={"batch": 2})`."""
-        checked = {section: _check_keys(section, values) for section, values in sections.items()}
+        checked = {section: check_keys(section, values) for section, values in sections.items()}
         changes: dict[str, Any] = {s: replace(getattr(self, s), **values) for s, values in checked.items()}
         return replace(self, name=name or self.name, **changes)
 
 
-def _is_switch(path: str) -> bool:
-    section, key = path.split(".")
-    return isinstance(getattr(_SECTIONS[section](), key), bool)
-
-
-def _check_field(path: str, limits: Limits, value: object, is_switch: bool) -> None:
-    if is_switch:
-        if not isinstance(value, bool):
-            raise ConfigError(f"`{path}` must be true or false, not {shown(value)}")
-        return
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"`{path}` must be {limits.describe()}, not {shown(value)}")
-    if value == 0 and limits.low == 0:
-        return
-    if not limits.allows(value):
-        raise ConfigError(f"`{path}` must be {limits.describe()}, not {shown(value)}")
-
-
-def _check_keys(section: str, values: object) -> dict[str, Any]:
-    if section not in _SECTIONS:
-        raise ConfigError(f"unknown section `{section}` in configuration; known: {', '.join(_SECTIONS)}")
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"`{section}` must be a section of the configuration, not {shown(values)}")
-    known = [f.name for f in fields(_SECTIONS[section])]
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"unknown key `{section}.{key}` in configuration; known: {', '.join(known)}")
-    return dict(values)
-
-
-def _section_from(section: str, values: object) -> Any:
-    return _SECTIONS[section](**_check_keys(section, values))
-
-
-def _square(size: int, name: str, memory: Memory, queue: Queue = Queue(), *, rows: bool = True) -> Config:
+def _square(size: int, name: str, memory: Memory, queue: Queue, *, rows: bool = True) -> Config:
     gemm, bus, vector = Gemm(block_in=size, block_out=size), Bus(data_bits=max(64, 8 * size)), Vector(rows=rows)
     return Config(name=name, gemm=gemm, memory=memory, bus=bus, queue=queue, vector=vector)
 
@@ -464,8 +326,8 @@ PRESETS: Mapping[str, Config] = {
     c.name: c
     for c in (
         _square(4, "tiny", Memory(act_kib=4, wgt_kib=4, acc_kib=2, prm_entries=16), Queue(4, 4, 4), rows=False),
-        _square(8, "8x8", Memory(act_kib=64, wgt_kib=64, acc_kib=16)),
-        _square(16, "16x16", Memory(act_kib=128, wgt_kib=128, acc_kib=32)),
-        _square(32, "32x32", Memory(act_kib=256, wgt_kib=512, acc_kib=64)),
+        _square(8, "8x8", Memory(act_kib=64, wgt_kib=64, acc_kib=16), Queue()),
+        _square(16, "16x16", Memory(act_kib=128, wgt_kib=128, acc_kib=32), Queue()),
+        _square(32, "32x32", Memory(act_kib=256, wgt_kib=512, acc_kib=64), Queue()),
     )
 }

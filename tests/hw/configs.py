@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilewright.isa.config import PRESETS, Bus, Config, Epilogue, Gemm, Memory, Queue
+from tilewright.isa.config import PRESETS, Config
+from tilewright.isa.sections import Bus, Epilogue, Gemm, Memory, Queue
 
 CONFIGS: Mapping[str, Config] = {
     "tiny": PRESETS["tiny"],

@@ -8,7 +8,8 @@ from amaranth.sim import Simulator
 from tests.hw.axi_memory import check_burst
 from tilewright.hw.axi import PAGE_BYTES
 from tilewright.hw.burst_generator import BurstGenerator
-from tilewright.isa.config import Bus, Config
+from tilewright.isa.config import Config
+from tilewright.isa.sections import Bus
 
 BEATS_BITS = 12
 

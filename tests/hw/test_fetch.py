@@ -13,8 +13,9 @@ from tilewright.hw.dispatch import Dispatch
 from tilewright.hw.fetch import Fetch
 from tilewright.hw.read_port import ReadPort
 from tilewright.hw.timing import FETCH_CYCLES
-from tilewright.isa.config import Bus, Config, Gemm, Memory, Queue
+from tilewright.isa.config import Config
 from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet, instruction_set
+from tilewright.isa.sections import Bus, Gemm, Memory, Queue
 
 BASE = 0x1000
 

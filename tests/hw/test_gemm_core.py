@@ -8,8 +8,9 @@ from amaranth.sim import Simulator
 
 from tilewright.hw.gemm_core import GemmCore
 from tilewright.hw.timing import compute_timing
-from tilewright.isa.config import Config, Depthwise, Gemm, Memory
+from tilewright.isa.config import Config
 from tilewright.isa.errors import ConfigError
+from tilewright.isa.sections import Depthwise, Gemm, Memory
 
 MEMORY = Memory(act_kib=8, wgt_kib=16, acc_kib=2)
 NO_WINDOWS, WINDOWS = Depthwise(enabled=False), Depthwise(enabled=True)

@@ -16,9 +16,10 @@ from tests.hw.reference import Memories, draw_of_engine, execute, random_memorie
 from tilewright.hw.load_engine import LoadEngine
 from tilewright.hw.read_port import ReadPort
 from tilewright.hw.timing import DMA_ADDRESS_CYCLES, LOAD_PADDING_CYCLES, LOAD_WRITE_CYCLES
-from tilewright.isa.config import Bus, Config, Gemm, Memory
+from tilewright.isa.config import Config
 from tilewright.isa.generator import Limits
 from tilewright.isa.instructions import Engine, InstructionSet, instruction_set
+from tilewright.isa.sections import Bus, Gemm, Memory
 
 BASE = 0x3000
 DRAM_BYTES = 16384

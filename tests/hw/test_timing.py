@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tilewright.hw.timing import compute_timing, step_interval
-from tilewright.isa.config import PRESETS, Config, Depthwise, Epilogue, Gemm
+from tilewright.isa.config import PRESETS, Config
 from tilewright.isa.order import RESULT_STEPS
+from tilewright.isa.sections import Depthwise, Epilogue, Gemm
 
 DEEPEST = Config(name="deepest", gemm=Gemm(block_in=64, block_out=64, cascade=64))
 SLOWEST = Config(

@@ -6,8 +6,9 @@ from amaranth.sim import Simulator
 
 from tilewright.hw.timing import DMA_IN_FLIGHT
 from tilewright.hw.tokens import TokenCounters
-from tilewright.isa.config import Config, Queue
+from tilewright.isa.config import Config
 from tilewright.isa.instructions import Engine
+from tilewright.isa.sections import Queue
 
 ENGINES = list(Engine)
 

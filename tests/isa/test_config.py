@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilewright.isa.config import PRESETS, Config, Limits
+from tilewright.isa.config import PRESETS, Config
 from tilewright.isa.errors import ConfigError
 from tilewright.isa.instructions import instruction_set
+from tilewright.isa.sections import Limits
 
 FIELDS = list(Config().describe_fields())
 NUMBERS = [(path, limits) for path, limits, value in FIELDS if not isinstance(value, bool)]

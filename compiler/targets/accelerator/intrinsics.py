@@ -14,10 +14,10 @@ from math import prod
 from tilewright.compiler.tir.tensorize.intrinsic import Intrinsic, Signature
 from tilewright.compiler.tir.tensorize.specialise import Specialiser
 from tilewright.compiler.tir.tensorize.tensorizer import Tensorizer
-from tilewright.isa.config import Depthwise, Epilogue, Gemm, Vector
 from tilewright.isa.fields import Field, FieldKind
 from tilewright.isa.instructions import Instruction, InstructionSet
 from tilewright.isa.ir import Buffer, Const, Stmt
+from tilewright.isa.sections import Depthwise, Epilogue, Gemm, Vector
 from tilewright.isa.semantics import memories
 
 #: Operands that set the borders of a box; without border they are 0 and the tests for it fall away. The border of the

@@ -14,9 +14,10 @@ from tilewright.compiler.pipeline import compile_model
 from tilewright.compiler.program import HostStep, Program
 from tilewright.compiler.qops import mac_count
 from tilewright.compiler.targets.accelerator.layers import layer_name
-from tilewright.isa.config import Config, Queue
+from tilewright.isa.config import Config
 from tilewright.isa.errors import CapacityError, TilewrightError
 from tilewright.isa.instructions import Engine, instruction_set
+from tilewright.isa.sections import Queue
 from tilewright.report import cycles_by_layer
 from tilewright.sim.accesses import COUNTS, accesses
 from tilewright.sim.api import DramTiming, LaunchResult

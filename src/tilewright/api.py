@@ -75,6 +75,7 @@ def compile(
     target: Literal["cpu"],
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
+    precision: Literal["bf16", "fp32"] | None = None,
 ) -> CpuModel: ...
 
 
@@ -97,7 +98,7 @@ def compile(
     target: Literal["accelerator", "cpu", "gpu"] = "accelerator",
     dims: Mapping[str, int] | None = None,
     host_fallback: bool = False,
-    precision: Literal["fp16", "fp32"] | None = None,
+    precision: Literal["bf16", "fp16", "fp32"] | None = None,
 ) -> Compiled | CpuModel | GpuModel:
     """Compile a model for an accelerator, for this computer's processor, or for a GPU.
 
@@ -114,7 +115,8 @@ def compile(
     host_fallback : bool
         Let the host compute a layer that does not fit the scratchpads, instead of refusing the model.
     precision : str, optional
-        What a GPU computes models in floating point in: `fp16`, which is the default, or `fp32`.
+        What models in floating point are computed in: on a GPU `fp16`, which is the default, or `fp32`; on a processor
+        `fp32`, which is the default, or `bf16`.
 
     Returns
     -------
@@ -148,12 +150,12 @@ def compile(
     >>> bool((native.run(images[0]).outputs["logits"] == result.outputs["logits"]).all())
     True
     """
-    if precision is not None and target != "gpu":
-        raise ConfigError(f"a precision, here `{precision}`, is for a GPU: the target is `{target}`")
+    if precision is not None and target == "accelerator":
+        raise ConfigError(f"a precision, here `{precision}`, is for a GPU or a CPU: the target is `{target}`")
     if target == "cpu":
         from tilewright.cpu import compile_for_cpu
 
-        return compile_for_cpu(model, dims=dims)
+        return compile_for_cpu(model, dims=dims, precision=precision)
     if target == "gpu":
         from tilewright.gpu import compile_for_gpu
 

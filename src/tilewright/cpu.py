@@ -18,7 +18,7 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.quantization import DEQUANTIZE
 from tilewright.compiler.targets.cpu.float_operators import lacks_kernels, lower_floats
 from tilewright.compiler.targets.cpu.jit import NativeMachine
-from tilewright.compiler.targets.cpu.levels import Level, level_of
+from tilewright.compiler.targets.cpu.levels import Level, level_of, with_bf16
 from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.native_segment import NativeSegment
 from tilewright.compiler.targets.cpu.program import CpuProgram, Segment
@@ -29,7 +29,7 @@ from tilewright.compiler.targets.segmented import SegmentedProgram
 from tilewright.compiler.tir.object_cache import ObjectCache
 from tilewright.cpu_cache import ModelCache, digest_of, is_self_contained
 from tilewright.cpu_schedules import TuningCache
-from tilewright.isa.errors import ModelError
+from tilewright.isa.errors import ConfigError, ModelError
 from tilewright.report import LayerInfo
 from tilewright.segmented_model import SegmentedModel, SegmentedReport, SegmentedRun
 
@@ -42,6 +42,9 @@ _SAMPLES = 21
 
 #: How far, in shares of themselves or of all, values of fp32 may be from the reference.
 FAR = 1e-4
+
+#: By precision; of bfloat16, which has eight bits, after dozens of layers.
+FAR_BY_PRECISION = {"fp32": FAR, "bf16": 0.2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +59,15 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
     machine : NativeMachine
     operators : callable
         Gives the integer graph, or the model's own where nothing is quantized.
+    precision : str
+        Of products of floats.
     """
 
     program: NativeProgram
     level: str
     machine: NativeMachine
     operators: Callable[[], Graph]
+    precision: str = "fp32"
 
     @cached_property
     def graph(self) -> Graph:
@@ -76,13 +82,13 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
     def why_host(self, node: Node) -> str:
         """Say why the host computes a node."""
         if self.is_float:
-            return node.reason or f"no fp32 kernel of {node.op.rpartition('.')[2]}"
+            return node.reason or f"no {self.precision} kernel of {node.op.rpartition('.')[2]}"
         return super().why_host(node)
 
     @property
     def title(self) -> str:
         """Model and target."""
-        return f"{self.name} for {self.level}"
+        return f"{self.name} for {self.level}" + (f", {self.precision}" if self.precision != "fp32" else "")
 
     def segment_layers(self, segment: Segment | NativeSegment) -> list[LayerInfo]:
         """Give a segment's launches in order."""
@@ -141,12 +147,13 @@ class CpuModel(SegmentedModel[Segment | NativeSegment]):
         """Count, for each output, the values that are not the reference's.
 
         Integers are to be the same; values of fp32 are wrong that are off by a ten-thousandth of themselves, or of the
-        root of the mean square where that is more.
+        root of the mean square where that is more; with products of bfloat16, by a fifth.
         """
         expected = self.reference(inputs)
         if not self.is_float:
             return count_differences(expected, outputs)
-        return {name: count_far(array, outputs[name], FAR) for name, array in expected.items()}
+        far = FAR_BY_PRECISION[self.precision]
+        return {name: count_far(array, outputs[name], far) for name, array in expected.items()}
 
 
 def _seconds(action: Any) -> float:
@@ -157,7 +164,7 @@ def _seconds(action: Any) -> float:
 
 def compile_for_cpu(
     model: str | Path | ModelProto | Graph, *, dims: Mapping[str, int] | None = None, level: str | None = None,
-    threads: int = 1,
+    threads: int = 1, precision: str | None = None,
 ) -> CpuModel:  # fmt: skip
     """Compile a model for this computer's processor, or find it compiled in the user's cache directory.
 
@@ -172,28 +179,53 @@ def compile_for_cpu(
         Instructions to use, a name of `tilewright.compiler.targets.cpu.levels`; by default the best.
     threads : int
         That run the model together; they sleep when there is nothing to do.
+    precision : str, optional
+        Of a model in floating point: `fp32`, or `bf16` for products of bfloat16 that are summed up in fp32, with
+        activations between them in bfloat16.
 
     Raises
     ------
     ModelError
         When the model cannot be read, is invalid, or holds an operator that nothing here knows.
     ConfigError
-        When this processor does not have the instructions, or there cannot be so many threads.
+        When this processor does not have the instructions, there cannot be so many threads, or there is no such
+        precision, or one is asked for of a quantized model.
     """
-    chosen, machine = level_of(level), NativeMachine(ObjectCache.default(), threads)
+    chosen, machine = level_for(level, precision), NativeMachine(ObjectCache.default(), threads)
     cache, digest = ModelCache.default(), digest_of(model)
     schedules = TuningCache.default().read(chosen.name)
-    key = cache.key(digest, dims, chosen.name, threads, schedules.digest)
+    key = cache.key(digest, dims, f"{chosen.name} {precision}", threads, schedules.digest)
     known = cache.read(key) if digest else None
     if known is not None and not isinstance(model, Graph):
-        return CpuModel(known, chosen.name, machine, partial(_operators_again, model, dims, digest))
+        again = partial(_operators_again, model, dims, digest)
+        return CpuModel(known, chosen.name, machine, again, precision or "fp32")
     graph = operators_of(model, dims)
+    check_precision(graph, precision)
     lowered = lower_model(graph, chosen, by_table(schedules.chosen))
     steps = tuple(machine.compile(step) if isinstance(step, Segment) else step for step in lowered.steps)
     program: NativeProgram = SegmentedProgram(lowered.graph, steps)
     if not isinstance(model, Graph) and digest and digest_of(model) == digest and is_self_contained(model):
         cache.write(key, program)
-    return CpuModel(program, chosen.name, machine, lambda: graph)
+    return CpuModel(program, chosen.name, machine, lambda: graph, precision or "fp32")
+
+
+def level_for(level: str | None, precision: str | None) -> Level:
+    """Find the instructions for a precision.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such level or precision, or this processor does not have them.
+    """
+    if precision not in (None, *FAR_BY_PRECISION):
+        raise ConfigError(f"a precision is {' or '.join(FAR_BY_PRECISION)}, not `{precision}`")
+    return with_bf16(level_of(level)) if precision == "bf16" else level_of(level)
+
+
+def check_precision(graph: Graph, precision: str | None) -> None:
+    """Raise ConfigError where a precision is asked for of a quantized model."""
+    if precision is not None and not is_float_model(graph):
+        raise ConfigError(f"`{graph.name}` is quantized: a precision, here {precision}, is for models in floats")
 
 
 def operators_of(model: str | Path | ModelProto | Graph, dims: Mapping[str, int] | None = None) -> Graph:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.compiler.graph.graph import Graph
-from tilewright.compiler.targets.cpu.levels import level_of
 from tilewright.compiler.targets.cpu.schedules import Problem, by_model
 from tilewright.compiler.targets.cpu.search import (
     Found,
@@ -22,7 +21,7 @@ from tilewright.compiler.targets.cpu.search import (
     next_round,
     processor_seconds,
 )
-from tilewright.cpu import lower_model, operators_of, random_inputs
+from tilewright.cpu import check_precision, level_for, lower_model, operators_of, random_inputs
 from tilewright.cpu_schedules import TuningCache, schedule_data
 from tilewright.isa.errors import ConfigError, ModelError
 
@@ -74,8 +73,8 @@ class Tuned:
 
 def tune(
     model: str | Path | ModelProto | Graph, budget_seconds: float, *, level: str | None = None,
-    cache: TuningCache | None = None, progress: Progress = lambda what, seconds, most: None,
-    timer: Timer = processor_seconds,
+    precision: str | None = None, cache: TuningCache | None = None,
+    progress: Progress = lambda what, seconds, most: None, timer: Timer = processor_seconds,
 ) -> Tuned:  # fmt: skip
     """Search for the schedules of a model's kernels on this processor; what is found is used whenever it is compiled.
 
@@ -88,6 +87,8 @@ def tune(
         How long it may take, about; of one round and the measurement that decides, it takes more.
     level : str, optional
         Instructions to use; by default the best.
+    precision : str, optional
+        Of a model in floating point, as `compile_for_cpu` has it.
     cache : TuningCache, optional
         Where schedules are kept; by default in the user's cache directory.
     progress : callable
@@ -103,8 +104,9 @@ def tune(
     """
     if not budget_seconds > 0:
         raise ConfigError(f"a budget must be more than 0 seconds, not {budget_seconds:g}")
-    start, chosen, kept = time.perf_counter(), level_of(level), cache or TuningCache.default()
+    start, chosen, kept = time.perf_counter(), level_for(level, precision), cache or TuningCache.default()
     graph = operators_of(model)
+    check_precision(graph, precision)
     inputs = random_inputs(graph, np.random.default_rng(0))
     search = Search(partial(lower_model, graph, chosen), inputs, timer)
     problems = search.problems()

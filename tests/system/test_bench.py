@@ -68,7 +68,7 @@ def test_list_names_all_cases() -> None:
     assert "simulators" not in invoke("accelerator", "--list").output
 
 
-@pytest.mark.parametrize("kind", ["dscnn_kws", "dscnn_kws_fp32"])
+@pytest.mark.parametrize("kind", ["dscnn_kws", "dscnn_kws_fp32", "dscnn_kws_bf16"])
 def test_cpu_cases_are_checked_and_compared(kind: str) -> None:
     from tilewright.bench.suites import MODELS
 
@@ -79,7 +79,8 @@ def test_cpu_cases_are_checked_and_compared(kind: str) -> None:
     records = json.loads(result.stdout)
     measured = [record for record in records if record["value"] is not None]
     assert all(record["threads"] == 1 and record["precision"] for record in measured)
-    assert {record["precision"].startswith("fp32") for record in measured} == {kind.endswith("fp32")}
+    for precision in ("fp32", "bf16"):
+        assert {record["precision"].startswith(precision) for record in measured} == {kind.endswith(precision)}
     ours = next(record for record in records if "wrong" in record)
     assert ours["wrong"] == 0 and ours["checked"] == 12 and ours["value"] > 0
     assert ours["peer_value"] == min(

@@ -23,6 +23,7 @@ from tilewright.compiler.targets.kernels.windows import Windows
 from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
+_TILES = {DType.F32: "fma_tile", DType.BF16: "pair_tile", DType.U8: "dot_tile"}
 _WORD_BYTES = 4
 _RESIDENT = 32 << 10  # bytes of weights that stay in the first cache
 _LINE = 64
@@ -33,7 +34,7 @@ _MOST_LINES = 4  # that a turn prefetches
 class Convolution(Windows[Finish | FloatFinish]):
     """A convolution without groups; a matrix product is one of images of one pixel each.
 
-    A step takes a word of a pixel's channels: four bytes, or one float.
+    A step takes a word of a pixel's channels: four bytes, two floats of 16 bits, or one float.
 
     Attributes
     ----------
@@ -69,7 +70,7 @@ class Convolution(Windows[Finish | FloatFinish]):
     @property
     def _kinds(self) -> tuple[DType, DType]:
         """Types of weights and sums."""
-        return (DType.F32, DType.F32) if self.x.dtype.is_float else (DType.I8, DType.I32)
+        return (self.x.dtype, DType.F32) if self.x.dtype.is_float else (DType.I8, DType.I32)
 
     @property
     def _lanes(self) -> int:
@@ -182,7 +183,7 @@ class Convolution(Windows[Finish | FloatFinish]):
         )
         places = {"acc": (acc, Const(0)), "x": (buffers["x"], place), "w": (buffers["w"], weight)}
         dot = call(
-            "fma_tile" if self.x.dtype.is_float else "dot_tile", places, rows=self.schedule.rows,
+            _TILES[self.x.dtype], places, rows=self.schedule.rows,
             columns=self.schedule.columns, step=across * self.x.pitch, lanes=self._lanes,
         )  # fmt: skip
         steps = loop(word, unrolled, dot, kind="unrolled")

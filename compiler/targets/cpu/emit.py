@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from llvmlite import ir as ll
 
+from tilewright.compiler.targets.cpu.bfloat import narrowed, widened
 from tilewright.compiler.targets.cpu.instructions import INSTRUCTIONS, Operands, permuted, splat, vector
 from tilewright.compiler.targets.cpu.kernel import Kernel
 from tilewright.compiler.targets.cpu.levels import Level
@@ -184,8 +185,8 @@ def _store(e: _Emitter, stmt: Store) -> None:
         return
     value = _vector(e, stmt.value)
     if _slope(stmt.indices[0], e.lane.name) == 1:
-        with_zero = _pointer(e, buffer, stmt.indices[0])
-        e.builder.store(value, with_zero, align=1)
+        narrow = narrowed(e.builder, value) if dtype == DType.BF16 else value
+        e.builder.store(narrow, _pointer(e, buffer, stmt.indices[0]), align=1)
         return
     for number in range(e.lane.count):
         element = e.builder.extract_element(value, I32(number))
@@ -363,7 +364,8 @@ def _loaded(e: _Emitter, buffer: Buffer, index: Expr) -> Value:
         return scalars.load(e.builder, _moved(e, buffer, _index(e, index)), buffer.dtype)
     if _slope(index, e.lane.name) == 1:
         kind = vector(scalars.memory_type(buffer.dtype), e.lane.count)
-        return e.builder.load(_pointer(e, buffer, index), typ=kind, align=1)
+        value = e.builder.load(_pointer(e, buffer, index), typ=kind, align=1)
+        return widened(e.builder, value) if buffer.dtype == DType.BF16 else value
     if _slope(index, e.lane.name) is None and not isinstance(index, Binary):
         places = _vector(e, index)
         return _gathered(e, lambda n: _element(e, buffer, e.builder.extract_element(places, I32(n))), buffer.dtype)

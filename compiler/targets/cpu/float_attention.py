@@ -84,7 +84,7 @@ class FloatSoftmax:
         if pitch != self.x.channels:
             value = Select(place < self.x.channels, value, _real(_LEAST))
         fetch = loop(vector, pitch // width, lanes(_LANE, width, Store(row, (place,), value)))
-        put = lanes(_LANE, width, Store(y, (TASK * self.y.pitch + place,), Load(row, (place,))))
+        put = lanes(_LANE, width, Store(y, (TASK * self.y.pitch + place,), Load(row, (place,)).cast(y.dtype)))
         body = sequence(fetch, softmax_row(row, 0, pitch, width), loop(vector, pitch // width, put))
         return tasks(name, self.y.pixels, [x, y], inside([row], body))
 
@@ -256,5 +256,6 @@ class FloatAttention:
             target = (image * h.words + first + row) * self.y.pitch + head * h.depth + part * run
             for start in range(0, run, width):
                 value = Load(mixed, (_LANE + (row * run + start),))
-                done.append(lanes(_LANE, width, Store(buffers["y"], (target + start + _LANE,), value)))
+                store = Store(buffers["y"], (target + start + _LANE,), value.cast(self.y.dtype))
+                done.append(lanes(_LANE, width, store))
         return inside([mixed], loop(part, h.depth // run, *clear, loop(key, h.words, product), *done))

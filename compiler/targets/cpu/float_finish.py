@@ -9,7 +9,7 @@ from tilewright.compiler.targets.cpu.kernel import lanes
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.kernels.activation import PLAIN, Activation
 from tilewright.compiler.targets.kernels.nests import sequence
-from tilewright.isa.ir import Buffer, Expr, Load, Stmt, Store, Var
+from tilewright.isa.ir import Buffer, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
 
@@ -43,7 +43,9 @@ class FloatFinish:
         width = self.level.lanes
         body: list[Stmt] = []
         for start in range(0, count * width, width):
-            b = None if residual is None else Load(residual[0], (residual[1] + start + _LANE,))
+            b = None if residual is None else Load(residual[0], (residual[1] + start + _LANE,)).cast(DType.F32)
             value = self.value(Load(sums[0], (_LANE + (sums[1] + start),)), b)
-            body.append(lanes(_LANE, width, Store(output[0], (output[1] + start + _LANE,), value)))
+            body.append(
+                lanes(_LANE, width, Store(output[0], (output[1] + start + _LANE,), value.cast(output[0].dtype)))
+            )
         return sequence(*body)

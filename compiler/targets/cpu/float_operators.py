@@ -12,6 +12,7 @@ from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.windows import window_of
 from tilewright.compiler.qops import OPERATORS
 from tilewright.compiler.targets.cpu import windows
+from tilewright.compiler.targets.cpu.bfloat import to_bf16
 from tilewright.compiler.targets.cpu.convolution import Convolution
 from tilewright.compiler.targets.cpu.float_attention import MOST_WORDS, FloatAttention, FloatSoftmax, Heads, PackKeys
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
@@ -21,10 +22,15 @@ from tilewright.compiler.targets.cpu.native_lowering import NativeLowering
 from tilewright.compiler.targets.cpu.program import CpuProgram, Launch, Segment
 from tilewright.compiler.targets.cpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.kernels.float_operands import FloatOperands
+from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.targets.kernels.lowering import Need
 from tilewright.compiler.targets.kernels.movement import reshape, transpose
 from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
+
+#: Operators whose kernels read bfloat16 too, and those that give other views of what they read.
+_READ_BF16 = frozenset({"fconv", "fmatmul", "fmaxpool", "faverage", "fadd", "factivation", "onnx.AveragePool"})
+_VIEWS = frozenset({"reshape", "transpose", "fcast"})
 
 
 def lower_floats(graph: Graph, level: Level, choose: Chooser = by_model) -> CpuProgram:
@@ -90,6 +96,27 @@ class FloatLowering(NativeLowering, FloatOperands[Launch]):
         """Type of the values in memory."""
         return DType.F32
 
+    def kind_of(self, name: str) -> DType:
+        """Give the type that a value is computed to: bfloat16 where the level has it and all readers can take it."""
+        if not self.level.has_bf16 or self.is_read_outside(name):
+            return DType.F32
+        return DType.BF16 if all(self._reads_bf16(node) for node in self.graph.consumers[name]) else DType.F32
+
+    def _reads_bf16(self, node: Node) -> bool:
+        return node.op in _READ_BF16 or (node.op in _VIEWS and self.kind_of(node.output) == DType.BF16)
+
+    def image(self, node: Node, name: str, need: Need | None = None) -> tuple[str, Image]:
+        """Give a value as an image that a reader can use; what products of bfloat16 read is rounded where it is not."""
+        storage, image = super().image(node, name, need)
+        is_product = node.op in ("fconv", "fmatmul") and name == node.inputs[0]
+        if not (self.level.has_bf16 and is_product) or image.dtype == DType.BF16:
+            return storage, image
+        placed, narrow = self.places[name], replace(image, dtype=DType.BF16)
+        storage = f"t:{name}:bf16:{len(self.launches)}"
+        self.gather(name, placed, storage, narrow)
+        self.places[name] = placed
+        return storage, narrow
+
     def finish(self, node: Node) -> FloatFinish:
         """Give what follows the sums of a node."""
         return FloatFinish(self.level, node["activation"])
@@ -126,7 +153,8 @@ def _dense(
     macs: int,
 ) -> None:  # fmt: skip
     chosen = replace(problem, schedule=state.choose(problem))
-    arguments["w"] = state.constant(f"{node.output}:w", chosen.pack(weight))
+    kept = to_bf16(weight) if problem.x.dtype == DType.BF16 else weight
+    arguments["w"] = state.constant(f"{node.output}:w", chosen.pack(kept))
     state.emit(node, chosen, arguments, macs)
 
 

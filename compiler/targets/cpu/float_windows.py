@@ -64,6 +64,7 @@ class FloatDepthwise:
                     "w": (buffers["w"], vector * taps + kh * (wide * width) + kw * width),
                 },
                 lanes=width,
+                is_bf16=int(s.x.dtype == DType.BF16),
             )
             for kw in range(wide)
             for p in range(count)
@@ -97,10 +98,10 @@ class FloatAverage:
         acc = Buffer("acc", DType.F32, (width,), "register")
         first = lanes(_LANE, width, Store(acc, (_LANE,), Const(0.0, DType.F32)))
         steps = linear((row, s.dilations[0] * s.x.row_pixels * s.x.pitch), (tap, s.dilations[1] * s.x.pitch))
-        element = Load(buffers["x"], (s.start(line, column) + steps + channel,))
+        element = Load(buffers["x"], (s.start(line, column) + steps + channel,)).cast(DType.F32)
         add = lanes(_LANE, width, Store(acc, (_LANE,), Load(acc, (_LANE,)) + element))
         mean = Load(acc, (_LANE,)) * Const(1 / (high * wide), DType.F32)
-        done = lanes(_LANE, width, Store(buffers["y"], (s.y.pixel(n, h, column) + channel,), mean))
+        done = lanes(_LANE, width, Store(buffers["y"], (s.y.pixel(n, h, column) + channel,), mean.cast(s.y.dtype)))
         body = inside([acc], sequence(first, loop(row, high, loop(tap, wide, add)), done))
         return tasks(name, s.rows * (s.y.pitch // width), list(buffers.values()), loop(column, s.y.width, body))
 
@@ -131,8 +132,9 @@ class FloatPointwise:
         other: Expr | None = None
         if self.residual is not None:
             buffers.append(self.residual.buffer("residual"))
-            other = Load(buffers[-1], (self.residual.pixel(n, h, column) + channel,))
-        value = self.finish.value(Load(buffers[0], (self.x.pixel(n, h, column) + channel,)), other)
+            other = Load(buffers[-1], (self.residual.pixel(n, h, column) + channel,)).cast(DType.F32)
+        element = Load(buffers[0], (self.x.pixel(n, h, column) + channel,)).cast(DType.F32)
+        value = self.finish.value(element, other).cast(self.y.dtype)
         store = lanes(_LANE, width, Store(buffers[1], (self.y.pixel(n, h, column) + channel,), value))
         nest = loop(column, self.y.width, loop(vector, self.y.pitch // width, store))
         return tasks(name, self.y.batch * self.y.height, buffers, nest)
@@ -181,7 +183,7 @@ class FloatNorm:
 
         root = call("inverse_root", {"y": (spread, Const(0))}, epsilon_bits=_bits(self.epsilon))
         result = middle * Load(spread, (Const(0),)) * Load(scale, (channel,)) + Load(bias, (channel,))
-        store = lanes(_LANE, width, Store(y, (target + channel,), result))
+        store = lanes(_LANE, width, Store(y, (target + channel,), result.cast(y.dtype)))
         body = sequence(*total(mean, element), *total(spread, middle * middle), root, loop(vector, vectors, store))
         nest = inside([acc, mean, spread], body)
         return tasks(name, self.y.pixels, [x, y, scale, bias], nest)

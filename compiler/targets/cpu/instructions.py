@@ -14,12 +14,13 @@ from llvmlite import binding
 from llvmlite import ir as ll
 from numpy.typing import NDArray
 
+from tilewright.compiler.targets.cpu.bfloat import BFloatType, from_bf16, widened
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
 
 Array = NDArray[Any]
 
-I8, F32 = ll.IntType(8), ll.FloatType()
+I8, I16, F32, BF16 = ll.IntType(8), ll.IntType(16), ll.FloatType(), BFloatType()
 _ROUND_EVEN = 8  # to the nearest, no exceptions
 _ROUND_DOWN = 9  # towards minus infinity, no exceptions
 _LEAST_POWER = -87.0  # of e that is no denormal float
@@ -197,15 +198,43 @@ def _execute_fma_tile(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -
     arrays["acc"][: rows * columns * lanes] += np.outer(x, arrays["w"][: columns * lanes]).reshape(-1)
 
 
+def _emit_pair_tile(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
+    """Emit sums of products of bfloat16, two to an element."""
+    numbers, pointers = operands.numbers, operands.pointers
+    rows, columns, wide = numbers["rows"], numbers["columns"], 4 * level.lanes
+    sums, pairs = vector(F32, level.lanes), vector(BF16, 2 * level.lanes)
+    dot = declared(builder, f"llvm.x86.avx512bf16.dpbf16ps.{32 * level.lanes}", sums, [sums, pairs, pairs])
+    weights = [_load(builder, pointers["w"], pairs, wide * c) for c in range(columns)]
+    for row in range(rows):
+        word = builder.load(moved(builder, pointers["x"], 2 * row * numbers["step"]), typ=I32, align=1)
+        x = builder.bitcast(splat(builder, word, level.lanes), pairs)
+        for column in range(columns):
+            place = moved(builder, pointers["acc"], (row * columns + column) * wide)
+            total = builder.call(dot, [builder.load(place, typ=sums, align=4), x, weights[column]])
+            builder.store(total, place, align=4)
+
+
+def _execute_pair_tile(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    rows, columns, lanes = numbers["rows"], numbers["columns"], numbers["lanes"]
+    x = np.stack([from_bf16(arrays["x"][row * numbers["step"] :][:2]) for row in range(rows)])
+    w = from_bf16(arrays["w"][: columns * lanes * 2]).reshape(columns * lanes, 2)
+    arrays["acc"][: rows * columns * lanes] += (x @ w.T).reshape(-1)
+
+
 def _emit_fma_lanes(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
     kind = vector(F32, level.lanes)
-    x, w = (_load(builder, operands.pointers[role], kind) for role in ("x", "w"))
+    w = _load(builder, operands.pointers["w"], kind)
+    if operands.numbers["is_bf16"]:
+        x = widened(builder, _load(builder, operands.pointers["x"], vector(I16, level.lanes)))
+    else:
+        x = _load(builder, operands.pointers["x"], kind)
     _add_product(builder, operands.pointers["acc"], x, w)
 
 
 def _execute_fma_lanes(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
     count = numbers["lanes"]
-    arrays["acc"][:count] += arrays["x"][:count] * arrays["w"][:count]
+    x = arrays["x"][:count]
+    arrays["acc"][:count] += (from_bf16(x) if numbers["is_bf16"] else x) * arrays["w"][:count]
 
 
 def _emit_exponential(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
@@ -401,6 +430,7 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
         Instruction("dot_tile", _emit_dot_tile, _execute_dot_tile),
         Instruction("dot_lanes", _emit_dot_lanes, _execute_dot_lanes),
         Instruction("fma_tile", _emit_fma_tile, _execute_fma_tile),
+        Instruction("pair_tile", _emit_pair_tile, _execute_pair_tile),
         Instruction("fma_lanes", _emit_fma_lanes, _execute_fma_lanes),
         Instruction("exponential", _emit_exponential, _execute_exponential),
         Instruction("inverse_root", _emit_inverse_root, _execute_inverse_root),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import binding
 
@@ -30,6 +30,8 @@ class Level:
         Whether bytes of two vectors can be permuted.
     needs : tuple of str
         Features, in LLVM's words, that a processor must have.
+    has_bf16 : bool
+        Whether products of floats are of bfloat16, two to an element.
     """
 
     name: str
@@ -40,9 +42,12 @@ class Level:
     has_rounding: bool = False
     has_permute: bool = False
     needs: tuple[str, ...] = ()
+    has_bf16: bool = False
 
 
 _AVX512 = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni")
+
+_BF16, _PAIR_LANES = "avx512bf16", 16
 
 _VPDPBUSD = "llvm.x86.avx512.vpdpbusd.512"
 
@@ -60,6 +65,19 @@ def host_levels() -> tuple[Level, ...]:
     """Return the levels that this processor can run, best first."""
     features = dict(binding.get_host_cpu_features())
     return tuple(level for level in LEVELS if all(features.get(name) for name in level.needs))
+
+
+def with_bf16(level: Level) -> Level:
+    """Return a level whose products of floats are of bfloat16.
+
+    Raises
+    ------
+    ConfigError
+        When the level or this processor has no such products.
+    """
+    if level.lanes != _PAIR_LANES or not dict(binding.get_host_cpu_features()).get(_BF16):
+        raise ConfigError(f"bf16 needs AVX-512 with its bf16 extension: this processor's level is `{level.name}`")
+    return replace(level, needs=(*level.needs, _BF16), has_bf16=True)
 
 
 def level_of(name: str | None = None) -> Level:

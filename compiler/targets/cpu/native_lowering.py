@@ -121,7 +121,7 @@ class NativeLowering(Lowering[Launch], ABC):
     def gather(self, name: str, placed: Placed, storage: str, image: Image) -> None:
         """Append the launch that brings a value into an image."""
         flip = placed.dtype == DType.I8
-        source: Source = pointwise.Move(placed.view, placed.size, image.view, image.size, flip, self.element)
+        source: Source = self._copy(placed, image.view, image.size, flip, image.dtype)
         if self.element == DType.U8 and pointwise.ZipPlanes.fits(placed.view, image):
             source = pointwise.ZipPlanes(placed.view, placed.size, image, flip)
         if storage == placed.storage:
@@ -131,14 +131,20 @@ class NativeLowering(Lowering[Launch], ABC):
 
     def copy(self, node: Node, placed: Placed, view: View, target: Placed, what: str = "") -> None:
         """Append the copy of a value, in row-major order, into a view of a target."""
-        source = pointwise.Move(placed.view, placed.size, view, target.size, dtype=self.element)
+        source = self._copy(placed, view, target.size, False, target.dtype)
         self.emit(node, source, {"x": placed.storage, "y": target.storage})
 
     def move(self, name: str, placed: Placed, target: Placed) -> None:
         """Append the copy of a value, signed bytes as offset ones or the other way where they differ."""
         flip = (placed.dtype == DType.I8) != (target.dtype == DType.I8)
-        source = pointwise.Move(placed.view, placed.size, target.view, target.size, flip, self.element)
+        source = self._copy(placed, target.view, target.size, flip, target.dtype)
         self._launch(source, {"x": placed.storage, "y": target.storage}, name, "copy", 0)
+
+    def _copy(self, placed: Placed, view: View, size: int, flip: bool, result: DType) -> pointwise.Move:
+        """Describe a copy; floats may become narrower or wider."""
+        dtype = placed.dtype if placed.dtype.is_float else self.element
+        other = result if result.is_float and result != dtype else None
+        return pointwise.Move(placed.view, placed.size, view, size, flip, dtype, other)
 
     def _launch(self, source: Source, arguments: dict[str, str], layer: str, op: str, macs: int) -> None:
         kernel = self.kernels.get(source)

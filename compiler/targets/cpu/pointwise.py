@@ -84,6 +84,8 @@ class Move:
         Exchange signed and offset bytes.
     dtype : DType
         Of elements.
+    result : DType, optional
+        Of the copy's elements, if it is another.
     """
 
     source: View
@@ -92,11 +94,12 @@ class Move:
     target_size: int
     flip: bool = False
     dtype: DType = DType.U8
+    result: DType | None = None
 
     def build(self, name: str) -> Kernel:
         """Build the kernel: a task is an element of the outer dimensions."""
         x = Buffer("x", self.dtype, (self.source_size,), "dram")
-        y = Buffer("y", self.dtype, (self.target_size,), "dram")
+        y = Buffer("y", self.result or self.dtype, (self.target_size,), "dram")
         if self.source.shape == self.target.shape:
             return self._nest(name, x, y)
         outer, inner = prod(self.target.shape[:-1]), self.target.shape[-1]
@@ -106,7 +109,7 @@ class Move:
         return tasks(name, outer, [x, y], loop(last, inner, Store(y, (self.target.place((*index, last)),), value)))
 
     def _value(self, value: Expr) -> Expr:
-        return value ^ OFFSET if self.flip else value
+        return (value ^ OFFSET if self.flip else value).cast(self.result or self.dtype)
 
     def _nest(self, name: str, x: Buffer, y: Buffer) -> Kernel:
         """Build loops in the order of the target's strides, whole vectors where both sides are contiguous."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir as ll
 
+from tilewright.compiler.targets.cpu.bfloat import rounded
 from tilewright.compiler.tir import llvm_scalars as scalars
 from tilewright.compiler.tir.llvm import CodegenError
 from tilewright.compiler.tir.llvm_scalars import Value
@@ -66,6 +67,10 @@ def cast(builder: ll.IRBuilder, value: Value, source: DType, target: DType) -> V
         return value
     if not isinstance(value.type, ll.VectorType):
         return scalars.cast(builder, value, source, target)
+    if (source, target) == (DType.F32, DType.BF16):
+        return rounded(builder, value)
+    if (source, target) == (DType.BF16, DType.F32):
+        return value
     if DType.BF16 in (source, target) or DType.F16 in (source, target):
         raise CodegenError(f"vectors are not converted from {source} to {target} here")
     count = value.type.count

@@ -186,16 +186,18 @@ class MaxPool:
         buffers = s.buffers()
         vector, column = Var("vector"), Var("column")
         origin = s.start(TASK, column) + vector * width + _LANE
-        taps = [
+        taps: list[Expr] = [
             Load(buffers["x"], (origin + (h * s.dilations[0] * s.x.row_pixels + w * s.dilations[1]) * s.x.pitch,))
             for h in range(s.kernel[0])
             for w in range(s.kernel[1])
         ]
+        kind = DType.F32 if s.x.dtype.is_float else s.x.dtype
+        taps = [tap.cast(kind) for tap in taps]
         largest: Expr = taps[0]
         for tap in taps[1:]:
             largest = largest.maximum(tap)
         n, h = split_index(TASK, (s.y.batch, s.y.height))
-        store = Store(buffers["y"], (s.y.pixel(n, h, column) + vector * width + _LANE,), largest)
+        store = Store(buffers["y"], (s.y.pixel(n, h, column) + vector * width + _LANE,), largest.cast(s.y.dtype))
         nest = loop(column, s.y.width, loop(vector, s.y.pitch // width, lanes(_LANE, width, store)))
         return tasks(name, s.rows, list(buffers.values()), nest)
 

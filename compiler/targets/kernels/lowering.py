@@ -87,6 +87,10 @@ class Lowering(ABC, Generic[LaunchT]):
     def element(self) -> DType:
         """Type of the values in memory."""
 
+    def kind_of(self, name: str) -> DType:
+        """Give the type that a value is computed to."""
+        return self.element
+
     @abstractmethod
     def activations(self, node: Node) -> list[str]:
         """Name what a node reads that is no parameter."""
@@ -153,9 +157,9 @@ class Lowering(ABC, Generic[LaunchT]):
     def new_plain(self, name: str) -> Placed:
         """Give a result memory in row-major order."""
         shape = self.graph.shape(name)
-        storage, size = f"t:{name}", prod(shape)
-        self.storages[storage] = Storage(storage, self.bytes(size) + self.slack)
-        self.places[name] = Placed(storage, size, View.plain(shape), None, self.element)
+        storage, size, kind = f"t:{name}", prod(shape), self.kind_of(name)
+        self.storages[storage] = Storage(storage, self.bytes(size, kind) + self.slack)
+        self.places[name] = Placed(storage, size, View.plain(shape), None, kind)
         return self.places[name]
 
     def store_image(self, name: str, storage: str, image: Image) -> None:
@@ -179,7 +183,7 @@ class Lowering(ABC, Generic[LaunchT]):
         assert image is not None
         if _serves(image, wanted):
             return placed.storage, image
-        copied = Image.of(image.shape, wanted.pads, wanted.value, dtype=self.element)
+        copied = Image.of(image.shape, wanted.pads, wanted.value, dtype=self.kind_of(name))
         storage = f"t:{name}:{len(self.launches)}"
         self.gather(name, placed, storage, copied)
         self.places[name] = placed
@@ -195,7 +199,7 @@ class Lowering(ABC, Generic[LaunchT]):
         for need in bordered:
             if need.value == value:
                 pads = _wider(pads, need.pads)
-        image = Image.of(self.graph.shape(name), pads, value, dtype=self.element)
+        image = Image.of(self.graph.shape(name), pads, value, dtype=self.kind_of(name))
         return self.narrow(image) if narrow else image
 
     def _need(self, node: Node, name: str) -> Need:

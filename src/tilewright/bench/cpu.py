@@ -10,16 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.bench.cpu_models import FLOAT, NETWORKS, float_form, quantized_models
+from tilewright.bench.cpu_models import BF16, FLOAT, NETWORKS, float_form, quantized_models
 from tilewright.bench.processors import pinned, thread_counts
 from tilewright.bench.record import Record
 from tilewright.bench.suites import Context
+from tilewright.isa.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,16 +31,18 @@ if TYPE_CHECKING:
 
 SUITE = "cpu"
 
-_FLOAT = "_fp32"
+#: What a case's name says behind the network's, and the form of a model in floating point.
+_FLOATS = {"_fp32": FLOAT, "_bf16": BF16}
 
-#: Each network on one thread, on two, and on as many as there are processors; quantized, and in fp32.
-CASES = tuple(f"{name}{kind}_t{threads}" for kind in ("", _FLOAT) for threads in thread_counts() for name in NETWORKS)
+#: Each network on one thread, on two, and on as many as there are processors; quantized, in fp32, and in bf16.
+CASES = tuple(f"{name}{kind}_t{n}" for kind in ("", *_FLOATS) for n in thread_counts() for name in NETWORKS)
 
 _TURNS = 25
 _WARM = 3
 _LEAST_SECONDS = 2e-3  # a turn repeats a fast model until the clock can be trusted
 _REST_SECONDS = 0.1
-_AGREEMENT = ("equal to the integer reference bit for bit", "within a ten-thousandth of onnxruntime")
+_AGREEMENT = {FLOAT: "within a ten-thousandth of onnxruntime", BF16: "within a fifth of onnxruntime's fp32"}
+_EXACT = "equal to the integer reference bit for bit"
 _OURS = "tilewright"
 
 
@@ -54,16 +58,19 @@ class _Engine:
 def measure(case: str, context: Context) -> Iterator[Record]:
     """Record one case: every engine's time, then what ours is in multiplications a second and beside the best peer."""
     kind, _, threads = case.rpartition("_t")
-    name, count = kind.removesuffix(_FLOAT), int(threads)
+    suffix = next((suffix for suffix in _FLOATS if kind.endswith(suffix)), "")
+    name, count = kind.removesuffix(suffix), int(threads)
     network = NETWORKS[name]
     metric = "cpu_milliseconds" if count == 1 else "wall_milliseconds"
     blank = Record(SUITE, case, "-", metric, None, "ms", "lower", threads=count)
     try:
-        make = quantized_models if name == kind else float_form
+        make = float_form if suffix else quantized_models
         forms = make(name, context.models, _folder())
     except (FileNotFoundError, ImportError) as error:
         yield replace(blank, reason=str(error))
         return
+    if suffix:
+        forms = {_FLOATS[suffix]: next(iter(forms.values()))}
     with pinned(count):
         yield from _compared(case, blank, network.macs, forms, count, context)
 
@@ -81,23 +88,28 @@ def _compared(
     from tilewright.bench.cpu_peers import PRECISIONS, peer_actions, precision, version
 
     is_partial = "full" in forms
-    own = next(form for form in ("full", "u8", FLOAT) if form in forms)
+    own = next(form for form in ("full", "u8", FLOAT, BF16) if form in forms)
+    in_bf16 = "bf16" if own == BF16 else None
     context.progress(f"{case}: compiling", 0, _TURNS)
-    model = cpu.compile_for_cpu(forms[own], threads=count)
+    try:
+        model = cpu.compile_for_cpu(forms[own], threads=count, precision=in_bf16)
+    except ConfigError as error:
+        yield replace(blank, reason=str(error))
+        return
     inputs = cpu.random_inputs(model.graph, np.random.default_rng(time.time_ns()))
     peers = peer_actions(forms, count)
-    wrong = _wrong(model, inputs, peers.get(("onnxruntime", FLOAT)))
+    wrong = _wrong(model, inputs, forms[own])
     engines = [_Engine(_OURS, own, model)]
     engines += [_Engine(*key, action) for key, action in peers.items() if not isinstance(action, str)]
     if count > 1:
-        engines.append(_Engine(_OURS, own, cpu.compile_for_cpu(forms[own])))
+        engines.append(_Engine(_OURS, own, cpu.compile_for_cpu(forms[own], precision=in_bf16)))
     times = _times(engines, inputs, time.process_time if count == 1 else time.perf_counter, case, context)
     model.machine.close()
     if count > 1:
         alone, on = times[-1], f"{_OURS} {model.level}"
         engines, times = engines[:-1], times[:-1]
         yield replace(blank, metric="speedup", value=alone / times[0], unit="x", better="higher", ideal=count, on=on)
-    peak = _peak(context, own == FLOAT)
+    peak = _peak(context, {FLOAT: "fp32", BF16: "bf16"}.get(own, "int8"))
     ideal = macs / peak / count * 1e3 if peak else None
     for (name, form), reason in peers.items():
         if isinstance(reason, str):
@@ -111,7 +123,7 @@ def _compared(
     ours = replace(
         blank, value=times[0], ideal=ideal, peer=peer, peer_value=peer_value, on=title, wrong=wrong,
         checked=_checked(model), operations=2 * macs, bound=_bound(times[0], ideal),
-        precision=f"{PRECISIONS[own]}; {_AGREEMENT[own == FLOAT]}",
+        precision=f"{PRECISIONS[own]}; {_AGREEMENT.get(own, _EXACT)}",
     )  # fmt: skip
     yield ours
     yield from _derived(ours, macs, peak, count)
@@ -145,24 +157,29 @@ def _checked(model: CpuModel) -> int:
     return sum(int(np.prod(value.known_shape)) for value in model.outputs.values())
 
 
-def _wrong(model: CpuModel, inputs: Mapping[str, NDArray[Any]], runtime: Action | str | None) -> int:
+def _wrong(model: CpuModel, inputs: Mapping[str, NDArray[Any]], path: Path) -> int:
     """Count values that are not the reference's: of floats, those of onnxruntime, which is faster than ONNX's own."""
     from tilewright.arrays import count_far
-    from tilewright.cpu import FAR
+    from tilewright.bench.cpu_peers import onnxruntime_session
+    from tilewright.cpu import FAR_BY_PRECISION
 
     outputs = model(inputs)
-    if runtime is None or isinstance(runtime, str):
+    if not model.is_float:
         return sum(model.count_differences(inputs, outputs).values())
-    expected: Any = runtime(inputs)
-    return sum(count_far(array, outputs[name], FAR) for name, array in zip(model.outputs, expected, strict=True))
+    try:
+        expected: Any = onnxruntime_session(path, FLOAT, 1)(inputs)
+    except ImportError:
+        return sum(model.count_differences(inputs, outputs).values())
+    far = FAR_BY_PRECISION[model.precision]
+    return sum(count_far(array, outputs[name], far) for name, array in zip(model.outputs, expected, strict=True))
 
 
-def _peak(context: Context, is_float: bool) -> float | None:
+def _peak(context: Context, kind: str) -> float | None:
     from tilewright.bench.cpu_peak import measured_peak
 
-    key = f"cpu peak {'fp32' if is_float else 'int8'}"
+    key = f"cpu peak {kind}"
     if key not in context.results:
-        context.results[key] = measured_peak(is_float)
+        context.results[key] = measured_peak(kind)
     found = context.results[key]
     return found if isinstance(found, float) else None
 

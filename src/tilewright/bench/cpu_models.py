@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-#: The form of a network that is not quantized.
-FLOAT = "f32"
+#: The form of a network that is not quantized, and of one that is computed with products of bfloat16.
+FLOAT, BF16 = "f32", "bf16"
 
 _OPSET = 17
 _SAMPLES = 4

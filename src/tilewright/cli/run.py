@@ -57,7 +57,8 @@ _NO_END = 2**63
 @click.option(
     "--check", is_flag=True, help="Compare the outputs with the integer reference (of a model, not a program)."
 )
-@click.option("--precision", type=click.Choice(["fp16", "fp32"]), help="Of a model in floating point (gpu).")
+@click.option("--precision", type=click.Choice(["fp16", "fp32", "bf16"]),
+              help="Of a model in floating point (gpu: fp16 or fp32; cpu: fp32 or bf16).")  # fmt: skip
 @view_options
 @json_option
 @quiet_option
@@ -75,8 +76,8 @@ def command(
     """
     if on in NATIVE:
         refuse_accelerator_options(click.get_current_context(), on)
-    if precision is not None and on != "gpu":
-        raise click.UsageError("--precision needs --on gpu", click.get_current_context())
+    if precision is not None and on not in NATIVE:
+        raise click.UsageError("--precision needs --on gpu or cpu", click.get_current_context())
     for path in (output_file, json_file, waves):
         check_writable(path)
     if waves is not None and on != "rtl":

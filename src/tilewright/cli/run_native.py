@@ -47,7 +47,7 @@ def run_native(
 
     if api.is_program_file(model):
         raise InputError(f"`{model}` is a program for an accelerator: --on {on} runs models")
-    compiled, run = _for_cpu(model, terminal) if on == "cpu" else _for_gpu(model, precision, terminal)
+    compiled, run = _for_cpu(model, precision, terminal) if on == "cpu" else _for_gpu(model, precision, terminal)
     inputs = subject_inputs(compiled, input_file, seed, terminal)
     compiled.check_inputs(inputs)
     with terminal.step("running"):
@@ -69,11 +69,13 @@ def run_native(
     return Exit.OK
 
 
-def _for_cpu(model: str, terminal: Terminal) -> tuple[CpuModel, Callable[[Arrays], SegmentedRun]]:
+def _for_cpu(
+    model: str, precision: str | None, terminal: Terminal
+) -> tuple[CpuModel, Callable[[Arrays], SegmentedRun]]:
     from tilewright import cpu
 
     with terminal.step("compiling"):
-        compiled = cpu.compile_for_cpu(model)
+        compiled = cpu.compile_for_cpu(model, precision=precision)
     return compiled, lambda inputs: compiled.run(inputs, is_timed=True)
 
 

@@ -43,9 +43,12 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option(
     "--level", metavar="NAME", help="Instructions to use.  [default: the best]", shell_complete=completion.host_levels
 )
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of a model in floating point.  [default: fp32]")
 @json_option
 @quiet_option
-def command(model: str, target: str, budget: float, level: str | None, json_file: str | None, quiet: bool) -> int:
+def command(
+    model: str, target: str, budget: float, level: str | None, precision: str | None, json_file: str | None, quiet: bool
+) -> int:
     """Measure schedules of MODEL's kernels on this processor, and keep the fastest for whenever it is compiled.
 
     Each round runs the network with other tiles, orders and unrollings beside the usual ones, layer by layer in turns.
@@ -62,7 +65,11 @@ def command(model: str, target: str, budget: float, level: str | None, json_file
     terminal = Terminal(quiet, json_file)
     with terminal.step("tuning") as bar:
         tuned = tune(
-            model, budget, level=level, progress=lambda what, done, most: bar(what, round(done * 10), round(most * 10))
+            model,
+            budget,
+            level=level,
+            precision=precision,
+            progress=lambda what, done, most: bar(what, round(done * 10), round(most * 10)),
         )
     terminal.write_json({**tuned.as_data(), "seconds": dict(terminal.seconds)})
     terminal.show(_table(tuned), _summary(tuned))

@@ -37,7 +37,7 @@ def _problems(graph: Graph, level: str | None = None) -> dict[str, Problem]:
     return Search(partial(lower, graph, level_of(level)), {}).problems()
 
 
-def _any_schedule(problem: Problem, rng: np.random.Generator) -> Schedule:
+def any_schedule(problem: Problem, rng: np.random.Generator) -> Schedule:
     """Give a schedule at random, most of which nobody would choose."""
     while True:
         rows, columns, unrolled = (int(n) for n in rng.integers(1, 9, 3))
@@ -53,16 +53,16 @@ def test_no_schedule_changes_results(name: str, level: Level, rng: np.random.Gen
     inputs = {"x": rng.integers(-128, 128, graph.shape("x")).astype(np.int8)}
     expected = evaluate(graph, inputs)
     for _ in range(4):
-        program = lower(graph, level, partial(_any_schedule, rng=rng))
+        program = lower(graph, level, partial(any_schedule, rng=rng))
         outputs = program.run(inputs, NativeMachine())
         for output, array in expected.items():
             np.testing.assert_array_equal(outputs[output], array)
 
 
-def test_interpreter_agrees_with_any_schedule(rng: np.random.Generator) -> None:
+def test_interpreter_agrees_withany_schedule(rng: np.random.Generator) -> None:
     graph = NETWORKS["depthwise"](rng)
     inputs = {"x": rng.integers(-128, 128, graph.shape("x")).astype(np.int8)}
-    program = lower(graph, LEVELS[0], partial(_any_schedule, rng=rng))
+    program = lower(graph, LEVELS[0], partial(any_schedule, rng=rng))
     for output, array in evaluate(graph, inputs).items():
         np.testing.assert_array_equal(program.run(inputs, InterpretedMachine())[output], array)
 
@@ -74,7 +74,7 @@ def test_no_schedule_changes_floats_by_more_than_rounding(name: str, rng: np.ran
     level = level_of()
     expected = lower_model(graph, level).run(inputs, NativeMachine())
     for _ in range(4):
-        outputs = lower_model(graph, level, partial(_any_schedule, rng=rng)).run(inputs, NativeMachine())
+        outputs = lower_model(graph, level, partial(any_schedule, rng=rng)).run(inputs, NativeMachine())
         for output, array in expected.items():
             np.testing.assert_allclose(outputs[output], array, atol=1e-5 * np.abs(array).max())
 
@@ -85,7 +85,7 @@ def test_products_of_activations_have_schedules(rng: np.random.Generator) -> Non
     expected = evaluate(graph, inputs)
     assert any(isinstance(problem, BatchProduct) for problem in _problems(graph).values())
     for _ in range(3):
-        outputs = lower(graph, level_of(), partial(_any_schedule, rng=rng)).run(inputs, NativeMachine())
+        outputs = lower(graph, level_of(), partial(any_schedule, rng=rng)).run(inputs, NativeMachine())
         for output, array in expected.items():
             np.testing.assert_array_equal(outputs[output], array)
 

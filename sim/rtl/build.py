@@ -50,28 +50,34 @@ class BuildOptions:
         Threads that evaluate one model; 1 is fastest for small arrays.
     waves : bool
         Whether waveforms can be written; such a model is slower.
+    coverage : bool
+        Whether it counts executed lines and changes of every bit; such a model is much slower.
     """
 
     threads: int = 1
     waves: bool = False
+    coverage: bool = False
 
     @property
     def verilator_flags(self) -> tuple[str, ...]:
         """Flags of Verilator beyond the common ones."""
         threads = ("--threads", str(self.threads)) if self.threads > 1 else ()
-        return (*threads, *(("--trace-fst", "--trace-structs") if self.waves else ()))
+        coverage = ("--coverage-line", "--coverage-toggle") if self.coverage else ()
+        return (*threads, *coverage, *(("--trace-fst", "--trace-structs") if self.waves else ()))
 
     @property
     def defines(self) -> tuple[str, ...]:
         """Macros that the harness and Verilator's run-time sources see."""
         waves = ("-DVM_TRACE=1", "-DVM_TRACE_FST=1", "-DTILEWRIGHT_WAVES") if self.waves else ("-DVM_TRACE=0",)
-        return ("-DVL_IGNORE_UNKNOWN_ARCH", "-DVL_TIME_CONTEXT", *waves)
+        coverage = f"-DVM_COVERAGE={int(self.coverage)}"
+        return ("-DVL_IGNORE_UNKNOWN_ARCH", "-DVL_TIME_CONTEXT", coverage, *waves)
 
     @property
     def runtime_sources(self) -> tuple[str, ...]:
         """Verilator's run-time sources that the model links with."""
         waves = ("verilated_fst_c.cpp",) if self.waves else ()
-        return ("verilated.cpp", "verilated_threads.cpp", *waves)
+        coverage = ("verilated_cov.cpp",) if self.coverage else ()
+        return ("verilated.cpp", "verilated_threads.cpp", *coverage, *waves)
 
 
 def build(verilog: str, top: str, options: BuildOptions, cache: Cache, progress: Progress = silent) -> Path:

@@ -13,6 +13,9 @@
 #ifdef TILEWRIGHT_WAVES
 #include "verilated_fst_c.h"
 #endif
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 
 // Such a clock rises with `clk`, in the cycles in which the part has anything to do.
 #define LOWER(name) top.clk_##name = 0;
@@ -181,6 +184,13 @@ public:
 #endif
     }
 
+    // Write what was counted so far, as Verilator's text.
+    void write_coverage([[maybe_unused]] const char* path) {
+#if VM_COVERAGE
+        context.coveragep()->write(path);
+#endif
+    }
+
     // Find a memory by its path below the top module; null when there is none.
     const void* find_memory(const std::string& path, uint64_t& words, uint64_t& word_bytes) const {
         size_t dot = path.rfind('.');
@@ -218,6 +228,7 @@ TILEWRIGHT_EXPORT void tilewright_open_waves(void* handle, const char* path, uin
     of(handle).open_waves(path, first, last);
 }
 TILEWRIGHT_EXPORT void tilewright_close_waves(void* handle) { of(handle).close_waves(); }
+TILEWRIGHT_EXPORT void tilewright_write_coverage(void* handle, const char* path) { of(handle).write_coverage(path); }
 TILEWRIGHT_EXPORT uint64_t tilewright_strobes(void* handle, uint32_t which, const uint64_t** cycles) {
     const std::vector<uint64_t>& list = of(handle).strobe(which);
     *cycles = list.data();

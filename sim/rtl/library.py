@@ -127,6 +127,7 @@ class Model:
             "report": (None, (handle, ctypes.POINTER(MemoryReport))),
             "open_waves": (None, (handle, ctypes.c_char_p, count, count)),
             "close_waves": (None, (handle,)),
+            "write_coverage": (None, (handle, ctypes.c_char_p)),
             "memory": (handle, (handle, ctypes.c_char_p, ctypes.POINTER(count), ctypes.POINTER(count))),
             "strobes": (count, (handle, number, ctypes.POINTER(ctypes.POINTER(count)))),
         }
@@ -225,3 +226,7 @@ class Model:
     def close_waves(self) -> None:
         """Finish the waveform file."""
         self._library.tilewright_close_waves(self._handle)
+
+    def write_coverage(self, path: Path) -> None:
+        """Write which lines and bits were used so far, of a model that was built to count them."""
+        self._library.tilewright_write_coverage(self._handle, str(path).encode())

@@ -160,6 +160,9 @@ def directed_tests() -> list[Test]:
         ("reset with a response", partial(
             test_stopped_runs.test_a_reset_of_the_hardware_while_a_store_is_answered,
             seed_of("test_a_reset_of_the_hardware_while_a_store_is_answered"))),
+        ("no address outlives a reset", partial(
+            test_stopped_runs.test_no_address_outlives_a_reset_of_the_hardware,
+            seed_of("test_no_address_outlives_a_reset_of_the_hardware"))),
         *((f"nothing after a reset in {moments}", partial(
             test_stopped_runs.test_nothing_is_asked_for_after_a_reset_of_the_hardware, moments))
           for moments in (range(4, 13), range(0, 6000, 60))),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tests.hw.programs import PROGRAM
 from tests.sim.test_faults import DECERR, ISA, SLVERR, Device, Fault, layer
+from tilewright.isa.generator import Limits
 from tilewright.isa.instructions import Engine
 from tilewright.isa.registers import REGISTERS, Access, Error
 from tilewright.sim import control
@@ -23,7 +24,14 @@ from tilewright.sim.api import DramTiming
 from tilewright.sim.decoded_program import DecodedProgram
 from tilewright.sim.fast import FastSimulator
 from tilewright.sim.functional import FunctionalSimulator
-from tilewright.sim.random_programs import CORNERS, RandomProgram, corner_program
+from tilewright.sim.random_programs import (
+    CORNERS,
+    RandomProgram,
+    corner_program,
+    filling,
+    known_instruction,
+    synchronised_program,
+)
 from tilewright.sim.rtl.library import FaultChannel
 from tilewright.sim.rtl.state import kept_parameters, read_state, read_tokens
 from tilewright.sim.tokens import steps_of
@@ -182,6 +190,26 @@ def test_nothing_is_asked_for_after_a_reset_of_the_hardware(moments: range) -> N
         assert not device.model.run(120) and not device.dram.any()
         report = device.model.report
         assert report.read_beats == report.write_beats == report.violation == 0
+
+
+def test_no_address_outlives_a_reset_of_the_hardware(seed: int) -> None:
+    """Stores one after another, of which the memory hardly takes an address; the next run's are the only ones then."""
+    box = {"extent_run": 4, "extent0": 2, "extent1": 1, "extent2": 1, "stride0": 8, "dram_stride0": 64}
+    stores = [known_instruction(ISA, "STORE_ACT", {**box, "dram_base": 256 * i, "base": 16 * i}) for i in range(8)]
+    program = synchronised_program(ISA, seed, [*filling(ISA, Limits().dram_bytes), *stores], Limits().dram_bytes)
+    device = PlacedDevice(None, "stormy", 0)
+    device.settings.stall_threshold = int(0.9 * 2**32)
+    for number in range(16):
+        device.settings.stall_seed = seed + number
+        device.model.reset(device.settings)
+        device.begin(program)
+        begin = device.model.cycle
+        while not device.model.report.write_beats and device.model.cycle < begin + MOST_CYCLES:
+            assert not device.model.run(10)
+        assert device.model.report.write_beats
+        device.model.run(1 + 3 * number)
+        device.model.reset(device.settings)
+        device.check_run(program, None)
 
 
 def test_a_reset_of_the_hardware_while_a_store_is_answered(seed: int) -> None:

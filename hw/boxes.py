@@ -159,9 +159,17 @@ def decode_boxes(m, word, config: Config, instructions: tuple[Instruction, ...],
         for index, space in enumerate(spaces):
             with m.Case(int(space.opcode)):
                 _decode(m, fields, entry, word, by_opcode[space.opcode], space, index)
-    is_empty = (fields.run == 0) | Cat(fields.extents[i] == 0 for i in range(3)).any()
-    m.d.comb += [dram.eq(fields), dram.empty.eq(is_empty)]
+    # Not of the fields chosen: the comparisons need not wait for the choice.
+    empty = ((opcode == int(s.opcode)) & _is_empty(word, by_opcode[s.opcode]) for s in spaces)
+    m.d.comb += [dram.eq(fields), dram.empty.eq(Cat(empty).any())]
     return dram, entry
+
+
+def _is_empty(word, instruction: Instruction):
+    """Tell whether an instruction moves nothing."""
+    extents = ("extent_run", *(f"extent{i}" for i in range(3)))
+    has = {f.name for f in instruction.fields}
+    return Cat(extract_field(word, instruction, name) == 0 for name in extents if name in has).any()
 
 
 def _decode(m, dram, entry, word, instruction: Instruction, space: Space, index: int) -> None:

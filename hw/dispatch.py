@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from tilewright.hw.fetch import FetchedLayout
 from tilewright.hw.head_queue import HeadQueue
 from tilewright.hw.layouts import engine_word_bits
-from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet
+from tilewright.isa.instructions import Engine, InstructionSet
 
 
 class Dispatch(wiring.Component):
@@ -20,7 +21,7 @@ class Dispatch(wiring.Component):
 
     Members
     -------
-    instruction : In(stream of words)
+    instruction : In(stream of FetchedLayout)
     load, compute, store : Out(stream of words)
         As wide as the engine's widest instruction.
     illegal : Out(1)
@@ -35,7 +36,7 @@ class Dispatch(wiring.Component):
         queues = {str(e): Out(stream.Signature(engine_word_bits(isa, e))) for e in Engine}
         super().__init__(
             {
-                "instruction": In(stream.Signature(8 * isa.instruction_bytes)),
+                "instruction": In(stream.Signature(FetchedLayout(isa))),
                 **queues,
                 "illegal": Out(1),
                 "blocked": Out(1),
@@ -46,22 +47,14 @@ class Dispatch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word = self.instruction.payload
-        illegal = Signal()
-        queues = {engine: self._queue(m, engine, word) for engine in Engine}
-        with m.Switch(word[:OPCODE_BITS]):
-            for engine, queue in queues.items():
-                with m.Case(*(int(i.opcode) for i in self._isa.of_engine(engine))):
-                    m.d.comb += [
-                        queue.input.valid.eq(self.instruction.valid),
-                        self.instruction.ready.eq(queue.input.ready),
-                    ]
-            with m.Default():
-                m.d.comb += illegal.eq(1)
+        word, engines = self.instruction.payload.word, self.instruction.payload.engines
+        queues = [self._queue(m, engine, word) for engine in Engine]
         m.d.comb += [
-            self.illegal.eq(self.instruction.valid & illegal),
-            self.blocked.eq(self.instruction.valid & ~illegal & ~self.instruction.ready),
-            self.empty.eq(~Cat(queue.output.valid for queue in queues.values()).any()),
+            *(queue.input.valid.eq(self.instruction.valid & engines[i]) for i, queue in enumerate(queues)),
+            self.instruction.ready.eq(Cat(engines[i] & queue.input.ready for i, queue in enumerate(queues)).any()),
+            self.illegal.eq(self.instruction.valid & ~engines.any()),
+            self.blocked.eq(self.instruction.valid & engines.any() & ~self.instruction.ready),
+            self.empty.eq(~Cat(queue.output.valid for queue in queues).any()),
         ]
         return m
 

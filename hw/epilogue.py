@@ -16,14 +16,14 @@ from tilewright.hw.parameter_memory import ParameterReadSignature, ScaleLayout, 
 from tilewright.hw.pipeline import ControlPipe
 from tilewright.hw.requantizer import Requantizer
 from tilewright.hw.residual_adder import ResidualAdder
-from tilewright.hw.signatures import ActWriteSignature, address_bits, tbl_write_signature
+from tilewright.hw.signatures import ACT_HALVES, ActWriteSignature, address_bits, tbl_write_signature
 from tilewright.hw.timing import (
     MEMORY_READ_CYCLES,
     REQUANTIZE_CYCLES,
     RESIDUAL_CYCLES,
     compute_timing,
 )
-from tilewright.hw.turns import lanes_of, turn_bits, turn_of
+from tilewright.hw.turns import is_turn, lanes_of, turn_bits, turn_of
 from tilewright.isa.instructions import InstructionSet
 
 #: Operands of the command that travel with a result; some configurations lack some.
@@ -233,7 +233,12 @@ class Epilogue(wiring.Component):
         pipe.add("b", Cat(self._in_turns(m, pipe, "b", self.b, operands)), operands)
 
         def chosen(name: str, cycles: int, otherwise: int = 0) -> Value:
-            return Mux(pipe.at("residual", start + cycles), pipe.at(name, start + cycles), otherwise)
+            before = start + cycles - 1  # nothing stands between the register and a multiplier
+            pipe.add(f"chosen_{name}", Mux(pipe.at("residual", before), pipe.at(name, before), otherwise), before)
+            return pipe.at(f"chosen_{name}", start + cycles)
+
+        factors = chosen("residual_multiplier_a", 1, 1), chosen("residual_multiplier_b", 1)
+        zero_a, shift, zero_out = chosen("zero_a", 0), chosen("residual_shift", 3), chosen("residual_zero_out", 5)
 
         blended = []
         for i, y in enumerate(values):
@@ -241,12 +246,12 @@ class Epilogue(wiring.Component):
             m.d.comb += [
                 lane.y.eq(y),
                 lane.b.eq(pipe.at("b", start).word_select(i, 8)),
-                lane.zero_a.eq(chosen("zero_a", 0)),
+                lane.zero_a.eq(zero_a),
                 lane.zero_b.eq(pipe.at("zero_b", start)),
-                lane.multiplier_a.eq(chosen("residual_multiplier_a", 1, 1)),
-                lane.multiplier_b.eq(chosen("residual_multiplier_b", 1)),
-                lane.shift.eq(chosen("residual_shift", 3)),
-                lane.zero_out.eq(chosen("residual_zero_out", 5)),
+                lane.multiplier_a.eq(factors[0]),
+                lane.multiplier_b.eq(factors[1]),
+                lane.shift.eq(shift),
+                lane.zero_out.eq(zero_out),
                 lane.en.eq(enables),
             ]
             blended.append(lane.result)
@@ -287,6 +292,13 @@ class Epilogue(wiring.Component):
             self.act.valid.eq(is_complete),
             self.act.row.eq(address[atom_bits:]),
         ]
+        for half in range(ACT_HALVES):  # in registers: the load engine waits for it
+            completes = pipe.at("value", start - 1) & is_turn(
+                config, pipe.at("turn", start - 1), config.epilogue.interval - 1
+            )
+            goes_here = completes & (pipe.at("d_address", start - 1)[atom_bits] == half)
+            pipe.add(f"half{half}", goes_here, start - 1, resettable=True)
+            m.d.comb += self.act.halves[half].eq(pipe.at(f"half{half}", start))
         is_wide = config.gemm.block_out == config.lanes
         for i in range(config.ratio):
             first = i * config.atom if is_wide else 0

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from tilewright.hw.burst_generator import BurstGenerator, BurstLayout
 from tilewright.hw.timing import fetch_buffer_beats, fetch_burst_beats
-from tilewright.isa.instructions import InstructionSet
+from tilewright.isa.instructions import OPCODE_BITS, Engine, InstructionSet
 
 COUNT_BITS = 32
+
+
+class FetchedLayout(data.StructLayout):
+    """An instruction: `word`, and `engines`, a bit for each, of which its own is set; none for an unknown opcode."""
+
+    def __init__(self, isa: InstructionSet):
+        super().__init__({"word": 8 * isa.instruction_bytes, "engines": len(Engine)})
 
 
 class Fetch(wiring.Component):
@@ -33,7 +40,7 @@ class Fetch(wiring.Component):
         Instructions.
     burst : Out(stream of BurstLayout)
     beat : In(stream of data)
-    instruction : Out(stream of words)
+    instruction : Out(stream of FetchedLayout)
     done : Out(1)
         All instructions have been taken.
     """
@@ -47,10 +54,11 @@ class Fetch(wiring.Component):
                 "count": In(COUNT_BITS),
                 "burst": Out(stream.Signature(BurstLayout(config))),
                 "beat": In(stream.Signature(config.bus.data_bits)),
-                "instruction": Out(stream.Signature(8 * isa.instruction_bytes)),
+                "instruction": Out(stream.Signature(FetchedLayout(isa))),
                 "done": Out(1),
             }
         )
+        self._isa = isa
         self._config = config
         self._beats = isa.instruction_bytes // config.bus_bytes
 
@@ -108,5 +116,10 @@ class Fetch(wiring.Component):
         ]
         with m.If(beat_taken):
             m.d.sync += [earlier.eq(word[width:]), index.eq(Mux(is_last, 0, index + 1))]
+        opcode = word[:OPCODE_BITS]
+        engines = (Cat(opcode == int(i.opcode) for i in self._isa.of_engine(engine)).any() for engine in Engine)
         with m.If(output_free):
-            m.d.sync += [self.instruction.valid.eq(beat_taken & is_last), self.instruction.payload.eq(word)]
+            m.d.sync += [
+                self.instruction.valid.eq(beat_taken & is_last),
+                self.instruction.payload.eq(Cat(word, *engines)),
+            ]

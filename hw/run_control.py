@@ -58,46 +58,48 @@ class RunControl(wiring.Component):
         with m.Else():
             m.d.sync += quiet_cycles.eq(0)
 
+        m.d.sync += self.clear.eq(0)  # it and `drain` stand in registers: all parts see them
         with m.FSM(name="run") as fsm:
             with m.State("IDLE"):
                 with m.If(self.reset):
                     m.d.sync += [self.finished.eq(0), self.error.eq(Error.NONE)]
                 with m.Elif(self.start):
-                    m.d.sync += [self.finished.eq(0), self.error.eq(Error.NONE), is_abandoned.eq(0)]
+                    m.d.sync += [self.finished.eq(0), self.error.eq(Error.NONE), is_abandoned.eq(0), self.clear.eq(1)]
                     m.next = "CLEAR"
             with m.State("CLEAR"):
-                m.d.comb += self.clear.eq(1)
                 m.next = "BEGIN"
                 with m.If(self.reset):
                     m.next = "IDLE"
                 with m.Elif(self.start):
-                    m.d.sync += self.error.eq(Error.BUSY)
-                    m.next = "DRAIN"
+                    self._drain(m, self.error.eq(Error.BUSY))
             with m.State("BEGIN"):
                 m.d.comb += self.begin.eq(1)
                 m.next = "RUN"
                 with m.If(self.reset):
-                    m.d.sync += is_abandoned.eq(1)
-                    m.next = "DRAIN"
+                    self._drain(m, is_abandoned.eq(1))
                 with m.Elif(self.start):
-                    m.d.sync += self.error.eq(Error.BUSY)
-                    m.next = "DRAIN"
+                    self._drain(m, self.error.eq(Error.BUSY))
             with m.State("RUN"):
                 m.d.comb += self.running.eq(1)
                 self._run(m, quiet_cycles, is_abandoned)
             with m.State("DRAIN"):
-                m.d.comb += self.drain.eq(1)
                 with m.If(self.reset):
                     m.d.sync += [self.error.eq(Error.NONE), is_abandoned.eq(1)]
                 with m.If(~self.bus_busy):
+                    m.d.sync += self.clear.eq(1)
                     m.next = "STOP"
             with m.State("STOP"):
-                m.d.comb += [self.clear.eq(1), self.drain.eq(1), self.stopped.eq(~is_abandoned & ~self.reset)]
+                m.d.comb += self.stopped.eq(~is_abandoned & ~self.reset)
+                m.d.sync += self.drain.eq(0)
                 with m.If(self.reset):
                     m.d.sync += self.error.eq(Error.NONE)
                 m.next = "IDLE"
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
         return m
+
+    def _drain(self, m, note):
+        m.d.sync += [note, self.drain.eq(1)]
+        m.next = "DRAIN"
 
     def _run(self, m, quiet_cycles, is_abandoned):
         """The first that applies ends the run."""
@@ -109,12 +111,10 @@ class RunControl(wiring.Component):
             (quiet_cycles == DEADLOCK_CYCLES, Error.DEADLOCK),
         )
         with m.If(self.reset):
-            m.d.sync += is_abandoned.eq(1)
-            m.next = "DRAIN"
+            self._drain(m, is_abandoned.eq(1))
         for condition, error in causes:
             with m.Elif(condition):
-                m.d.sync += self.error.eq(error)
-                m.next = "DRAIN"
+                self._drain(m, self.error.eq(error))
         with m.Elif(self.done):
             m.d.comb += self.stopped.eq(1)
             m.d.sync += self.finished.eq(1)

@@ -107,8 +107,8 @@ class ActScratchpad(wiring.Component):
 
     def _elaborate_write(self, m):
         for half, load in enumerate(self.load):
-            goes_here = Signal(name=f"result{half}")
-            m.d.comb += [goes_here.eq(self.d.valid & (self.d.row[0] == half)), load.ready.eq(~goes_here)]
+            goes_here = Signal(name=f"result{half}")  # not `halves`: that is for those who wait
+            m.d.comb += [goes_here.eq(self.d.valid & (self.d.row[0] == half)), load.ready.eq(~self.d.halves[half])]
             for i, bank in enumerate(self.banks):
                 m.d.comb += [
                     bank.write[half].addr.eq(Mux(goes_here, self.d.row[1:], load.payload.row[1:])),

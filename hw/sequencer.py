@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from tilewright.hw.layouts import LOOPS, command_layout, step_layout
+from tilewright.hw.layouts import LOOPS, command_layout, member, step_layout
 from tilewright.hw.timing import row_delay_cycles, step_interval
 from tilewright.isa.instructions import InstructionSet
 from tilewright.isa.semantics import OUT_LOOPS, RED_LOOPS
@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
         Take over `command`; it issues from the next cycle on. Only while `free`.
     command : In(command_layout)
     free : Out(1)
-        Nothing is issued after this cycle, unless loaded.
+        Nothing is issued after this cycle, unless loaded; a register, as `step`'s flags are.
     halt : In(1)
         Issue nothing from the next cycle on, stay.
     window_completes : In(1)
@@ -69,55 +69,66 @@ class Sequencer(wiring.Component):
         m = Module()
         active = Signal(self._layout, reset_less=True)
         issue, leaves = Signal(), Signal()
-        busy, halted = self._elaborate_issue(m, issue, leaves)
         m.d.comb += self.active.eq(active)
         with m.If(self.load):
             m.d.sync += active.eq(self.command)
 
         # Bit i of `ends`: loop i is in its last iteration. Of `advances`: it advances after this step, as the innermost
         # loop that is not; at most one does. Both stand in registers.
-        ends, advances = Signal(len(LOOPS)), Signal(len(LOOPS))
-        finishes = self._elaborate_counters(m, ends, advances, issue, active)
+        ends, advances, last = Signal(len(LOOPS)), Signal(len(LOOPS)), Signal()
+        finishes = self._elaborate_counters(m, ends, advances, last, issue, active)
         for operand, names in OPERAND_LOOPS.items():
             self._elaborate_address(m, operand, names, issue, advances, active)
 
-        drains, follows = Signal(), Signal(init=1)
+        drains: Value = Const(0, 1)
         if self._row_delays:
-            self._elaborate_drain(m, drains, follows, active)
-        reduction_ends = ends[len(OUT_LOOPS) :].all()
+            drains = self._elaborate_drain(m, leaves, active)
+        self._elaborate_issue(m, issue, leaves, finishes, drains)
         first = Signal(init=1)
         with m.If(self.load):
             m.d.sync += first.eq(1)
         with m.Elif(issue):
-            m.d.sync += first.eq(reduction_ends)
-        m.d.comb += [
-            self.step.valid.eq(issue & ~active.empty),
-            self.step.first.eq(first),
-            self.step.last.eq(reduction_ends),
-            self.step.end.eq(leaves),
-            leaves.eq(issue & finishes),
-            self.free.eq(~halted & ~drains & (~busy | (leaves & follows))),
-        ]
+            m.d.sync += first.eq(last)
+        m.d.comb += [self.step.first.eq(first), self.step.last.eq(last), self.step.end.eq(leaves)]
         return m
 
-    def _elaborate_issue(self, m: Module, issue: Signal, leaves: Value) -> tuple[Signal, Signal]:
-        """Decide a cycle before whether a step is issued; return whether anything is left, and whether halted."""
-        busy, halted = Signal(), Signal()
-        stays = busy & ~leaves
-        m.d.sync += [busy.eq(self.load | stays), halted.eq(self.halt)]
-        waits: Value = Const(0, 1)
-        if self._has_depthwise:
-            is_windowed = Signal()
-            chosen = Mux(self.load, self.command.depthwise & ~self.command.empty, is_windowed)
-            waits = chosen & ~self.window_completes
-            m.d.sync += is_windowed.eq(chosen)
-        if self._config.epilogue.interval > 1:
-            waits = waits | self._elaborate_interval(m, issue)
-        m.d.sync += issue.eq((self.load | stays) & ~self.halt & ~waits)
-        return busy, halted
+    def _elaborate_issue(self, m: Module, issue: Signal, leaves: Signal, finishes: Value, drains: Value) -> None:
+        """Decide a cycle before whether a step is issued, whether it is the last, and whether anything follows.
 
-    def _elaborate_interval(self, m: Module, issue: Value) -> Value:
+        Everything is decided for the command and for the instruction under way; `load`, which comes late, chooses.
+        """
+        busy, command, active = Signal(), self.command, self.active
+        free, valid = Signal(init=1), Signal()
+        stays = busy & ~leaves
+        begins, goes_on = ~self.halt, stays & ~self.halt
+        if self._has_depthwise:
+            is_windowed, will_be = Signal(), command.depthwise & ~command.empty
+            begins = begins & ~(will_be & ~self.window_completes)
+            goes_on = goes_on & ~(is_windowed & ~self.window_completes)
+            with m.If(self.load):
+                m.d.sync += is_windowed.eq(will_be)
+        if self._config.epilogue.interval > 1:
+            begins_early, goes_on_early = self._elaborate_interval(m, issue)
+            begins, goes_on = begins & ~begins_early, goes_on & ~goes_on_early
+        single = (command.single | command.empty.replicate(len(LOOPS))).all()
+        ends_at_once, ends = begins & single, goes_on & finishes
+        m.d.sync += [
+            busy.eq(self.load | stays),
+            issue.eq(Mux(self.load, begins, goes_on)),
+            valid.eq(Mux(self.load, begins & ~command.empty, goes_on & ~active.empty)),
+            leaves.eq(Mux(self.load, ends_at_once, ends)),
+            free.eq(
+                ~self.halt
+                & ~drains
+                & Mux(self.load, ends_at_once & ~member(command, "row"), ~stays | (ends & ~member(active, "row")))
+            ),
+        ]
+        m.d.comb += [self.step.valid.eq(valid), self.free.eq(free)]
+
+    def _elaborate_interval(self, m: Module, issue: Value) -> tuple[Value, Value]:
         """Tell whether a step in the next cycle would be too soon after one in the last cycles, the latest bit 0.
+
+        The first answer is for a step of the command, the second for one of the instruction under way.
 
         An interval is less than five cycles: reductions that need gaps have one loop.
         """
@@ -129,27 +140,35 @@ class Sequencer(wiring.Component):
             is_short = Cat((x == reduction) & (single | 1 << i).all() for i, x in enumerate(extents)).any()
             gap = (1 << step_interval(self._config, reduction) - 1) - 1
             gaps = gaps | Mux(is_short & ~self.command.empty, gap, 0)
-        own, chosen, before = Signal(cycles), Signal(cycles), Signal(cycles - 1)
-        m.d.comb += chosen.eq(Mux(self.load, gaps, own))
-        m.d.sync += [own.eq(chosen), before.eq(Cat(issue, before))]
-        return (chosen & Cat(issue, before)).any()
+        own, before = Signal(cycles), Signal(cycles - 1)
+        m.d.sync += before.eq(Cat(issue, before))
+        with m.If(self.load):
+            m.d.sync += own.eq(gaps)
+        issued = Cat(issue, before)
+        return (gaps & issued).any(), (own & issued).any()
 
-    def _elaborate_drain(self, m: Module, drains: Signal, follows: Signal, active) -> None:
-        """Wait after a row instruction, whose results come late; `active` stays until the last is taken over."""
+    def _elaborate_drain(self, m: Module, leaves: Value, active) -> Value:
+        """Wait after a row instruction, whose results come late; `active` stays until the last is taken over.
+
+        Return whether the next cycle is one of those.
+        """
         left = Signal(range(max(self._row_delays.values()) + 1))
-        m.d.comb += [drains.eq(left != 0), follows.eq(~active.row)]
         cycles = Signal.like(left)
         with m.Switch(active.op):
             for code, delay in self._row_delays.items():
                 with m.Case(code):
                     m.d.comb += cycles.eq(delay - 1)
-        with m.If(self.step.end & active.row):
+        with m.If(leaves & active.row):
             m.d.sync += left.eq(cycles)
-        with m.Elif(drains):
+        with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
+        return Mux(leaves & active.row, cycles != 0, left > 1)
 
-    def _elaborate_counters(self, m: Module, ends: Value, advances: Value, issue: Value, active) -> Signal:
-        """Count each loop down; return whether all are in their last iterations, which starts the next instruction."""
+    def _elaborate_counters(self, m: Module, ends: Value, advances: Value, last: Signal, issue: Value, active) -> Value:
+        """Count each loop down; return whether all will be in their last iterations in the next cycle, if none begins.
+
+        `last` says whether those of the reduction are.
+        """
         finishes, following = Signal(reset_less=True), Signal(len(LOOPS))
         for i, name in enumerate(LOOPS):
             extent = active[f"extent_{name}"]
@@ -163,11 +182,14 @@ class Sequencer(wiring.Component):
             with m.Elif(issue & advances[i]):
                 m.d.sync += left.eq(left - 1)
         single = self.command.single | self.command.empty.replicate(len(LOOPS))
+        reduction = slice(len(OUT_LOOPS), None)
         with m.If(self.free):
-            m.d.sync += [ends.eq(single), advances.eq(_innermost(single)), finishes.eq(single.all())]
+            m.d.sync += [ends.eq(single), advances.eq(_innermost(single))]
+            m.d.sync += [finishes.eq(single.all()), last.eq(single[reduction].all())]
         with m.Elif(issue):
-            m.d.sync += [ends.eq(following), advances.eq(_innermost(following)), finishes.eq(following.all())]
-        return finishes
+            m.d.sync += [ends.eq(following), advances.eq(_innermost(following))]
+            m.d.sync += [finishes.eq(following.all()), last.eq(following[reduction].all())]
+        return Mux(issue, following.all(), finishes)
 
     def _elaborate_address(self, m: Module, operand: str, names, issue: Value, advances: Value, active) -> None:
         bits = self._step_layout[operand].width

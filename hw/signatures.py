@@ -57,6 +57,8 @@ class ActWriteSignature(wiring.Signature):
     Members
     -------
     valid : Out(1)
+    halves : Out(ACT_HALVES)
+        The same, for each half: in that of `row`.
     row : Out(row address)
     en : Out(ratio)
         Which atoms of the row are written.
@@ -67,6 +69,7 @@ class ActWriteSignature(wiring.Signature):
         super().__init__(
             {
                 "valid": Out(1),
+                "halves": Out(ACT_HALVES),
                 "row": Out(address_bits(config.act_rows)),
                 "en": Out(config.ratio),
                 "data": Out(row_layout(config)),

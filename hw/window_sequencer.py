@@ -101,11 +101,12 @@ class WindowSequencer(wiring.Component):
         lead = Signal(range(max(most, 2) + 1), name=f"lead_{loop}", reset_less=True)
         left = Signal.like(Value.cast(self.active[f"extent_{loop}"]), name=f"left_{loop}", reset_less=True)
         last = Signal(name=f"last_{loop}", reset_less=True)
-        ends_here = lead == 1
+        ends_here = Signal(name=f"ends_{loop}", reset_less=True)  # `lead` is 1
 
         def begin(command: data.View) -> list:
             return [
                 lead.eq(command[f"extent_{kernel}"]),
+                ends_here.eq(command[f"extent_{kernel}"] == 1),
                 left.eq(command[f"extent_{loop}"]),
                 last.eq(command.single[place]),
             ]
@@ -115,9 +116,10 @@ class WindowSequencer(wiring.Component):
         with m.Elif(restarts):
             m.d.sync += begin(self.active)
         with m.Elif(moves & ends_here):
-            m.d.sync += [lead.eq(Mux(self.active[double], 2, 1)), left.eq(left - 1), last.eq(left == 2)]
+            m.d.sync += [lead.eq(Mux(self.active[double], 2, 1)), ends_here.eq(~self.active[double])]
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
         with m.Elif(moves):
-            m.d.sync += lead.eq(lead - 1)
+            m.d.sync += [lead.eq(lead - 1), ends_here.eq(lead == 2)]
         return ends_here, last
 
     def _elaborate_blocks(self, m: Module, last: Signal, blocks: Value) -> None:

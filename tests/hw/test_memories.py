@@ -241,6 +241,7 @@ def test_activations_under_random_traffic(config: Config, python_random: random.
             read_rows = {a // config.ratio for en, a, _ in asked.values() if en} | ({store_row} if store else set())
             write = write and row not in read_rows
             ctx.set(dut.d.valid, write)
+            ctx.set(dut.d.halves, write << row % 2)
             ctx.set(dut.d.row, row)
             ctx.set(dut.d.en, enables)
             ctx.set(dut.d.data.as_value(), data)

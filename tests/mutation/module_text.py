@@ -55,6 +55,11 @@ class ModuleText:
         """Return what a name is assigned, if it is by one line."""
         return self._values.get(name, "")
 
+    def is_called(self, operand: str, beginning: str) -> bool:
+        """Say whether an operand is, or is what is assigned to, a name that begins so."""
+        names = [operand, *(name for name, value in self._values.items() if value == operand)]
+        return any(name.lstrip("\\").startswith(beginning) for name in names)
+
     def width(self, operand: str) -> int:
         """Return the bits of a name, a part of one, or a sized number; 0 when it cannot be said."""
         operand = operand.strip().removeprefix("$signed(").rstrip(") ").strip()

@@ -10,7 +10,9 @@ from tests.mutation.module_text import ModuleText
 #: What a rule is asked: the module, the fault's kind, what is assigned or guarded, the expression.
 Rule = Callable[[ModuleText, str, str, str], bool]
 
-_CLEARS = re.compile(r"\| \{ *rst, clear *\}")
+#: What resets most registers: the hardware, and the beginning and the end of a run.
+CLEARS = re.compile(r"\| \{ *rst, clear *\}")
+_PIPE_FLAGS = re.compile(r"flags_\d+")
 _PAYLOAD = re.compile(r"spare|gathered|head|fits|length|work|.*payload.*")
 #: By the end of a module's name: registers that take the next box while no box is active, of which a flag tells.
 _LOADED = {
@@ -27,14 +29,18 @@ _ENDLESS = 48
 
 def _resets(module: ModuleText, kind: str, target: str, before: str) -> list[tuple[str, bool]]:
     """Give the registers whose reset a fault drops, and which of them take something new in every cycle."""
-    if kind == "reset" and (before == "rst" or _CLEARS.fullmatch(module.value_of(before))):
-        return [found for found in module.registers_reset_by(before) if found[0] == target]
-    return list(module.registers_reset_by(target)) if kind == "operator" and _CLEARS.fullmatch(before) else []
+    if kind == "reset" and (before == "rst" or CLEARS.fullmatch(module.value_of(before))):
+        name = re.sub(r"\[[\d:]+\]$", "", target)
+        return [found for found in module.registers_reset_by(before) if found[0] == name]
+    return list(module.registers_reset_by(target)) if kind == "operator" and CLEARS.fullmatch(before) else []
 
 
 def _is_passed_on(module: ModuleText, kind: str, target: str, before: str) -> bool:
     found = _resets(module, kind, target, before)
-    return bool(found) and all(is_passed_on for _, is_passed_on in found)
+    is_pipe = module.name.endswith("pipe")
+    return bool(found) and all(
+        is_passed_on or (is_pipe and _PIPE_FLAGS.fullmatch(name)) for name, is_passed_on in found
+    )
 
 
 def _is_payload(module: ModuleText, kind: str, target: str, before: str) -> bool:
@@ -65,14 +71,15 @@ def _is_store_padding(module: ModuleText, kind: str, target: str, before: str) -
 
 
 def _is_clamp(module: ModuleText, kind: str, target: str, before: str) -> bool:
-    return kind == "operator" and "clamp_" in before and re.search(" [<>]=? ", before) is not None
+    compared = re.fullmatch(r"(?:\$signed\()?(\S+?)\)? [<>]=? (?:\$signed\()?(\S+?)\)?", before)
+    return kind == "operator" and compared is not None and any(module.is_called(x, "clamp_") for x in compared.groups())
 
 
 def _is_read_enable(module: ModuleText, kind: str, target: str, before: str) -> bool:
     is_swap = kind == "operator" and " & " in before
-    return (
-        is_swap and re.fullmatch(r"(?:read|operand|addend|bias|scale)__(?:\d+__)?en", target.lstrip("\\")) is not None
-    )
+    name = target.lstrip("\\").strip()
+    is_bank = ".InterleavedBank" in module.name and name.startswith("$signature__en") and before.startswith("read__")
+    return is_swap and (is_bank or re.fullmatch(r"(?:read|operand|addend|bias|scale)__(?:\d+__)?en", name) is not None)
 
 
 RULES: Mapping[str, Rule] = {

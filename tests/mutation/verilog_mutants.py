@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tests.mutation.module_text import ModuleText, modules_of
-from tests.mutation.unseen import reason_unseen
+from tests.mutation.unseen import CLEARS, reason_unseen
 
 CHOICE = "mutant_choice"
 
@@ -67,7 +67,8 @@ def _of_line(module: ModuleText, line: str) -> Iterator[tuple[str, str, str, str
             yield kind, target, value, after
     elif found := _GUARD.match(line):
         condition, target = found["condition"], found["target"]
-        is_reset = re.search(r"<= (?:\d+'[hbd]0+|\{ *\d+'h0+ *\});$", found["rest"]) is not None
+        is_zero = re.search(r"<= (?:\d+'[hbd]0+|\{ *\d+'h0+ *\});$", found["rest"]) is not None
+        is_reset = is_zero or condition == "rst" or CLEARS.fullmatch(module.value_of(condition)) is not None
         yield "reset" if is_reset else "enable", target, condition, "1'h0" if is_reset else f"!({condition})"
 
 

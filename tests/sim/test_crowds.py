@@ -237,3 +237,22 @@ def test_small_numbers(shift: int, seed: int) -> None:
     """Sums, multipliers and shifts so small that the lowest bit of everything shows in results."""
     mismatch = check(TIMING_DRAMS[0], Stalls()).compare(small_program(shift, seed))
     assert mismatch is None, mismatch.report
+
+
+def test_logarithms_of_sums_of_every_size(seed: int) -> None:
+    """Rows of one value have no deviation, so that the sum of squares is what is added to it."""
+    rng, lanes, value = random.Random(seed), ISA.config.lanes, 3
+    ones = dict.fromkeys(LOOPS, 1)
+    mean = known_instruction(ISA, "ROW", {**ones, "op": 1, "scale": 256 // lanes, "to_acc": 1})
+    spreads = [
+        known_instruction(
+            ISA,
+            "ROW",
+            {**ones, "op": 3, "offset": 1 << place | rng.getrandbits(place), "d_base": 1 + place, "to_acc": 1},
+        )
+        for place in range(ISA.by_name["ROW"].operands["offset"].bits)
+    ]
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), mean, *spreads], LIMITS.dram_bytes)
+    program.dram[: LIMITS.dram_bytes // 2] = value
+    mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
+    assert mismatch is None, mismatch.report

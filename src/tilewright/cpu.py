@@ -201,7 +201,7 @@ def compile_for_cpu(
         return CpuModel(known, chosen.name, machine, again, precision or "fp32")
     graph = operators_of(model, dims)
     check_precision(graph, precision)
-    lowered = lower_model(graph, chosen, by_table(schedules.chosen))
+    lowered = lower_model(graph, chosen, by_table(schedules.chosen, threads > 1))
     steps = tuple(machine.compile(step) if isinstance(step, Segment) else step for step in lowered.steps)
     program: NativeProgram = SegmentedProgram(lowered.graph, steps)
     if not isinstance(model, Graph) and digest and digest_of(model) == digest and is_self_contained(model):

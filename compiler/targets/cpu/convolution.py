@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.kernel import TASK, Kernel, call, lanes, tasks
+from tilewright.compiler.targets.cpu.matrix_tiles import WORDS, parts
 from tilewright.compiler.targets.cpu.schedule import PLAIN, Schedule
 from tilewright.compiler.targets.kernels.layout import Image, split_index
 from tilewright.compiler.targets.kernels.nests import inside, linear, loop, sequence
@@ -27,6 +28,7 @@ _TILES = {DType.F32: "fma_tile", DType.BF16: "pair_tile", DType.U8: "dot_tile"}
 _WORD_BYTES = 4
 _RESIDENT = 32 << 10  # bytes of weights that stay in the first cache
 _LINE = 64
+_LEAST_WORDS, _LEAST_PIXELS = 4, 4  # of a step of matrix tiles, and of a row
 _MOST_LINES = 4  # that a turn prefetches
 
 
@@ -71,6 +73,20 @@ class Convolution(Windows[Finish | FloatFinish]):
     def _kinds(self) -> tuple[DType, DType]:
         """Types of weights and sums."""
         return (self.x.dtype, DType.F32) if self.x.dtype.is_float else (DType.I8, DType.I32)
+
+    @property
+    def tile_words(self) -> int:
+        """Words of a step of matrix tiles, 0 where there are none or sums and rows are too short for them."""
+        runs, words = self._runs
+        is_short = self.width < _LEAST_PIXELS or self.kernel[0] * runs * words < WORDS
+        if self.x.dtype not in self.finish.level.tiles or is_short:
+            return 0
+        found = next(count for count in range(min(words, WORDS), 0, -1) if words % count == 0)
+        return found if found >= _LEAST_WORDS else 0
+
+    @property
+    def _parts(self) -> int:
+        return parts(self.schedule.rows)
 
     @property
     def _lanes(self) -> int:
@@ -119,7 +135,12 @@ class Convolution(Windows[Finish | FloatFinish]):
         number = row if self.is_flat else Var("tile")
         tile = self._tile({b.name: b for b in (*buffers, *constants.values())}, block, row, self._column(number))
         nest = tile if self.is_flat else loop(Var("tile"), tiles, tile)
-        return tasks(name, self.blocks * rows, [*buffers, *constants.values()], nest)
+        before, after = [], []
+        if self.tile_words:
+            amounts = {"rows": self.schedule.rows // self._parts, "words": self.tile_words}
+            before, after = [call("tiles_configure", {}, **amounts)], [call("tiles_release", {})]
+        arguments = [*buffers, *constants.values()]
+        return tasks(name, self.blocks * rows, arguments, nest, before=before, after=after)
 
     def _by_block(self, rows: int) -> tuple[Expr, Expr]:
         block, row = split_index(TASK, (self.blocks, rows))
@@ -175,21 +196,38 @@ class Convolution(Windows[Finish | FloatFinish]):
         else:
             n, h = split_index(row, (self.y.batch, self.y.height))
             origin = self.origin(n, h, column)
-        unrolled = next(u for u in range(self.schedule.unrolled, 0, -1) if words % u == 0)
-        number = group * unrolled + word
+        taken = self.tile_words or 1
+        unrolled = taken * next(u for u in range(self.schedule.unrolled, 0, -1) if words // taken % u == 0)
+        number = group * unrolled + word * taken if taken > 1 else group * unrolled + word
         place = origin + linear((kh, dilation[0] * line), (run, dilation[1] * self.x.pitch), (number, self.word))
         weight = linear(
             (block, high * runs * words * step), (kh, runs * words * step), (run, words * step), (number, step)
         )
         places = {"acc": (acc, Const(0)), "x": (buffers["x"], place), "w": (buffers["w"], weight)}
-        dot = call(
+        if self.tile_words:
+            dot = call("tiles_step", places, **self._tiles, words=taken)
+        else:
+            dot = call(
             _TILES[self.x.dtype], places, rows=self.schedule.rows,
             columns=self.schedule.columns, step=across * self.x.pitch, lanes=self._lanes,
         )  # fmt: skip
-        steps = loop(word, unrolled, dot, kind="unrolled")
+        steps = loop(word, unrolled // taken, dot, kind="unrolled")
         turn = linear((kh, runs * words // unrolled), (run, words // unrolled), (group, 1))
         ahead = self._prefetch(buffers["w"], block, row, column, turn, high * runs * words // unrolled)
-        return loop(kh, high, loop(run, runs, loop(group, words // unrolled, *ahead, steps)))
+        nest = loop(kh, high, loop(run, runs, loop(group, words // unrolled, *ahead, steps)))
+        if not self.tile_words:
+            return nest
+        sums = {"acc": places["acc"]}
+        return sequence(call("tiles_load", sums, **self._tiles), nest, call("tiles_store", sums, **self._tiles))
+
+    @property
+    def _tiles(self) -> dict[str, int]:
+        """Give the amounts of matrix tiles."""
+        size = self.x.dtype.bits // 8
+        return {
+            "parts": self._parts, "rows": self.schedule.rows // self._parts, "columns": self.schedule.columns,
+            "step_bytes": self.strides[1] * self.x.pitch * size, "is_bf16": int(self.x.dtype == DType.BF16),
+        }  # fmt: skip
 
     def _prefetch(self, w: Buffer, block: Expr, row: Expr, column: Expr, turn: Expr, turns: int) -> list[Stmt]:
         """Build what fetches the next block's weights, a part in each turn of the innermost loop."""

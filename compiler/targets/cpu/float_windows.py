@@ -47,14 +47,17 @@ class FloatDepthwise:
         buffers["w"] = Buffer("w", DType.F32, (s.y.pitch // width * taps,), "dram")
         buffers["bias"] = Buffer("bias", DType.F32, (s.y.pitch,), "dram")
         count = min(self.schedule.rows, s.y.width)
-        vector, group, kh = Var("vector"), Var("group"), Var("kernel_row")
+        row, piece = split_index(TASK, (s.rows, s.pieces(1)))
+        part, group, kh = Var("part"), Var("group"), Var("kernel_row")
+        vectors = s.y.pitch // width // s.pieces(1)
+        vector = piece * vectors + part
         column = (group * count).minimum(s.y.width - count) if s.y.width % count else group * count
         channel = vector * width
         acc = Buffer("acc", DType.F32, (count * width,), "register")
         bias = Load(buffers["bias"], (channel + _LANE,))
         first = [lanes(_LANE, width, Store(acc, (_LANE + p * width,), bias)) for p in range(count)]
         line = s.dilations[0] * s.x.row_pixels * s.x.pitch
-        origin = s.start(TASK, column) + channel + kh * line
+        origin = s.start(row, column) + channel + kh * line
         products = [
             call(
                 "fma_lanes",
@@ -70,11 +73,11 @@ class FloatDepthwise:
             for p in range(count)
         ]
         sums = loop(kh, high, *products, kind="unrolled" if high * wide <= 25 else "serial")
-        done = [s.finished(buffers, (acc, p * width), TASK, column + p, channel) for p in range(count)]
+        done = [s.finished(buffers, (acc, p * width), row, column + p, channel) for p in range(count)]
         body = inside([acc], sequence(*first, sums, *done))
-        order = [(vector, s.y.pitch // width), (group, -(-s.y.width // count))]
+        order = [(part, vectors), (group, -(-s.y.width // count))]
         (outer, many), (inner, times) = reversed(order) if self.schedule.is_row_major else order
-        return tasks(name, s.rows, list(buffers.values()), loop(outer, many, loop(inner, times, body)))
+        return tasks(name, s.rows * s.pieces(1), list(buffers.values()), loop(outer, many, loop(inner, times, body)))
 
 
 @dataclass(frozen=True)

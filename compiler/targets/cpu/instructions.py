@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from llvmlite import binding
 from llvmlite import ir as ll
 from numpy.typing import NDArray
 
+from tilewright.compiler.targets.cpu import matrix_tiles
 from tilewright.compiler.targets.cpu.bfloat import BFloatType, from_bf16, widened
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.tir.llvm_scalars import I32, I64, Value
@@ -424,6 +426,17 @@ def _emit_prefetch(builder: ll.IRBuilder, level: Level, operands: Operands) -> N
         builder.call(prefetch, [place, I32(0), I32(2), I32(1)])
 
 
+def _nothing(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    """Do what means nothing to the interpreter, in which sums are always in memory."""
+
+
+def _emitted(
+    emit: Callable[[ll.IRBuilder, Mapping[str, int], Mapping[str, Value]], None], builder: ll.IRBuilder, level: Level,
+    operands: Operands,
+) -> None:  # fmt: skip
+    emit(builder, operands.numbers, operands.pointers)
+
+
 INSTRUCTIONS: Mapping[str, Instruction] = {
     instruction.name: instruction
     for instruction in (
@@ -440,6 +453,16 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
         Instruction("look_up", _emit_table, _execute_table),
         Instruction("pack_words", _emit_pack, _execute_pack),
         Instruction("zip_planes", _emit_zip, _execute_zip),
-        Instruction("prefetch", _emit_prefetch, lambda numbers, arrays: None),
+        *(
+            Instruction(name, partial(_emitted, emit), execute)
+            for name, emit, execute in (
+                ("tiles_configure", matrix_tiles.emit_configure, _nothing),
+                ("tiles_load", matrix_tiles.emit_load, _nothing),
+                ("tiles_step", matrix_tiles.emit_step, matrix_tiles.execute_step),
+                ("tiles_store", matrix_tiles.emit_store, _nothing),
+                ("tiles_release", matrix_tiles.emit_release, _nothing),
+            )
+        ),
+        Instruction("prefetch", _emit_prefetch, _nothing),
     )
 }

@@ -50,10 +50,13 @@ class Source(Protocol):
         """Build the kernel."""
 
 
-def tasks(name: str, count: int, buffers: Sequence[Buffer], *body: Stmt) -> Kernel:
-    """Build a kernel whose body does the task of number `TASK`."""
+def tasks(
+    name: str, count: int, buffers: Sequence[Buffer], *body: Stmt, before: Sequence[Stmt] = (),
+    after: Sequence[Stmt] = (),
+) -> Kernel:  # fmt: skip
+    """Build a kernel whose body does the task of number `TASK`; `before` and `after` all tasks that a thread does."""
     nest = For(TASK, Const(count), sequence(*body), "parallel")
-    return Kernel(Function(name, (), tuple(buffers), nest), count)
+    return Kernel(Function(name, (), tuple(buffers), sequence(*before, nest, *after)), count)
 
 
 def lanes(var: Var, count: int, *body: Stmt) -> Stmt:

@@ -39,7 +39,9 @@ class Family:
 
 #: By the first part of a triple.
 FAMILIES = {
-    "x86_64": Family("x86_64-unknown-linux-gnu", levels=("avx512_vnni", "avx512_vnni_bw", "avx2", _PORTABLE)),
+    "x86_64": Family(
+        "x86_64-unknown-linux-gnu", levels=("avx512_vnni", "avx512_vnni_bw", "avx_vnni", "avx2", _PORTABLE)
+    ),
     "aarch64": Family("aarch64-unknown-linux-gnu", ("neon",), ("neon_i8mm", _PORTABLE)),
     "riscv64": Family("riscv64-unknown-linux-gnu", ("m", "a", "f", "d", "c"), abi="lp64d"),
     "wasm32": Family("wasm32-unknown-unknown", ("simd128", "bulk-memory", "sign-ext", "nontrapping-fptoint")),
@@ -82,7 +84,8 @@ class Processor:
         """
         if not name and level is None:
             host = Host.this()
-            return cls(host.triple, host.cpu, host.features, _family(host.triple).abi, host_levels()[0])
+            best = next(level for level in host_levels() if not level.tiles)  # programs would have to ask for these
+            return cls(host.triple, host.cpu, host.features, _family(host.triple).abi, best)
         triple = name or Host.this().triple
         family = _family(triple)
         chosen = _level(triple, family, level or _PORTABLE)

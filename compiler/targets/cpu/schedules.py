@@ -10,6 +10,7 @@ from tilewright.compiler.targets.cpu.convolution import Convolution
 from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.float_windows import FloatDepthwise
+from tilewright.compiler.targets.cpu.matrix_tiles import MOST_TILES, ROWS, parts
 from tilewright.compiler.targets.cpu.schedule import Schedule
 from tilewright.compiler.targets.cpu.windows import Depthwise, Sliding
 from tilewright.compiler.targets.kernels.layout import Image
@@ -23,10 +24,17 @@ Chooser = Callable[[Problem], Schedule]
 _UNROLLED = 4
 _MOST_UNROLLED = 16
 _ALL_RESIDENT = 128 << 10  # bytes of all weights that stay in the second cache
+_ALL_RESIDENT_SHARED = 700 << 10  # the same, where it is worth more that threads read what they wrote
 _MOST_COLUMNS = 8
 _PIXELS = 7  # of a row, whose sums and weights stay in registers
 _MOST_TILES = 12  # that are tried
 _MOST_COST = 1.35  # of the least by the model
+
+
+#: Tiles of pixels by vectors of channels, of one matrix tile of pixels or two.
+_MATRIX_TILES = tuple(
+    Schedule(rows, columns) for columns in range(1, MOST_TILES + 1) for rows in (*range(1, ROWS + 1), *range(18, 33, 2))
+)
 
 
 def key(problem: Problem) -> str:
@@ -64,11 +72,18 @@ def _tail(finish: Finish | FloatFinish, residual: object) -> str:
 # ---- by a model ----------------------------------------------------------------------------------------------
 
 
-def by_model(problem: Problem) -> Schedule:
-    """Give the schedule that the model takes to be fastest."""
+def by_model(problem: Problem, is_shared: bool = False) -> Schedule:
+    """Give the schedule that the model takes to be fastest.
+
+    Parameters
+    ----------
+    problem : Problem
+    is_shared : bool
+        Whether several threads compute it: each takes rows then, which it will read again in the next layer.
+    """
     match problem:
         case Convolution():
-            return _completed(problem, min(_tiles(problem), key=lambda tile: _cost(problem, tile)))
+            return _completed(problem, min(_tiles(problem), key=lambda tile: _cost(problem, tile)), is_shared)
         case Depthwise(sliding):
             is_small = sliding.kernel[0] <= 3 and sliding.strides[0] <= 2
             return Schedule(2 if is_small and sliding.y.height % 2 == 0 else 1)
@@ -78,6 +93,9 @@ def by_model(problem: Problem) -> Schedule:
 
 
 def _tiles(problem: Convolution) -> Iterator[Schedule]:
+    if problem.tile_words:
+        yield from (tile for tile in _MATRIX_TILES if is_possible(problem, tile))
+        return
     level = problem.finish.level
     for columns in range(1, min(problem.y.pitch // level.lanes, _MOST_COLUMNS) + 1):
         for rows in range(1, min(problem.width, level.accumulators // columns) + 1):
@@ -91,16 +109,26 @@ def _fits_registers(problem: Convolution, tile: Schedule) -> bool:
 def _cost(problem: Convolution, tile: Schedule) -> tuple[float, int]:
     """Estimate the cycles that a step of all tiles of a row takes."""
     rows, columns = tile.rows, tile.columns
+    if problem.tile_words:
+        return _matrix_cost(problem, tile)
     times = -(-problem.width // rows) * -(-(problem.y.pitch // problem.finish.level.lanes) // columns)
     spilled = 0.0 if _fits_registers(problem, tile) else 3.0
     cycles = max(rows * columns, 6) + 0.1 * rows + 0.1 * columns + (rows if columns == 1 else 0) + spilled
     return times * cycles, -rows * columns
 
 
-def _completed(problem: Convolution, tile: Schedule) -> Schedule:
+def _matrix_cost(problem: Convolution, tile: Schedule) -> tuple[float, int]:
+    """Estimate the same with matrix tiles, of which a product takes a cycle for each row, and a load half of one."""
+    rows, columns, count = tile.rows, tile.columns, parts(tile.rows)
+    times = -(-problem.width // rows) * -(-(problem.y.pitch // problem.finish.level.lanes) // columns)
+    loads = 0.5 * rows + 0.75 * problem.tile_words * columns
+    return times * (max(rows * columns, loads) + 0.25 * loads + 2 * count), -rows * columns
+
+
+def _completed(problem: Convolution, tile: Schedule, is_shared: bool = False) -> Schedule:
     """Add order and unrolling to a tile: all channels of a row where the weights of all stay in the cache."""
     tiled = replace(problem, schedule=tile)
-    is_resident = tiled.blocks * tiled.block_bytes <= _ALL_RESIDENT
+    is_resident = tiled.blocks * tiled.block_bytes <= (_ALL_RESIDENT_SHARED if is_shared else _ALL_RESIDENT)
     unrolled = _UNROLLED if _fits_registers(problem, tile) else 2 * _UNROLLED
     return replace(tile, is_row_major=is_resident, unrolled=unrolled)
 
@@ -115,12 +143,19 @@ def _product(problem: BatchProduct, columns: int) -> Schedule:
 # ---- by measurements -----------------------------------------------------------------------------------------
 
 
-def by_table(table: Mapping[str, Schedule]) -> Chooser:
-    """Give schedules as they were measured, and by the model where nothing was."""
+def by_table(table: Mapping[str, Schedule], is_shared: bool = False) -> Chooser:
+    """Give schedules as they were measured, on one thread, and by the model where nothing was.
+
+    Where several threads share a network, the order of a convolution is the model's all the same.
+    """
 
     def choose(problem: Problem) -> Schedule:
         found = table.get(key(problem))
-        return found if found is not None and is_possible(problem, found) else by_model(problem)
+        if found is None or not is_possible(problem, found):
+            return by_model(problem, is_shared)
+        if not (is_shared and isinstance(problem, Convolution)):
+            return found
+        return replace(found, is_row_major=_completed(problem, found, is_shared).is_row_major)
 
     return choose
 
@@ -131,6 +166,10 @@ def is_possible(problem: Problem, schedule: Schedule) -> bool:
     if min(rows, columns, schedule.unrolled) < 1 or schedule.unrolled > _MOST_UNROLLED:
         return False
     match problem:
+        case Convolution() if problem.tile_words:
+            count = parts(rows)
+            fits = rows % count == 0 and count <= 2 and count * columns <= MOST_TILES
+            return fits and rows <= problem.width and columns <= problem.y.pitch // problem.finish.level.lanes
         case Convolution():
             return (
                 rows <= problem.width

@@ -20,7 +20,7 @@ from tilewright.compiler.targets.cpu.program import Launch, Segment
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 
 _GRAIN = 1 << 17  # of work, some two microseconds: less is no thread's own part of a launch
-_CHUNKS = 4  # of a part at most
+_CHUNKS, _CHUNK_WORK = 4, 1 << 19  # of a part at most, and what is worth being one: others take what is left of a part
 
 
 def emit_segment(segment: Segment, offsets: Mapping[str, int], count: int = 1) -> str:
@@ -68,7 +68,7 @@ def _parts(launch: Launch, count: int) -> tuple[int, int]:
     parts = min(count, launch.kernel.tasks, launch.work // _GRAIN)
     if parts < 2:
         return 1, 1
-    return parts, max(1, min(_CHUNKS, launch.work // (parts * _GRAIN), launch.kernel.tasks // parts))
+    return parts, max(1, min(_CHUNKS, launch.work // (parts * _CHUNK_WORK), launch.kernel.tasks // parts))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tilewright.isa.ir import Buffer, Const, DType, Expr, Load, Stmt, Store, Var
 
 _LANE = Var("lane")
 _WORD = 4
+_TASKS = 28  # fewer are not shared evenly
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Sliding(Windows[Finish | FloatFinish]):
         if self.residual is not None:
             found["residual"] = self.residual.buffer("residual")
         return {**found, **self.finish.constants(self.y.pitch)}
+
+    def pieces(self, rows: int) -> int:
+        """Give the parts of the channels that are tasks of their own, where tasks of so many rows would be few."""
+        vectors, wanted = self.y.pitch // self.lanes, -(-_TASKS * rows // self.rows)
+        return next(count for count in range(1, vectors + 1) if vectors % count == 0 and count >= min(wanted, vectors))
 
     def start(self, row: Expr, column: Expr) -> Expr:
         """Build the place of the first pixel of the window of a row's column."""
@@ -105,23 +111,27 @@ class Depthwise:
         vectors, size = s.y.pitch // s.lanes, s.kernel[0] * self._quads * self._across * s.lanes * _WORD
         buffers["w"] = Buffer("w", DType.I8, (vectors * size,), "dram")
         buffers["bias"] = Buffer("bias", DType.I32, (s.y.pitch,), "dram")
-        vector, group = Var("vector"), Var("group")
+        row, piece = split_index(TASK, (s.rows // self.schedule.rows, s.pieces(self.schedule.rows)))
+        part, group = Var("part"), Var("group")
+        vectors //= s.pieces(self.schedule.rows)
+        vector = piece * vectors + part
         across = min(self._across, s.y.width)
         groups = -(-s.y.width // across)
         column = (group * across).minimum(s.y.width - across) if s.y.width % across else group * across
-        body = self._windows(buffers, vector, vector * size, column)
-        order = [(vector, vectors), (group, groups)]
+        body = self._windows(buffers, row * self.schedule.rows, vector, vector * size, column)
+        order = [(part, vectors), (group, groups)]
         (outer, many), (inner, count) = reversed(order) if self.schedule.is_row_major else order
         nest = loop(outer, many, loop(inner, count, body))
-        return tasks(name, s.rows // self.schedule.rows, list(buffers.values()), nest)
+        count = s.rows // self.schedule.rows * s.pieces(self.schedule.rows)
+        return tasks(name, count, list(buffers.values()), nest)
 
-    def _windows(self, buffers: dict[str, Buffer], vector: Expr, weights: Expr, column: Expr) -> Stmt:
+    def _windows(self, buffers: dict[str, Buffer], row: Expr, vector: Expr, weights: Expr, column: Expr) -> Stmt:
         """Build the windows that share pixels: each four pixels are brought together once."""
         s, width = self.sliding, self.sliding.lanes
         across, quads = self._across, self._quads
         used = min(across, s.y.width)
         acc = Buffer("acc", DType.I32, (self.schedule.rows * used * width,), "register")
-        row, channel = TASK * self.schedule.rows, vector * width
+        channel = vector * width
         bias = Load(buffers["bias"], (channel + _LANE,))
         body: list[Stmt] = [
             lanes(_LANE, width, Store(acc, (_LANE + place * width,), bias))

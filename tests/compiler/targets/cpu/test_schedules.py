@@ -175,3 +175,13 @@ def test_winner_alone_that_loses_together_is_not_chosen(rng: np.random.Generator
 
     _, _, found = _searched(_network(rng), rng, seconds, 1)
     assert found.chosen == usual
+
+
+def test_threads_take_rows(rng: np.random.Generator) -> None:
+    """Where threads share a convolution, all channels of a row are one thread's, whatever was measured on one."""
+    net = NetworkBuilder("shared", (1, 256, 14, 14), rng)
+    ((name, problem),) = _problems(net.graph(net.convolution("x", 256, 3))).items()
+    assert not by_model(problem).is_row_major and by_model(problem, is_shared=True).is_row_major
+    measured = Schedule(7, 2, False, 8)
+    assert by_table({name: measured})(problem) == measured
+    assert by_table({name: measured}, is_shared=True)(problem) == Schedule(7, 2, True, 8)

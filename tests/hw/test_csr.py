@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from tilewright.hw.csr import ControlRegisters
@@ -159,3 +160,28 @@ def test_counters_count_their_own_event(python_random):
         assert await read(ctx, dut, OFFSETS["CYCLES_LOW"]) == 0
 
     simulate(bench)
+
+
+def test_responses_that_wait_are_gone_after_a_reset():
+    dut, reset = ControlRegisters(CONFIG), Signal()
+    simulator = Simulator(ResetInserter(reset)(dut))
+    simulator.add_clock(1e-6)
+
+    async def bench(ctx):
+        axi = dut.s_axi
+        for signal in (axi.awvalid, axi.wvalid, axi.arvalid):
+            ctx.set(signal, 1)
+        await ctx.tick().repeat(2)
+        for signal in (axi.awvalid, axi.wvalid, axi.arvalid):
+            ctx.set(signal, 0)
+        await ctx.tick()
+        assert ctx.get(axi.bvalid) and ctx.get(axi.rvalid)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert not ctx.get(axi.bvalid) and not ctx.get(axi.rvalid)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(axi.bvalid) and not ctx.get(axi.rvalid)
+
+    simulator.add_testbench(bench)
+    simulator.run()

@@ -156,6 +156,10 @@ def directed_tests() -> list[Test]:
           for name in ("LOAD_ACT", "STORE_ACT") for loop in ("extent_run", "extent0", "extent1", "extent2")),
         *(as_in_ci(test_crowds.test_boxes_wait_in_full_queues, name) for name in ("LOAD_ACT", "STORE_ACT")),
         *((f"largest box {d[1]}", partial(test_crowds.test_the_largest_boxes, d, 1)) for d in test_crowds.DIRECTIONS),
+        *((f"box {more} larger, {d[1]}", partial(
+            test_crowds.test_boxes_a_little_larger_than_a_power_of_two, more, d, 1))
+          for more in (1, 2) for d in test_crowds.DIRECTIONS),
+        ("logarithms", partial(test_crowds.test_logarithms_of_sums_of_every_size, 1)),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
         ("reset with a response", partial(
             test_stopped_runs.test_a_reset_of_the_hardware_while_a_store_is_answered,

@@ -63,6 +63,8 @@ class ModuleText:
     def width(self, operand: str) -> int:
         """Return the bits of a name, a part of one, or a sized number; 0 when it cannot be said."""
         operand = operand.strip().removeprefix("$signed(").rstrip(") ").strip()
+        if found := re.fullmatch(r"\{ *\d+'h0+, (\S+(?: ?\[[\d:]+\])?) *\}", operand):
+            operand = found[1]  # what is above it is zero
         if found := re.fullmatch(r"(\d+)'s?[hbd][\da-fA-F]+", operand):
             return int(found[1])
         if found := re.fullmatch(r"\S+? ?\[(\d+):(\d+)\]", operand):

@@ -60,6 +60,10 @@ def _is_endless(module: ModuleText, kind: str, target: str, before: str) -> bool
     return kind == "width" and min(module.width(name) for name in re.split(" [-+] ", before)[:1]) > _ENDLESS
 
 
+def _is_no_sum(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind in ("width", "operator") and before.endswith(" + 1'h0")
+
+
 def _is_full_level(module: ModuleText, kind: str, target: str, before: str) -> bool:
     return kind == "width" and re.fullmatch(r"(?:inner_)?level - 1'h1|lead_\w+ - 1'h1", before) is not None
 
@@ -89,6 +93,7 @@ RULES: Mapping[str, Rule] = {
     "the register holds data beside a flag that has a reset of its own": _is_payload,
     "an index, or the place in a box, is loaded with the beginning of each before anybody looks at it": _is_index,
     "a counter that wide never gets to its upper bit": _is_endless,
+    "to add nothing is to subtract nothing, and carries nothing": _is_no_sum,
     "a counter that begins at a power of two loses its upper bit with the first step down": _is_full_level,
     "boxes of the store engine have no padding, so that indices never get to the bits that sums with it need": (
         _is_store_padding

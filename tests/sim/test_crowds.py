@@ -169,6 +169,21 @@ def test_the_largest_boxes(direction: tuple[str, ...], seed: int) -> None:
     assert mismatch is None, mismatch.report
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=["columns", "rows"])
+@pytest.mark.parametrize("more", [1, 2])
+def test_boxes_a_little_larger_than_a_power_of_two(more: int, direction: tuple[str, ...], seed: int) -> None:
+    """Padding included, they are by one or two larger than what the bits of an extent, and of twice that, hold."""
+    largest = ISA.by_name["LOAD_ACT"].operands["extent_run"].values.stop - 1
+    box = {"extent_run": 1, "extent0": 1, "extent1": 1, "extent2": 1, "stride0": 3, "pad_value": 5}
+    loads = [
+        known_instruction(ISA, "LOAD_ACT", {**box, **dict(zip(direction, extents, strict=True))})
+        for extents in ((more, largest, 1), (1, largest - more, 2 * more + 1), (largest, 2 + more, largest))
+    ]
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), *loads], LIMITS.dram_bytes)
+    mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
+    assert mismatch is None, mismatch.report
+
+
 @pytest.mark.parametrize("name", ["LOAD_ACT", "STORE_ACT"])
 @pytest.mark.parametrize("loop", ["extent_run", "extent0", "extent1", "extent2"])
 def test_the_longest_loops(loop: str, name: str, seed: int) -> None:

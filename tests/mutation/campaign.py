@@ -179,7 +179,8 @@ def directed_tests() -> list[Test]:
         *((f"reset in {channel.name}'s error", partial(test_faults.test_a_reset_while_an_error_drains, channel))
           for channel in FaultChannel if channel),
         ("a standstill", test_faults.test_a_standstill_is_found_in_time),
-        ("longest depthwise row", test_faults.test_the_longest_depthwise_row_is_legal),
+        *((f"longest depthwise row {shape}", partial(test_faults.test_the_longest_depthwise_row_is_legal, shape))
+          for shape in range(3)),
     ]  # fmt: skip
 
 

@@ -182,6 +182,16 @@ def nothing_at_the_end(image: NDArray[np.uint8], count: int) -> None:
     image[-2 * ISA.instruction_bytes :] = np.frombuffer(2 * encode("LOAD_PRM"), np.uint8)
 
 
+def depthwise_rows(more: int) -> list[dict[str, int]]:
+    """Rows of as many pixels as the hardware takes, and so many more: by themselves, with a kernel, every other one."""
+    most = ISA.config.depthwise.columns + more
+    shapes = ((most, 1, 0), (most - 2, 3, 0), ((most + 1) // 2, 2 - most % 2, 1))
+    return [
+        {**_ONES, "extent_out2": pixels, "extent_red2": kernel, "double_x": double, "to_acc": 1}
+        for pixels, kernel, double in shapes
+    ]
+
+
 FAR = DRAM_BYTES + 4096
 READ_CHANNELS = {"fetch": FaultChannel.FETCH, "load": FaultChannel.LOAD}
 RESPONSES = {"slverr": SLVERR, "decerr": DECERR}
@@ -223,7 +233,7 @@ FAULTS: dict[str, Fault] = {
             ("row_reduction_to_act", "ROW", {**_ONES, "op": 0}),
             ("row_reduction_with_bias", "ROW", {**_ONES, "op": 1, "to_acc": 1, "bias_enable": 1}),
             ("row_mapping_with_steps", "ROW", {**_ONES, "op": 4, "extent_red2": 2}),
-            ("depthwise_row", "DEPTHWISE", {**_ONES, "extent_out2": ISA.config.depthwise.columns + 1}),
+            *((f"depthwise_row{i}", "DEPTHWISE", longer) for i, longer in enumerate(depthwise_rows(1))),
         )
     },
     **{
@@ -264,11 +274,11 @@ def test_without_a_fault_it_is_done(memory: str) -> None:
     device.check_next_run()
 
 
-def test_the_longest_depthwise_row_is_legal() -> None:
+@pytest.mark.parametrize("shape", range(3))
+def test_the_longest_depthwise_row_is_legal(shape: int) -> None:
     """One pixel less than the one that is refused above."""
     program, device = layer(), Device(None, "calm")
-    longest = {**_ONES, "extent_out2": ISA.config.depthwise.columns, "to_acc": 1}
-    fault = Fault(Error.NONE, **behind(raw("DEPTHWISE", longest)))  # type: ignore[arg-type]
+    fault = Fault(Error.NONE, **behind(raw("DEPTHWISE", depthwise_rows(0)[shape])))  # type: ignore[arg-type]
     device.dram[:] = program.image
     fault.change(device.dram, len(program.steps))
     device.start(PROGRAM, len(program.steps) + fault.count)

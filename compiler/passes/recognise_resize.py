@@ -49,6 +49,8 @@ class RecogniseResize:
     def _resize(self, editor: GraphEditor, result: QuantizedResult) -> str:
         graph, node = editor.graph, result.core
         assert node is not None
+        if resize_mode(node) == "nearest":  # with coordinates that are known it would move integers, and not be here
+            raise Unsuitable(f"its coordinates are those of {node.get('coordinate_transformation_mode')}")
         if resize_mode(node) != "linear" or node.get("antialias", 0):
             raise Unsuitable(f"it interpolates ({resize_mode(node)})")
         source = required_source(graph, node.inputs[0])

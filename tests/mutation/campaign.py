@@ -154,6 +154,9 @@ def directed_tests() -> list[Test]:
           for g, t in test_crowds.PAIRS),
         *((f"longest {loop} of {name}", partial(test_crowds.test_the_longest_loops, loop, name, 1))
           for name in ("LOAD_ACT", "STORE_ACT") for loop in ("extent_run", "extent0", "extent1", "extent2")),
+        *((f"longest {loop} of {name}", partial(test_crowds.test_the_longest_sums_and_walks, name, loop, 1))
+          for name in ("GEMM", "VECTOR", "ROW") for loop in test_crowds.LOOPS),
+        ("longest windows", partial(test_crowds.test_the_longest_windows, 1)),
         *(as_in_ci(test_crowds.test_boxes_wait_in_full_queues, name) for name in ("LOAD_ACT", "STORE_ACT")),
         *((f"largest box {d[1]}", partial(test_crowds.test_the_largest_boxes, d, 1)) for d in test_crowds.DIRECTIONS),
         *((f"box {more} larger, {d[1]}", partial(

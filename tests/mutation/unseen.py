@@ -19,7 +19,7 @@ _LOADED = {
     ".walker.row": ".*",
     ".walker.column": ".*",
     ".walker": r"(?:entry|slot)_(?:now|\d)|left\d",
-    ".runs": r"address|start\d|left\d",
+    ".runs": r"address|single|start\d|left\d",
 }
 #: Counters have 64 bits; a wider register is a payload.
 _WIDEST_STATE = 64
@@ -75,8 +75,8 @@ def _is_store_padding(module: ModuleText, kind: str, target: str, before: str) -
 
 
 def _is_clamp(module: ModuleText, kind: str, target: str, before: str) -> bool:
-    compared = re.fullmatch(r"(?:\$signed\()?(\S+?)\)? [<>]=? (?:\$signed\()?(\S+?)\)?", before)
-    return kind == "operator" and compared is not None and any(module.is_called(x, "clamp_") for x in compared.groups())
+    operands = [part.strip().removeprefix("$signed(").rstrip(") ") for part in re.split(" [<>]=? ", before)]
+    return kind == "operator" and len(operands) == 2 and any(module.is_called(one, "clamp_") for one in operands)
 
 
 def _is_read_enable(module: ModuleText, kind: str, target: str, before: str) -> bool:

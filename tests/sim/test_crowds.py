@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.hw.programs import mask
 from tests.sim.random_runs import stalls_of
-from tests.sim.test_faults import ISA
+from tests.sim.test_faults import ISA, depthwise_rows
 from tests.sim.test_stopped_runs import TIMING, PlacedDevice, after, program_of
 from tests.sim.timing_configs import TIMING_DRAMS
 from tilewright.isa.generator import Limits, RandomInstruction, random_instruction
@@ -36,7 +36,8 @@ from tilewright.sim.rtl import Stalls
 pytestmark = pytest.mark.verilator
 
 LIMITS = Limits(steps=4, nothing=0.1)
-LOOPS = [f"extent_{loop}" for loop in ("out0", "out1", "out2", "red0", "red1", "red2")]
+WALKS = ("out0", "out1", "out2", "red0", "red1", "red2")
+LOOPS = [f"extent_{walk}" for walk in WALKS]
 FAR, KIND = 1 << 31, 2  # the top bit of addresses; the slow and far memory
 
 
@@ -192,6 +193,34 @@ def test_the_longest_loops(loop: str, name: str, seed: int) -> None:
     strides = {f"stride{i}": 5 + 2 * i for i in range(3)} | {f"dram_stride{i}": 8 for i in range(3)}
     once = known_instruction(ISA, name, {**box, **strides})
     program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), once], LIMITS.dram_bytes)
+    mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
+    assert mismatch is None, mismatch.report
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("name", ["GEMM", "VECTOR", "ROW"])
+def test_the_longest_sums_and_walks(name: str, loop: str, seed: int) -> None:
+    operands = ISA.by_name[name].operands
+    strides = {f"{space}_{walk}": 1 + 2 * i for space in "awbd" for i, walk in enumerate(WALKS)}
+    step = {**dict.fromkeys(LOOPS, 1), **strides, loop: operands[loop].values.stop - 1, "to_acc": 1, "op": 1}
+    agree_on(seed, [(name, step)])
+
+
+def test_the_longest_windows(seed: int) -> None:
+    """The longest rows, as `test_faults` has them, and as many of them as there can be."""
+    most = ISA.by_name["DEPTHWISE"].operands["extent_out1"].values.stop - 1
+    walks = {"a_row": 5, "a_pixel": 1, "d_out1": 3, "d_out2": 1, "extent_red1": 1}
+    rows = [*depthwise_rows(0), {**depthwise_rows(0)[0], "extent_out2": 1, "extent_out1": most}]
+    agree_on(seed, [("DEPTHWISE", {**row, **walks, "d_base": 200 * i}) for i, row in enumerate(rows)])
+
+
+def agree_on(seed: int, written: Sequence[tuple[str, Mapping[str, int]]]) -> None:
+    """Compare a program of these instructions, each with those operands that it has, behind full scratchpads."""
+    instructions = [
+        known_instruction(ISA, name, {key: v for key, v in values.items() if key in ISA.by_name[name].operands})
+        for name, values in written
+    ]
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), *instructions], LIMITS.dram_bytes)
     mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
     assert mismatch is None, mismatch.report
 

@@ -19,7 +19,7 @@ SUITE = "fpga"
 TARGETS = ("xc7z020", "xczu7ev", "5cseba6", "lfe5u-85f")
 CONFIGS = ("4x4", "8x8", "16x16", "16x32", "32x32")
 BOARDS = ("pynq-z1", "de10-nano", "ulx3s-85f")
-ROUTED = ("4x4", "8x8")
+ROUTED = ("4x4", "ulx3s-85f", "8x8")
 
 CASES = (
     *(f"{config} on {target}" for config in CONFIGS for target in TARGETS),
@@ -31,11 +31,14 @@ _UNITS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "ram": "block RAM"}
 
 
 def config_of(name: str) -> Config:
-    """Return a configuration by its array."""
+    """Return a configuration by its array, or a board's."""
+    from tilewright.fpga.boards import BOARDS
     from tilewright.isa.config import PRESETS
 
     if name == "4x4":
         return PRESETS["tiny"]
+    if name in BOARDS:
+        return BOARDS[name].config
     if name == "16x32":
         memory = {"act_kib": 256, "wgt_kib": 256, "acc_kib": 64}
         return PRESETS["16x16"].with_values(name=name, gemm={"block_out": 32}, memory=memory, bus={"data_bits": 256})

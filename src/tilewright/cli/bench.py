@@ -16,7 +16,7 @@ from tilewright.cli.terminal import Terminal, check_writable
 
 if TYPE_CHECKING:
     from tilewright.bench.record import Record
-    from tilewright.bench.suites import Context, Suite
+    from tilewright.bench.suites import Suite
     from tilewright.sim.api import DramTiming
 
 _SUITES = ("accelerator", "simulators", "compile", "cpu", "gpu", "fpga")
@@ -90,7 +90,11 @@ def command(
                 config, memory, progress, on or "rtl", Path(models) if models else MODELS,
                 is_config_asked=config_name is not None or bool(changes),
             )  # fmt: skip
-            measured = _measure(chosen, cases, context)
+            measured: list[Record] = []
+            for case in cases:
+                progress(case, cases.index(case), len(cases))
+                measured += chosen.measure(case, context)
+                terminal.keep_json([record.as_data() for record in (*records, *measured)])
         terminal.show(chosen.table(measured))
         records += measured
     if suite == "accelerator":
@@ -136,11 +140,3 @@ def _cases(suite: Suite, only: tuple[str, ...]) -> list[str]:
             message = f"no case of {suite.name} has `{pattern.pattern}` in its name; it has {', '.join(suite.cases)}"
             raise click.UsageError(message, click.get_current_context())
     return [case for case in suite.cases if any(pattern.search(case) for pattern in patterns)]
-
-
-def _measure(suite: Suite, cases: list[str], context: Context) -> list[Record]:
-    records: list[Record] = []
-    for done, case in enumerate(cases):
-        context.progress(case, done, len(cases))
-        records += suite.measure(case, context)
-    return records

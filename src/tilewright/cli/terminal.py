@@ -66,6 +66,11 @@ class Terminal:
         else:
             write_text(self.json, text)
 
+    def keep_json(self, data: Any) -> None:
+        """Write what there is so far into the file that `--json` names, so that nothing is lost if the rest fails."""
+        if self.json != "-":
+            self.write_json(data)
+
     @contextmanager
     def step(self, name: str) -> Iterator[Progress]:
         """Time a step; on a terminal show that it runs, with a bar when the callback is used."""

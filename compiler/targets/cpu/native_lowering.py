@@ -12,6 +12,7 @@ import numpy as np
 
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.targets.cpu import pointwise
+from tilewright.compiler.targets.cpu.convolution import Convolution
 from tilewright.compiler.targets.cpu.kernel import Kernel, Source
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.program import Launch, Segment, Terminal
@@ -20,6 +21,8 @@ from tilewright.compiler.targets.kernels.layout import ALIGNMENT, Image, Placed,
 from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Lowering, layer_name
 from tilewright.compiler.targets.kernels.memory_plan import Storage
 from tilewright.isa.ir import DType
+
+_DOT = 4  # products of bytes in a dot product
 
 
 @dataclass
@@ -150,7 +153,8 @@ class NativeLowering(Lowering[Launch], ABC):
         kernel = self.kernels.get(source)
         if kernel is None:
             kernel = self.kernels[source] = source.build(f"k{len(self.kernels)}_{type(source).__name__.lower()}")
-        self.launches.append(Launch(kernel, arguments, layer, op, macs))
+        rate = source.rate if isinstance(source, Convolution) else 1 if self.element.is_float else _DOT
+        self.launches.append(Launch(kernel, arguments, layer, op, macs, rate))
 
     def emit(self, node: Node, source: Source, arguments: Mapping[str, str], macs: int = 0) -> None:
         """Append a launch that computes a node."""

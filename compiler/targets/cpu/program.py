@@ -33,6 +33,8 @@ class Launch:
         The node that it belongs to.
     op : str
     macs : int
+    rate : int
+        Multiply-accumulates that take as long as a dot product of four bytes.
     """
 
     kernel: Kernel
@@ -40,6 +42,7 @@ class Launch:
     layer: str
     op: str
     macs: int = 0
+    rate: int = 4
 
     @property
     def tasks(self) -> int:
@@ -53,10 +56,8 @@ class Launch:
         Rows that are normalized take more, by what was measured.
         """
         sizes = {buffer.name: buffer.shape[0] for buffer in self.kernel.function.buffers}
-        is_float = any(buffer.dtype.is_float for buffer in self.kernel.function.buffers if buffer.name == "w")
-        words = self.macs if is_float else self.macs // 4
         finish = _NORMALIZE if self.op in ("qsoftmax", "qnormalize") else _FINISH
-        return words + finish * sizes.get("y", 0) + sizes.get("x", 0)
+        return self.macs // self.rate + finish * sizes.get("y", 0) + sizes.get("x", 0)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ Chooser = Callable[[Problem], Schedule]
 
 _UNROLLED = 4
 _MOST_UNROLLED = 16
+_RESIDENT = 24 << 10  # bytes of pixels that stay in the first cache, vector of channels after vector
 _ALL_RESIDENT = 128 << 10  # bytes of all weights that stay in the second cache
 _ALL_RESIDENT_SHARED = 700 << 10  # the same, where it is worth more that threads read what they wrote
 _MOST_COLUMNS = 8
@@ -86,10 +87,17 @@ def by_model(problem: Problem, is_shared: bool = False) -> Schedule:
             return _completed(problem, min(_tiles(problem), key=lambda tile: _cost(problem, tile)), is_shared)
         case Depthwise(sliding):
             is_small = sliding.kernel[0] <= 3 and sliding.strides[0] <= 2
-            return Schedule(2 if is_small and sliding.y.height % 2 == 0 else 1)
+            rows = 2 if is_small and sliding.y.height % 2 == 0 else 1
+            return Schedule(rows, is_row_major=_read_bytes(sliding, rows) > _RESIDENT)
         case FloatDepthwise(sliding):
-            return Schedule(min(_PIXELS, sliding.y.width))
+            return Schedule(min(_PIXELS, sliding.y.width), is_row_major=_read_bytes(sliding, 1) > _RESIDENT)
     return _product(problem, 2 if problem.vectors % 2 == 0 else 1)
+
+
+def _read_bytes(window: Sliding, rows: int) -> int:
+    """Give the memory of the input's rows that so many rows of the result are made of."""
+    read = (rows - 1) * window.strides[0] + (window.kernel[0] - 1) * window.dilations[0] + 1
+    return read * window.x.row_pixels * window.x.pitch * window.x.dtype.bits // 8
 
 
 def _tiles(problem: Convolution) -> Iterator[Schedule]:

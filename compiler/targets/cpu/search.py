@@ -81,7 +81,7 @@ class Found:
     ratios : dict of str to float
         Their times beside the model's choices, 1 where that is chosen.
     seconds, model_seconds : float
-        Of all launches with these schedules, and with the model's.
+        Of all launches with these schedules, by the ratio of turns, and with the model's.
     """
 
     chosen: Mapping[str, Schedule]
@@ -146,12 +146,13 @@ class Search:
             turns = self._turns(base, self.load(winners), _LAST_TURNS)
             ratios = _ratios(turns)
         totals = [(sum(before.values()), sum(after.values())) for before, after in turns]
-        model_seconds, seconds = (median(pair[place] for pair in totals) for place in (0, 1))
-        if not winners or median(after / before for before, after in totals) >= 1:
-            winners, seconds = {}, model_seconds
+        model_seconds = median(before for before, _ in totals)
+        share = median(after / before for before, after in totals)
+        if not winners or share >= 1:
+            winners, share = {}, 1.0
         own = {step.problem: step.schedule for step in base if step.schedule is not None}
         shares = {name: median(ratios[name]) if name in winners else 1.0 for name in own}
-        return Found({**own, **winners}, shares, seconds, model_seconds)
+        return Found({**own, **winners}, shares, model_seconds * share, model_seconds)
 
     def _turns(
         self, base: list[Step], other: list[Step], count: int

@@ -41,7 +41,7 @@ def check_program(program: Program) -> None:
             known |= {transfer.value: transfer.layout.shape for transfer in step.downloads}
         else:
             _check_names(filter(None, step.node.inputs), known)
-            _require(any(step.node.outputs), f"node {step.node.op} makes nothing")
+            _require(any(step.node.outputs), f"node {_shortened(step.node.op)} makes nothing")
             known |= dict.fromkeys(step.node.outputs)
     _check_names((value.name for value in program.outputs), known)
 
@@ -111,11 +111,11 @@ def _check_launch(program: Program, launch: Launch, known: Mapping[str, Any]) ->
         _check_layout(transfer.layout, program.config)
         end = transfer.offset + transfer.layout.size_bytes(program.config)
         lies_inside = transfer.offset >= 0 and end <= program.image_offset
-        _require(lies_inside, f"`{transfer.value}` lies at bytes {transfer.offset} to {end}")
+        _require(lies_inside, f"{_shortened(transfer.value)} lies at bytes {transfer.offset} to {end}")
     for transfer in launch.uploads:
         shape = known[transfer.value]
         alike = shape is None or transfer.layout.fold is not None or shape == transfer.layout.shape
-        _require(alike, f"`{transfer.value}` has shape {shape}, and {transfer.layout.shape} in DRAM")
+        _require(alike, f"{_shortened(transfer.value)} has shape {shape}, and {transfer.layout.shape} in DRAM")
 
 
 def _check_layout(layout: TensorLayout, config: Config) -> None:
@@ -132,7 +132,7 @@ def _check_layout(layout: TensorLayout, config: Config) -> None:
 
 def _check_names(names: Iterable[str], known: Mapping[str, Any]) -> None:
     for name in names:
-        _require(name in known, f"nothing makes `{name}` before it is read")
+        _require(name in known, f"nothing makes {_shortened(name)} before it is read")
 
 
 def _require(holds: bool, what: str) -> None:

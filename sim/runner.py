@@ -52,7 +52,7 @@ def _evaluated(context: Graph, node: Node, values: Mapping[str, Array]) -> dict[
     try:
         return evaluate_node(context, node, values)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # a file's, maybe
-        raise ProgramError(f"host step {node.name!r} ({node.op}) cannot be computed: {error!r}") from error
+        raise ProgramError(f"host step {node.name!r} ({node.op!r}) cannot be computed: {error!r}") from error
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _fitting(array: Array, transfer: Transfer) -> Array:
     layout = transfer.layout
     is_alike = array.ndim == len(layout.shape) if layout.fold is not None else array.shape == layout.shape
     if array.dtype != np.int8 or not is_alike:
-        raise ProgramError(f"`{transfer.value}` is {array.dtype}{list(array.shape)}, not int8{list(layout.shape)}")
+        raise ProgramError(f"{transfer.value!r} is {array.dtype}{list(array.shape)}, not int8{list(layout.shape)}")
     return array
 
 

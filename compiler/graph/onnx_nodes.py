@@ -65,7 +65,8 @@ def run_onnx_node(node: Node, values: Mapping[str, Array], opsets: Mapping[str, 
         results = evaluator.run(None, _operands(node, values))
     except Exception as error:  # onnx.reference raises many kinds
         where = f" (node {node.origin[0]!r})" if node.origin else ""
-        raise ModelError(f"onnx.reference cannot execute {node.op}{where}: {error}") from error
+        said = " ".join(f"{node.op}{where}: {error}".split())
+        raise ModelError(f"onnx.reference cannot execute {said}") from error
     outputs = [name for name in node.outputs if name]
     return {name: _result(result) for name, result in zip(outputs, results, strict=True)}
 

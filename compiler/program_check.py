@@ -30,6 +30,9 @@ def check_program(program: Program) -> None:
     """
     for part in (*program.inputs, *program.outputs, *program.steps, *program.layers):
         check_types(part)
+    for value in (*program.inputs, *program.outputs):
+        is_known = value.dtype == "other" or np.dtype(value.dtype).name == value.dtype  # or it raises TypeError
+        _require(is_known and min(value.shape or (0,)) >= 0, f"{_shortened(value.name)} is {_shortened(str(value))}")
     _require(isinstance(program.name, str), "its name is no text")
     _require(_conforms(dict(program.opsets), Mapping[str, int]), "its opsets are no numbers")
     _check_image(program)

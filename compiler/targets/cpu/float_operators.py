@@ -24,13 +24,12 @@ from tilewright.compiler.targets.cpu.schedules import Chooser, by_model
 from tilewright.compiler.targets.kernels.float_operands import FloatOperands
 from tilewright.compiler.targets.kernels.layout import Image
 from tilewright.compiler.targets.kernels.lowering import Need
-from tilewright.compiler.targets.kernels.movement import reshape, transpose
+from tilewright.compiler.targets.kernels.movement import FLOAT_VIEWS
 from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
 
 #: Operators whose kernels read bfloat16 too, and those that give other views of what they read.
 _READ_BF16 = frozenset({"fconv", "fmatmul", "fmaxpool", "faverage", "fadd", "factivation", "onnx.AveragePool"})
-_VIEWS = frozenset({"reshape", "transpose", "fcast"})
 
 
 def lower_floats(graph: Graph, level: Level, choose: Chooser = by_model) -> CpuProgram:
@@ -103,7 +102,7 @@ class FloatLowering(NativeLowering, FloatOperands[Launch]):
         return DType.BF16 if all(self._reads_bf16(node) for node in self.graph.consumers[name]) else DType.F32
 
     def _reads_bf16(self, node: Node) -> bool:
-        return node.op in _READ_BF16 or (node.op in _VIEWS and self.kind_of(node.output) == DType.BF16)
+        return node.op in _READ_BF16 or (node.op in FLOAT_VIEWS and self.kind_of(node.output) == DType.BF16)
 
     def image(self, node: Node, name: str, need: Need | None = None) -> tuple[str, Image]:
         """Give a value as an image that a reader can use; what products of bfloat16 read is rounded where it is not."""
@@ -231,10 +230,6 @@ def _norm(state: FloatLowering, node: Node) -> None:
     state.emit(node, FloatNorm(x, y, node["epsilon"], FloatFinish(state.level)), arguments)
 
 
-def _cast(state: FloatLowering, node: Node) -> None:
-    state.places[node.output] = state.places[node.inputs[0]]
-
-
 LOWERINGS: Mapping[str, Callable[[FloatLowering, Node], None]] = {
     "fconv": _convolution,
     "fmatmul": _matrix,
@@ -246,7 +241,5 @@ LOWERINGS: Mapping[str, Callable[[FloatLowering, Node], None]] = {
     "fattention": _attention,
     "onnx.AveragePool": _average,
     "onnx.Softmax": _softmax,
-    "fcast": _cast,
-    "reshape": reshape,
-    "transpose": transpose,
+    **FLOAT_VIEWS,
 }

@@ -24,7 +24,7 @@ from tilewright.compiler.targets.kernels.activation import Activation
 from tilewright.compiler.targets.kernels.float_operands import FloatOperands
 from tilewright.compiler.targets.kernels.layout import Placed
 from tilewright.compiler.targets.kernels.lowering import ELEMENTS, Need
-from tilewright.compiler.targets.kernels.movement import reshape, transpose
+from tilewright.compiler.targets.kernels.movement import FLOAT_VIEWS
 from tilewright.compiler.targets.segmented import cut
 from tilewright.isa.ir import DType
 
@@ -208,10 +208,6 @@ def _attention(state: FloatLowering, node: Node) -> None:
     state.emit(node, problem.kernel(state.kernel_name("attention")), arguments, problem.macs)
 
 
-def _cast(state: FloatLowering, node: Node) -> None:
-    state.places[node.output] = state.places[node.inputs[0]]
-
-
 LOWERINGS: Mapping[str, Callable[[FloatLowering, Node], None]] = {
     "fconv": _convolution,
     "fmatmul": _matrix,
@@ -221,7 +217,5 @@ LOWERINGS: Mapping[str, Callable[[FloatLowering, Node], None]] = {
     "factivation": _pointwise,
     "fnorm": _norm,
     "fattention": _attention,
-    "fcast": _cast,
-    "reshape": reshape,
-    "transpose": transpose,
+    **FLOAT_VIEWS,
 }

@@ -33,6 +33,11 @@ def transpose(state: Lowering[Any], node: Node) -> None:
     state.places[node.output] = replace(placed, view=view, image=None)
 
 
+def cast(state: Lowering[Any], node: Node) -> None:
+    """Take a value between types of float as it lies: the target has chosen what floats are in memory."""
+    state.places[node.output] = state.places[node.inputs[0]]
+
+
 def split_heads(state: Lowering[Any], node: Node) -> None:
     """Read rows head by head."""
     placed, heads = state.operand(node.inputs[0]), node["heads"]
@@ -86,6 +91,13 @@ MOVEMENT: Mapping[str, Callable[[Lowering[Any], Node], None]] = {
     "split_heads": split_heads,
     "merge_heads": merge_heads,
     "qconcat": concat,
+    "reshape": reshape,
+    "transpose": transpose,
+}
+
+#: Of models in floating point: other views where they can be.
+FLOAT_VIEWS: Mapping[str, Callable[[Lowering[Any], Node], None]] = {
+    "fcast": cast,
     "reshape": reshape,
     "transpose": transpose,
 }

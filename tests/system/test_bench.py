@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from tilewright.bench.suites import SUITES, Context
 from tilewright.cli import cli
 from tilewright.cli.bench import _SUITES
 from tilewright.compiler.targets.accelerator.workloads import RESNET18_CONVOLUTIONS, VTA_LAYERS
+from tilewright.compiler.targets.cpu.levels import level_of, with_bf16
 from tilewright.isa.config import PRESETS
+from tilewright.isa.errors import ConfigError
 from tilewright.isa.instructions import InstructionSet
 from tilewright.sim.api import Simulator
 from tilewright.sim.rtl.cache import Cache
@@ -74,6 +77,11 @@ def test_cpu_cases_are_checked_and_compared(kind: str) -> None:
 
     if not (MODELS / "dscnn_kws_fp32.onnx").exists():
         pytest.skip("the models beside the repository are not there")
+    if kind.endswith("bf16"):
+        try:
+            with_bf16(level_of())
+        except ConfigError as error:
+            pytest.skip(str(error))
     result = invoke("cpu", "--only", f"{kind}_t1", "--json", "-")
     assert result.exit_code == 0
     records = json.loads(result.stdout)
@@ -83,13 +91,14 @@ def test_cpu_cases_are_checked_and_compared(kind: str) -> None:
         assert {record["precision"].startswith(precision) for record in measured} == {kind.endswith(precision)}
     ours = next(record for record in records if "wrong" in record)
     assert ours["wrong"] == 0 and ours["checked"] == 12 and ours["value"] > 0
-    assert ours["peer_value"] == min(
-        record["value"]
-        for record in records
-        if record["metric"] == ours["metric"] and record["value"] is not None and record is not ours
-    )
-    ratio = next(record["value"] for record in records if record["metric"] == "ratio_to_best_peer")
-    assert ratio == pytest.approx(ours["peer_value"] / ours["value"])
+    ratio = next(record for record in records if record["metric"] == "ratio_to_best_peer")
+    times = [record["value"] for record in measured if record["metric"] == ours["metric"] and record is not ours]
+    if not times:  # of bfloat16 OpenVINO is the only peer, and not installed everywhere
+        assert kind.endswith("bf16") and find_spec("openvino") is None
+        assert "peer_value" not in ours and (ratio["value"], ratio["reason"]) == (None, "no peer ran")
+        return
+    assert ours["peer_value"] == min(times)
+    assert ratio["value"] == pytest.approx(ours["peer_value"] / ours["value"])
 
 
 def test_gpu_cases_without_a_gpu_are_records_with_a_reason() -> None:

@@ -204,7 +204,7 @@ class Convolution(Windows[Finish | FloatFinish]):
             origin = self.origin(n, h, column)
         taken = self.tile_words or 1
         unrolled = taken * next(u for u in range(self.schedule.unrolled, 0, -1) if words // taken % u == 0)
-        number = group * unrolled + word * taken if taken > 1 else group * unrolled + word
+        number = group * unrolled + word * taken
         place = origin + linear((kh, dilation[0] * line), (run, dilation[1] * self.x.pitch), (number, self.word))
         weight = linear(
             (block, high * runs * words * step), (kh, runs * words * step), (run, words * step), (number, step)
@@ -214,9 +214,9 @@ class Convolution(Windows[Finish | FloatFinish]):
             dot = call("tiles_step", places, **self._tiles, words=taken)
         else:
             dot = call(
-            _TILES[self.x.dtype], places, rows=self.schedule.rows,
-            columns=self.schedule.columns, step=across * self.x.pitch, lanes=self._lanes,
-        )  # fmt: skip
+                _TILES[self.x.dtype], places, rows=self.schedule.rows,
+                columns=self.schedule.columns, step=across * self.x.pitch, lanes=self._lanes,
+            )  # fmt: skip
         steps = loop(word, unrolled // taken, dot, kind="unrolled")
         turn = linear((kh, runs * words // unrolled), (run, words // unrolled), (group, 1))
         ahead = self._prefetch(buffers["w"], block, row, column, turn, high * runs * words // unrolled)

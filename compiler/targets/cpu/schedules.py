@@ -11,7 +11,7 @@ from tilewright.compiler.targets.cpu.epilogue import Finish
 from tilewright.compiler.targets.cpu.float_finish import FloatFinish
 from tilewright.compiler.targets.cpu.float_windows import FloatDepthwise
 from tilewright.compiler.targets.cpu.matrix_tiles import MOST_TILES, ROWS, parts
-from tilewright.compiler.targets.cpu.schedule import Schedule
+from tilewright.compiler.targets.cpu.schedule import PLAIN, Schedule
 from tilewright.compiler.targets.cpu.windows import Depthwise, Sliding
 from tilewright.compiler.targets.kernels.layout import Image
 
@@ -21,7 +21,7 @@ Problem = Convolution | Depthwise | FloatDepthwise | BatchProduct
 #: Gives the schedule of a problem.
 Chooser = Callable[[Problem], Schedule]
 
-_UNROLLED = 4
+_UNROLLED = PLAIN.unrolled  # where registers have room; twice as many where they have not
 _MOST_UNROLLED = 16
 _RESIDENT = 24 << 10  # bytes of pixels that stay in the first cache, vector of channels after vector
 _ALL_RESIDENT = 128 << 10  # bytes of all weights that stay in the second cache

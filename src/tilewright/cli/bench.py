@@ -91,8 +91,8 @@ def command(
                 is_config_asked=config_name is not None or bool(changes),
             )  # fmt: skip
             measured: list[Record] = []
-            for case in cases:
-                progress(case, cases.index(case), len(cases))
+            for done, case in enumerate(cases):
+                progress(case, done, len(cases))
                 measured += chosen.measure(case, context)
                 terminal.keep_json([record.as_data() for record in (*records, *measured)])
         terminal.show(chosen.table(measured))

@@ -6,11 +6,16 @@ it wrote is near when it reads on, and helps the others then. What all wait for 
 launch; how much is done is counted elsewhere, once for each part that a thread worked at. A thread that waits spins for
 some ten microseconds and then sleeps in the kernel, so that nothing spins when there is nothing to do. Counters only
 grow, by the same amount in every run: a thread that comes late finds the chunks of its run taken.
+
+Linux likes to wake a thread on the processor of who wakes it, and may take longer than a whole run to tell the two
+apart. So workers never have the processor that the caller is on; the caller himself stays as free as he was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import platform
 import threading
 from typing import Any
@@ -193,6 +198,9 @@ class Pool:
         ]
         for worker in self._workers:
             worker.start()
+        self._processors = os.sched_getaffinity(0)
+        self._processor_of_caller: Any = ctypes.CDLL(None).sched_getcpu
+        self._avoided = -1
 
     def run(self, function: int, memory: int, constants: int, terminals: int) -> None:
         """Let all threads run a function `void (job, run, thread)`, and wait until everything is done.
@@ -203,8 +211,19 @@ class Pool:
             Addresses.
         """
         with self._lock:
+            self._avoid(self._processor_of_caller())
             self._job[FUNCTION : TERMINALS + 1] = function, memory, constants, terminals
             self._go(self._job.ctypes.data)
+
+    def _avoid(self, processor: int) -> None:
+        """Let workers run anywhere but on a processor, if there is any other."""
+        others = self._processors - {processor}
+        if processor == self._avoided or not others:
+            return
+        self._avoided = processor
+        for worker in self._workers:
+            with contextlib.suppress(OSError):  # none of these is this process's any more: anywhere, then
+                os.sched_setaffinity(worker.native_id or 0, others)
 
     def close(self) -> None:
         """End the threads."""

@@ -18,10 +18,12 @@ import ctypes
 import os
 import platform
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
 from llvmlite import binding
+from numpy.typing import NDArray
 
 from tilewright.compiler.tir.native import Host
 from tilewright.isa.errors import ConfigError
@@ -193,14 +195,15 @@ class Pool:
         work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("work"))
         self._go = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("go"))
         address = self._job.ctypes.data
-        self._workers = [
-            threading.Thread(target=work, args=(address, number), daemon=True) for number in range(1, count)
-        ]
-        for worker in self._workers:
+        workers = [threading.Thread(target=work, args=(address, number), daemon=True) for number in range(1, count)]
+        for worker in workers:
             worker.start()
+        self._workers = [worker.native_id or 0 for worker in workers]
         self._processors = os.sched_getaffinity(0)
         self._processor_of_caller: Any = ctypes.CDLL(None).sched_getcpu
         self._avoided = -1
+        # What workers sleep in must outlive them, also where a pool is dropped without being closed.
+        self._end = weakref.finalize(self, _end, self._job, self._go, workers, self._engine)
 
     def run(self, function: int, memory: int, constants: int, terminals: int) -> None:
         """Let all threads run a function `void (job, run, thread)`, and wait until everything is done.
@@ -223,13 +226,18 @@ class Pool:
         self._avoided = processor
         for worker in self._workers:
             with contextlib.suppress(OSError):  # none of these is this process's any more: anywhere, then
-                os.sched_setaffinity(worker.native_id or 0, others)
+                os.sched_setaffinity(worker, others)
 
     def close(self) -> None:
         """End the threads."""
         with self._lock:
-            self._job[STOP] = 1
-            self._go(self._job.ctypes.data)
-            for worker in self._workers:
-                worker.join()
             self._workers = []
+            self._end()
+
+
+def _end(job: NDArray[np.int64], go: Any, workers: list[threading.Thread], _engine: Any) -> None:
+    """End threads, whose code is the engine's."""
+    job[STOP] = 1
+    go(job.ctypes.data)
+    for worker in workers:
+        worker.join()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import platform
+import threading
 import time
 
 import numpy as np
@@ -15,6 +18,7 @@ from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.levels import level_of
 from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.native_segment import compile_segment
+from tilewright.compiler.targets.cpu.threads import Pool
 from tilewright.isa.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(
@@ -42,6 +46,35 @@ def test_threads_equal_the_reference(count: int, rng: np.random.Generator) -> No
             assert np.unique(array).size > 1, "every value is the same: the test shows nothing"
     assert min(_idle_shares()) < 0.1, "threads spin when there is nothing to do"
     machine.close()
+
+
+def test_threads_end_with_what_they_work_for(rng: np.random.Generator) -> None:
+    graph = _graph(rng)
+    before = threading.active_count()
+    for _ in range(4):  # a pool in the place of one whose workers slept on would wake them
+        program, machine = lower(graph, level_of()), NativeMachine(count=3)
+        program.run({"x": rng.integers(-128, 128, graph.shape("x")).astype(np.int8)}, machine)
+        assert threading.active_count() == before + 2
+        del program, machine
+        gc.collect()
+        assert threading.active_count() == before
+
+
+def test_workers_keep_off_the_processor_of_the_caller() -> None:
+    processors = sorted(os.sched_getaffinity(0))
+    if len(processors) < 2:
+        pytest.skip("one processor: there is nowhere else to go")
+    before = set(os.listdir("/proc/self/task"))
+    pool = Pool(2, 1)
+    (worker,) = (int(name) for name in set(os.listdir("/proc/self/task")) - before)
+    try:
+        for processor in processors[:2]:
+            os.sched_setaffinity(0, {processor})
+            pool._avoid(processor)
+            assert os.sched_getaffinity(worker) == set(processors) - {processor}
+    finally:
+        os.sched_setaffinity(0, processors)
+        pool.close()
 
 
 def test_small_launches_are_not_shared(rng: np.random.Generator) -> None:

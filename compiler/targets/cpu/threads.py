@@ -8,7 +8,8 @@ some ten microseconds and then sleeps in the kernel, so that nothing spins when 
 grow, by the same amount in every run: a thread that comes late finds the chunks of its run taken.
 
 Linux likes to wake a thread on the processor of who wakes it, and may take longer than a whole run to tell the two
-apart. So workers never have the processor that the caller is on; the caller himself stays as free as he was.
+apart. So workers never have the processor that the caller is on, and the caller keeps to it until the run is over: who
+sleeps until a launch is done would wake on a worker's.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ def launch_words(count: int) -> int:
 
 
 _FUTEX_CALLS = {"x86_64": 202, "aarch64": 98}
+_SET_AFFINITY_CALLS = {"x86_64": 203, "aarch64": 122}
+_GET_AFFINITY_CALLS = {"x86_64": 204, "aarch64": 123}
+
+#: Words of a set of processors: of more than 1,024 the kernel tells none, and nothing is bound.
+_SET_WORDS = 16
+
 _SPINS = 1000
 _PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}
 
@@ -110,7 +117,11 @@ entry:
 """
 
 
-_POOL = f"""
+def _pool_text() -> str:
+    """Return LLVM IR of what workers do, `@work`, and of what lets them: `@go`, on the caller's processor."""
+    machine = platform.machine()
+    set_affinity, get_affinity = _SET_AFFINITY_CALLS[machine], _GET_AFFINITY_CALLS[machine]
+    return f"""
 define void @work(ptr %job, i64 %thread) {{
 entry:
   %go = getelementptr i64, ptr %job, i64 {GO}
@@ -135,8 +146,10 @@ done:
   ret void
 }}
 
-define void @go(ptr %job) {{
+define void @go(ptr %job, i64 %processor) {{
 entry:
+  %before = alloca [{_SET_WORDS} x i64], align 8
+  %one = alloca [{_SET_WORDS} x i64], align 8
   %go = getelementptr i64, ptr %job, i64 {GO}
   %sleepers = getelementptr i64, ptr %job, i64 {GO_SLEEPERS}
   %stop.at = getelementptr i64, ptr %job, i64 {STOP}
@@ -148,6 +161,21 @@ entry:
   br i1 %ends, label %done, label %run
 run:
   %function = load ptr, ptr %function.at, align 8
+  %bytes = call i64 (i64, ...) @syscall(i64 {get_affinity}, i32 0, i64 {8 * _SET_WORDS}, ptr %before)
+  %is_known = icmp sgt i64 %bytes, 0
+  br i1 %is_known, label %bound, label %free
+bound:
+  store [{_SET_WORDS} x i64] zeroinitializer, ptr %one, align 8
+  %word = lshr i64 %processor, 6
+  %word.at = getelementptr i64, ptr %one, i64 %word
+  %place = and i64 %processor, 63
+  %bit = shl i64 1, %place
+  store i64 %bit, ptr %word.at, align 8
+  %r = call i64 (i64, ...) @syscall(i64 {set_affinity}, i32 0, i64 %bytes, ptr %one)
+  call void %function(ptr %job, i64 %number, i64 0)
+  %s = call i64 (i64, ...) @syscall(i64 {set_affinity}, i32 0, i64 %bytes, ptr %before)
+  ret void
+free:
   call void %function(ptr %job, i64 %number, i64 0)
   ret void
 done:
@@ -188,12 +216,12 @@ class Pool:
         self._lock = threading.Lock()
         host = Host.this()
         machine = host.target_machine()
-        code = machine.emit_object(binding.parse_assembly(runtime_text() + _POOL))
+        code = machine.emit_object(binding.parse_assembly(runtime_text() + _pool_text()))
         self._engine: Any = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
         self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("work"))
-        self._go = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("go"))
+        self._go = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("go"))
         address = self._job.ctypes.data
         workers = [threading.Thread(target=work, args=(address, number), daemon=True) for number in range(1, count)]
         for worker in workers:
@@ -214,9 +242,10 @@ class Pool:
             Addresses.
         """
         with self._lock:
-            self._avoid(self._processor_of_caller())
+            processor = max(self._processor_of_caller(), 0)
+            self._avoid(processor)
             self._job[FUNCTION : TERMINALS + 1] = function, memory, constants, terminals
-            self._go(self._job.ctypes.data)
+            self._go(self._job.ctypes.data, processor)
 
     def _avoid(self, processor: int) -> None:
         """Let workers run anywhere but on a processor, if there is any other."""
@@ -238,6 +267,6 @@ class Pool:
 def _end(job: NDArray[np.int64], go: Any, workers: list[threading.Thread], _engine: Any) -> None:
     """End threads, whose code is the engine's."""
     job[STOP] = 1
-    go(job.ctypes.data)
+    go(job.ctypes.data, 0)
     for worker in workers:
         worker.join()

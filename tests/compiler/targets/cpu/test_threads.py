@@ -38,12 +38,14 @@ def _graph(rng: np.random.Generator) -> Graph:
 def test_threads_equal_the_reference(count: int, rng: np.random.Generator) -> None:
     graph = _graph(rng)
     program, machine = lower(graph, level_of()), NativeMachine(count=count)
+    processors = os.sched_getaffinity(0)
     for _ in range(20):
         inputs = {"x": rng.integers(-128, 128, graph.shape("x")).astype(np.int8)}
         outputs = program.run(inputs, machine)
         for name, array in evaluate(graph, inputs).items():
             np.testing.assert_array_equal(outputs[name], array)
             assert np.unique(array).size > 1, "every value is the same: the test shows nothing"
+    assert os.sched_getaffinity(0) == processors, "the caller stays bound"
     assert min(_idle_shares()) < 0.1, "threads spin when there is nothing to do"
     machine.close()
 

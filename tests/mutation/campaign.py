@@ -5,7 +5,8 @@
 What is asked of each fault is what CI's fast tests ask of the whole RTL, on the configuration of the tests of faults,
 which has all instructions: random programs on all simulators, crowds of instructions of one sort, random programs after
 a run that was stopped, and the faults on the device. All faults are in one build; tests are asked in the order of what
-they cost, and the first that fails ends it.
+they cost, and the first that fails ends it. What no test notices is asked for a proof that it is no fault at all
+(`equivalence.py`); what is proved so does not count, and another fault takes its place.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.mutation.equivalence import Answer, is_equal
+from tests.mutation.hierarchy import Hierarchy
 from tests.mutation.verilog_mutants import CHOICE, Mutant, chosen, planted
 from tests.sim import test_crowds, test_faults, test_stopped_runs
 from tests.sim.random_runs import stalls_of
@@ -45,6 +48,8 @@ from tilewright.sim.rtl.library import FaultChannel, Model
 TOP = "accelerator"
 #: Of a run; the longest program takes half of it.
 MAX_CYCLES = 300_000
+#: One in so many faults is more than was asked for, in the stead of one that is proved to be none.
+SPARE = 5
 
 #: A test and its name.
 Test = tuple[str, Callable[[], None]]
@@ -70,10 +75,12 @@ class Campaign:
     faults : sequence of Mutant
     text : str
         The Verilog with them.
+    design : Hierarchy
+        Without them.
     """
 
-    def __init__(self, isa: InstructionSet, faults: Sequence[Mutant], text: str) -> None:
-        self.isa, self.faults = isa, faults
+    def __init__(self, isa: InstructionSet, faults: Sequence[Mutant], text: str, design: Hierarchy) -> None:
+        self.isa, self.faults, self.design = isa, faults, design
         self._number = 0
         self._library = build(text, TOP, BuildOptions(), Cache(user_cache() / "rtl"))
 
@@ -102,6 +109,11 @@ class Campaign:
                     said = str(error).splitlines() or [type(error).__name__]
                     return f"{name}: {said[0]}"
         return ""
+
+    def outcome(self, fault: Mutant) -> Outcome:
+        """Ask the tests about a fault, and for a proof that it is none where no test notices it."""
+        noticed = self.noticed(fault.number)
+        return Outcome(fault, noticed) if noticed else Outcome(fault, "", is_equal(self.design, fault))
 
     @contextmanager
     def _planted(self) -> Iterator[None]:
@@ -187,46 +199,89 @@ def directed_tests() -> list[Test]:
     ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a fault.
+
+    Attributes
+    ----------
+    fault : Mutant
+    noticed : str
+        The test that notices it, and how; empty when none does.
+    proof : Answer
+        Whether it is one, if no test notices it.
+    """
+
+    fault: Mutant
+    noticed: str
+    proof: Answer | None = None
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether it is proved to be none: the hardware does the same with it."""
+        return self.proof is not None and self.proof.kind == "equal"
+
+    def __str__(self) -> str:
+        if self.proof is None:
+            return self.noticed[:90]
+        return f"EQUAL in {self.proof.module}" if self.is_equal else f"NOT NOTICED: {self.fault.before}"
+
+
 def campaign(count: int, seed: int) -> Campaign:
-    """Return a campaign on the configuration of the tests of faults, which has all instructions."""
+    """Return a campaign on the configuration of the tests of faults, which has all instructions.
+
+    It has more faults than are asked for: as many as will be proved to be none are asked in their stead.
+    """
     isa = test_faults.ISA
     text = design_text(isa, TOP, Cache(user_cache() / "rtl"))
-    faults = chosen(text, count, seed)
-    return Campaign(isa, faults, planted(text, faults, TOP))
+    faults = chosen(text, count + count // SPARE + 1, seed)
+    return Campaign(isa, faults, planted(text, faults, TOP), Hierarchy(text, TOP))
+
+
+def outcomes(made: Campaign, count: int, only: Collection[int] = ()) -> Iterator[Outcome]:
+    """Yield what becomes of one fault after the other, until so many are faults indeed."""
+    wrong = made.noticed(0)
+    assert not wrong, f"the tests fail without a fault: {wrong}"
+    for fault in made.faults:
+        if count and (not only or fault.number in only):
+            outcome = made.outcome(fault)
+            yield outcome
+            count -= not outcome.is_equal
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", type=int, nargs="*", help="numbers of the faults to look at")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the faults to look at", default=())
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    made = campaign(options.count, options.seed)
-    wrong = made.noticed(0)
-    assert not wrong, f"the tests fail without a fault: {wrong}"
-    found: dict[int, str] = {}
-    faults = [fault for fault in made.faults if not options.only or fault.number in options.only]
-    for fault in faults:
+    found: list[Outcome] = []
+    begin = time.process_time()
+    for outcome in outcomes(campaign(options.count, options.seed), options.count, options.only):
+        found.append(outcome)
+        fault, took = outcome.fault, time.process_time() - begin
+        print(f"{fault.number:4} {took:5.1f} s {fault.kind:10} {fault.module:42} {outcome}", flush=True)
         begin = time.process_time()
-        found[fault.number] = made.noticed(fault.number)
-        said = found[fault.number][:90] or f"NOT NOTICED: {fault.before}"
-        print(
-            f"{fault.number:4} {time.process_time() - begin:5.1f} s {fault.kind:10} {fault.module:42} {said}",
-            flush=True,
-        )
-    _report(faults, found, options.json)
+    _report(found, options.json)
     return 0
 
 
-def _report(faults: Sequence[Mutant], found: Mapping[int, str], path: Path | None) -> None:
-    killed = Counter(f.kind for f in faults if found[f.number])
-    kinds = Counter(f.kind for f in faults)
+def _report(found: Sequence[Outcome], path: Path | None) -> None:
+    asked = [o for o in found if not o.is_equal]
+    noticed = [o for o in asked if o.noticed]
+    killed, kinds = (Counter(o.fault.kind for o in some) for some in (noticed, asked))
     print(", ".join(f"{kind} {killed[kind]} of {n}" for kind, n in sorted(kinds.items())))
-    print(Counter(said.partition(":")[0].rstrip("0123456789 ") for said in found.values() if said).most_common())
-    print(f"{sum(killed.values())} of {len(faults)} noticed, {sum(killed.values()) / len(faults):.1%}", flush=True)
+    print(Counter(o.noticed.partition(":")[0].rstrip("0123456789 ") for o in noticed).most_common())
+    print(
+        f"{len(noticed)} of {len(asked)} noticed, {len(noticed) / max(len(asked), 1):.1%}; "
+        f"{len(found) - len(asked)} others proved to be none",
+        flush=True,
+    )
     if path:
-        results = [{**asdict(f), "noticed": found[f.number]} for f in faults]
+        results = [
+            {**asdict(o.fault), "noticed": o.noticed, "proof": asdict(o.proof) if o.proof else None} for o in found
+        ]
         path.write_text(json.dumps(results, indent=1) + "\n")
 
 

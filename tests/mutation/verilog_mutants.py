@@ -118,16 +118,21 @@ def chosen(text: str, count: int, seed: int) -> list[Mutant]:
     return picked
 
 
+def changed_line(line: str, fault: Mutant, test: str = "") -> str:
+    """Return a line with its fault; or, with a test, with the fault where that holds."""
+    if fault.kind in ("enable", "reset"):
+        after = f"{test} ? {fault.after} : ({fault.before})" if test else fault.after
+        return line.replace(f"({fault.before})", f"({after})", 1)
+    after = f"{test} ? ({fault.after}) : ({fault.before})" if test else fault.after
+    return line.replace(f"= {fault.before};", f"= {after};", 1)
+
+
 def planted(text: str, faults: Sequence[Mutant], top: str) -> str:
     """Return the text with all faults, and the register that chooses, in the top module; it begins at 0."""
     lines = text.splitlines()
     for fault in faults:
         test = f"{top}.mutant == 16'd{fault.number}"
-        line = lines[fault.line]
-        if fault.kind in ("enable", "reset"):
-            lines[fault.line] = line.replace(f"({fault.before})", f"({test} ? {fault.after} : ({fault.before}))", 1)
-        else:
-            lines[fault.line] = line.replace(f"= {fault.before};", f"= {test} ? ({fault.after}) : ({fault.before});", 1)
+        lines[fault.line] = changed_line(lines[fault.line], fault, test)
     first = next(i for i, line in enumerate(lines) if line.startswith((f"module {top}(", f"module {top} (")))
     end = next(i for i in range(first, len(lines)) if lines[i] == "endmodule")
     lines[end:end] = [

@@ -176,6 +176,8 @@ def directed_tests() -> list[Test]:
           for more in (1, 2) for d in test_crowds.DIRECTIONS),
         ("logarithms", partial(test_crowds.test_logarithms_of_sums_of_every_size, 1)),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
+        *(as_in_ci(test_crowds.test_a_crowd_that_is_stopped, name, way)
+          for name in test_crowds.CROWDS for way in ("reset", "start", "hardware")),
         ("reset with a response", partial(
             test_stopped_runs.test_a_reset_of_the_hardware_while_a_store_is_answered,
             seed_of("test_a_reset_of_the_hardware_while_a_store_is_answered"))),

@@ -59,6 +59,10 @@ class Hierarchy:
         """Return the modules on the way from one to another that stands in it, both included."""
         return {n for n in self.below(outer) if inner in self.below(n)}
 
+    def lines(self, names: Collection[str]) -> int:
+        """Return how many lines some modules have."""
+        return sum(len(self._modules[name][1]) for name in names)
+
     def text_of(self, names: Collection[str], fault: Mutant | None = None) -> str:
         """Return the text of some modules, with a fault if one is given."""
         parts: list[str] = []

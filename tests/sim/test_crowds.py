@@ -40,6 +40,10 @@ WALKS = ("out0", "out1", "out2", "red0", "red1", "red2")
 LOOPS = [f"extent_{walk}" for walk in WALKS]
 FAR, KIND = 1 << 31, 2  # the top bit of addresses; the slow and far memory
 
+#: Crowds that are stopped: how often each, the share of cycles in which the memory takes and gives nothing, the cycles
+#: in which all that is on its way is done.
+STOPS, SCARCE, STOP_CYCLES = 6, 0.75, 20_000
+
 
 def drawn(rng: random.Random, count: int, takes: Callable[[RandomInstruction], bool]) -> list[RandomInstruction]:
     """Draw instructions of one sort."""
@@ -93,6 +97,24 @@ def crowd_program(name: str, seed: int) -> RandomProgram:
 def test_a_crowd(name: str, seed: int) -> None:
     mismatch = check(TIMING_DRAMS[KIND], stalls_of(KIND)).compare(crowd_program(name, seed))
     assert mismatch is None, mismatch.report
+
+
+@pytest.mark.parametrize("way", ["reset", "start", "hardware"])
+@pytest.mark.parametrize("name", CROWDS)
+def test_a_crowd_that_is_stopped(name: str, way: str, seed: int) -> None:
+    """What is on its way everywhere, in a memory that takes and gives little, is gone before the first of the next."""
+    crowd, rng = CROWDS[name], random.Random(seed)
+    program, fast = crowd_program(name, seed), FastSimulator(ISA, TIMING, compute_results=False)
+    cycles = fast.launch(program.dram, program.offset, program.count).counters["cycles"]
+    few = [*filling(ISA, LIMITS.dram_bytes), *drawn(rng, 4, crowd.takes)]
+    following = synchronised_program(ISA, seed, few, LIMITS.dram_bytes, serial=crowd.is_serial)
+    device = PlacedDevice(None, "stormy", 0)
+    for number in range(STOPS):
+        device.settings.stall_seed, device.settings.stall_threshold = seed + number, int(SCARCE * 2**32)
+        device.model.reset(device.settings)
+        device.begin(program)
+        device.stop(way, rng.randrange(3 * cycles), STOP_CYCLES)
+        device.check_run(following, None)
 
 
 @pytest.mark.parametrize("engine", [Engine.LOAD, Engine.STORE], ids=str)

@@ -67,7 +67,7 @@ class PlacedDevice(Device):
     def state(self, path: str) -> NDArray[np.uint8] | None:
         return self.model.memory(f"accelerator.{path}")
 
-    def stop(self, way: str, moment: int) -> None:
+    def stop(self, way: str, moment: int, most_cycles: int = STOP_CYCLES) -> None:
         """Stop what runs after so many cycles; it may have ended before."""
         runs = not self.model.run(moment)
         if way == "hardware":
@@ -78,7 +78,7 @@ class PlacedDevice(Device):
         elif way == "reset":
             control.acknowledge(self.model)
             control.abandon(self.model)
-            assert not runs or not self.model.run(STOP_CYCLES), "an abandoned run does not interrupt"
+            assert not runs or not self.model.run(most_cycles), "an abandoned run does not interrupt"
         control.acknowledge(self.model)
         assert not self.model.read("STATUS") & 1 and not self.model.report.violation
 

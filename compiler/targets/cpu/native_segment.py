@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu import emit
 from tilewright.compiler.targets.cpu.program import Segment, Terminal
-from tilewright.compiler.targets.cpu.segment_code import emit_segment, is_shared, optimized
+from tilewright.compiler.targets.cpu.segment_code import emit_segment, optimized, used_threads
 from tilewright.compiler.targets.kernels import layout
 from tilewright.compiler.tir import llvm_scalars
 from tilewright.compiler.tir.native import Host
@@ -119,9 +119,9 @@ def compile_segment(segment: Segment, objects: ObjectCache | None = None, count:
     objects : ObjectCache, optional
         Where compiled code is kept; by default nowhere.
     count : int
-        Threads that may run it; there will be one where there is nothing to share.
+        Threads that may run it; there will be as many as have anything to do in it.
     """
-    count = count if is_shared(segment, count) else 1
+    count = used_threads(segment, count)
     constants, host = Constants.of(segment.constants), Host.this()
 
     def build() -> bytes:

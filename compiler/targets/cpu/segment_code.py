@@ -58,9 +58,9 @@ def _emit_single(module: ll.Module, segment: Segment, offsets: Mapping[str, int]
     ll.IRBuilder(end).ret_void()
 
 
-def is_shared(segment: Segment, count: int) -> bool:
-    """Whether so many threads have anything to share in a segment."""
-    return any(_parts(launch, count)[0] > 1 for launch in segment.launches)
+def used_threads(segment: Segment, count: int) -> int:
+    """Return how many of so many threads have anything to do in a segment."""
+    return max((_parts(launch, count)[0] for launch in segment.launches), default=1)
 
 
 def _parts(launch: Launch, count: int) -> tuple[int, int]:

@@ -27,15 +27,16 @@ class LoadedSegment:
         Overwritten by the next call.
     """
 
-    def __init__(self, segment: NativeSegment, pool: threads.Pool | None = None) -> None:
-        self._pool, self._constants = pool, segment.constants
+    def __init__(self, segment: NativeSegment) -> None:
+        self._constants = segment.constants
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), Host.this().target_machine())
         self._engine.add_object_file(binding.ObjectFileRef.from_data(segment.code))
         self._engine.finalize_object()
         self._call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(self._engine.get_function_address("network"))
         single = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)
         self._single = single(self._engine.get_function_address("launch"))
-        self._share = self._engine.get_function_address("share") if pool is not None else 0
+        is_shared = segment.threads > 1
+        self._pool = threads.Pool(segment.threads, len(segment.launches), self._engine) if is_shared else None
         self._memory = aligned(segment.memory_bytes + SLACK)
         for offset, size, byte in segment.fills:
             self._memory[offset : offset + size] = byte
@@ -60,7 +61,7 @@ class LoadedSegment:
         for (number, _, _), array in zip(self._inputs, self._given, strict=True):
             self._addresses[number] = array.ctypes.data
         if self._pool is not None:
-            self._pool.run(self._share, *self._arguments)
+            self._pool.run(*self._arguments)
         else:
             self._call(*self._arguments)
         return self.outputs
@@ -68,6 +69,11 @@ class LoadedSegment:
     def launch(self, number: int) -> None:
         """Do one launch again, on what the last call left in memory."""
         self._single(*self._arguments, number)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.close()
 
 
 class NativeMachine(Runner[Segment | NativeSegment]):
@@ -90,7 +96,6 @@ class NativeMachine(Runner[Segment | NativeSegment]):
         self._cache = cache
         self._count = count
         self._loaded: dict[int, tuple[Segment | NativeSegment, LoadedSegment]] = {}
-        self._pools: list[threads.Pool] = []
         if count != 1:
             threads.check(count)
 
@@ -103,11 +108,7 @@ class NativeMachine(Runner[Segment | NativeSegment]):
         found = self._loaded.get(id(segment))
         if found is None:
             native = self.compile(segment) if isinstance(segment, Segment) else segment
-            pool = None
-            if native.threads > 1:
-                pool = threads.Pool(native.threads, len(native.launches))
-                self._pools.append(pool)
-            found = self._loaded[id(segment)] = segment, LoadedSegment(native, pool)
+            found = self._loaded[id(segment)] = segment, LoadedSegment(native)
         return found[1]
 
     def run(self, segment: Segment | NativeSegment, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -116,7 +117,6 @@ class NativeMachine(Runner[Segment | NativeSegment]):
 
     def close(self) -> None:
         """End the threads."""
-        for pool in self._pools:
-            pool.close()
-        self._pools = []
+        for _, loaded in self._loaded.values():
+            loaded.close()
         self._loaded = {}

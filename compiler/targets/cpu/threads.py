@@ -200,7 +200,10 @@ class Pool:
     count : int
         Threads, the caller's among them.
     launches : int
-        Of the function that is run; it is always the same.
+        Of the function that is run.
+    code : llvmlite.binding.ExecutionEngine
+        Has that function, `void share(job, run, thread)`. The pool keeps it: a thread that comes late to a run that is
+        over looks at each launch yet.
 
     Raises
     ------
@@ -208,20 +211,21 @@ class Pool:
         When the count is not positive, or this system is none on which threads can sleep.
     """
 
-    def __init__(self, count: int, launches: int) -> None:
+    def __init__(self, count: int, launches: int, code: Any) -> None:
         check(count)
         self.count = count
         raw = np.zeros(COUNTERS + launch_words(count) * launches + LINE, np.int64)
         self._job = raw[-raw.ctypes.data % 64 // 8 :]
+        self._job[FUNCTION] = code.get_function_address("share")
         self._lock = threading.Lock()
         host = Host.this()
         machine = host.target_machine()
-        code = machine.emit_object(binding.parse_assembly(runtime_text() + _pool_text()))
-        self._engine: Any = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
-        self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
-        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("work"))
-        self._go = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(self._engine.get_function_address("go"))
+        own: Any = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+        text = runtime_text() + _pool_text()
+        own.add_object_file(binding.ObjectFileRef.from_data(machine.emit_object(binding.parse_assembly(text))))
+        own.finalize_object()
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+        work, self._go = kind(own.get_function_address("work")), kind(own.get_function_address("go"))
         address = self._job.ctypes.data
         workers = [threading.Thread(target=work, args=(address, number), daemon=True) for number in range(1, count)]
         for worker in workers:
@@ -230,21 +234,21 @@ class Pool:
         self._processors = os.sched_getaffinity(0)
         self._processor_of_caller: Any = ctypes.CDLL(None).sched_getcpu
         self._avoided = -1
-        # What workers sleep in must outlive them, also where a pool is dropped without being closed.
-        self._end = weakref.finalize(self, _end, self._job, self._go, workers, self._engine)
+        # What workers run and sleep in must outlive them, also where a pool is dropped without being closed.
+        self._end = weakref.finalize(self, _end, self._job, self._go, workers, (own, code))
 
-    def run(self, function: int, memory: int, constants: int, terminals: int) -> None:
-        """Let all threads run a function `void (job, run, thread)`, and wait until everything is done.
+    def run(self, memory: int, constants: int, terminals: int) -> None:
+        """Let all threads run the function, and wait until everything is done.
 
         Parameters
         ----------
-        function, memory, constants, terminals : int
+        memory, constants, terminals : int
             Addresses.
         """
         with self._lock:
             processor = max(self._processor_of_caller(), 0)
             self._avoid(processor)
-            self._job[FUNCTION : TERMINALS + 1] = function, memory, constants, terminals
+            self._job[MEMORY : TERMINALS + 1] = memory, constants, terminals
             self._go(self._job.ctypes.data, processor)
 
     def _avoid(self, processor: int) -> None:
@@ -264,8 +268,8 @@ class Pool:
             self._end()
 
 
-def _end(job: NDArray[np.int64], go: Any, workers: list[threading.Thread], _engine: Any) -> None:
-    """End threads, whose code is the engine's."""
+def _end(job: NDArray[np.int64], go: Any, workers: list[threading.Thread], _code: Any) -> None:
+    """End threads; until then there is the code that they run."""
     job[STOP] = 1
     go(job.ctypes.data, 0)
     for worker in workers:

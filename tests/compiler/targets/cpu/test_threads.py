@@ -18,7 +18,6 @@ from tilewright.compiler.targets.cpu.jit import NativeMachine
 from tilewright.compiler.targets.cpu.levels import level_of
 from tilewright.compiler.targets.cpu.lower import lower
 from tilewright.compiler.targets.cpu.native_segment import compile_segment
-from tilewright.compiler.targets.cpu.threads import Pool
 from tilewright.isa.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(
@@ -53,7 +52,7 @@ def test_threads_equal_the_reference(count: int, rng: np.random.Generator) -> No
 def test_threads_end_with_what_they_work_for(rng: np.random.Generator) -> None:
     graph = _graph(rng)
     before = threading.active_count()
-    for _ in range(4):  # a pool in the place of one whose workers slept on would wake them
+    for _ in range(8):  # a pool in the place of one whose workers slept on would wake them
         program, machine = lower(graph, level_of()), NativeMachine(count=3)
         program.run({"x": rng.integers(-128, 128, graph.shape("x")).astype(np.int8)}, machine)
         assert threading.active_count() == before + 2
@@ -62,12 +61,14 @@ def test_threads_end_with_what_they_work_for(rng: np.random.Generator) -> None:
         assert threading.active_count() == before
 
 
-def test_workers_keep_off_the_processor_of_the_caller() -> None:
+def test_workers_keep_off_the_processor_of_the_caller(rng: np.random.Generator) -> None:
     processors = sorted(os.sched_getaffinity(0))
     if len(processors) < 2:
         pytest.skip("one processor: there is nowhere else to go")
+    program, machine = lower(_graph(rng), level_of()), NativeMachine(count=2)
     before = set(os.listdir("/proc/self/task"))
-    pool = Pool(2, 1)
+    pool = machine.load(program.segments[0])._pool
+    assert pool is not None
     (worker,) = (int(name) for name in set(os.listdir("/proc/self/task")) - before)
     try:
         for processor in processors[:2]:
@@ -76,7 +77,7 @@ def test_workers_keep_off_the_processor_of_the_caller() -> None:
             assert os.sched_getaffinity(worker) == set(processors) - {processor}
     finally:
         os.sched_setaffinity(0, processors)
-        pool.close()
+        machine.close()
 
 
 def test_small_launches_are_not_shared(rng: np.random.Generator) -> None:

@@ -17,6 +17,7 @@ from amaranth.lib import wiring
 
 from tilewright.fpga.devices import Device
 from tilewright.fpga.memories import collision_commands
+from tilewright.fpga.product_registers import OUTPUT_REGISTER, pack_product_registers
 from tilewright.fpga.store import Store, content_key
 from tilewright.fpga.synthesis import run_yosys, tool_version
 from tilewright.hw.accelerator import Accelerator
@@ -130,7 +131,8 @@ def route_component(
         _SIZES[device.name], "--package", PINS_PACKAGE, "--speed", str(speed), "--seed", str(seed),
         "--freq", f"{target_mhz:g}", "--lpf-allow-unconstrained", "--timing-allow-fail",
     )  # fmt: skip
-    key = content_key((rtlil, *_script(Path()), *arguments, tool_version(), version))
+    commands = _script(_TOP, Path())
+    key = content_key((rtlil, *commands, *OUTPUT_REGISTER.values(), *arguments, tool_version(), version))
     folder = store.get(key, lambda work: _run(rtlil, program, arguments, work))
     report = json.loads((folder / "report.json").read_text())
     return read_report(report, version, seed, folder / "design.bit")
@@ -181,12 +183,28 @@ def _packaged(tool: str) -> str:
     return program
 
 
-def _script(folder: Path) -> tuple[str, ...]:
+def make_netlist(rtlil: str, top: str, folder: Path) -> Path:
+    """Synthesize a design as it is routed: return the netlist in Yosys's JSON, in `folder`.
+
+    Raises
+    ------
+    ToolchainError
+        If Yosys fails.
+    """
+    run_yosys(rtlil, _script(top, folder), folder)
+    path = folder / "design.json"
+    netlist = json.loads(path.read_text())
+    pack_product_registers(netlist["modules"][top])
+    path.write_text(json.dumps(netlist))
+    return path
+
+
+def _script(top: str, folder: Path) -> tuple[str, ...]:
     """Return Yosys's commands: unlike in `synthesis`, nothing is kept apart, which saves a third of the tables."""
-    synth = f"synth_lattice -family ecp5 -noiopad -top {_TOP}"
+    synth = f"synth_lattice -family ecp5 -noiopad -top {top}"
     return (
         f"read_rtlil {folder / 'design.il'}",
-        f"hierarchy -top {_TOP}",
+        f"hierarchy -top {top}",
         "proc",
         *collision_commands(),
         "flatten",
@@ -204,8 +222,8 @@ def _script(folder: Path) -> tuple[str, ...]:
 
 
 def _run(rtlil: str, nextpnr: str, arguments: Sequence[str], folder: Path) -> None:
-    run_yosys(rtlil, _script(folder), folder)
-    files = ("--json", "design.json", "--textcfg", "design.config", "--report", "report.json")
+    netlist = make_netlist(rtlil, _TOP, folder)
+    files = ("--json", netlist.name, "--textcfg", "design.config", "--report", "report.json")
     _call(folder, _NEXTPNR, nextpnr, *arguments, *files)
     _call(folder, _ECPPACK, shutil.which(_ECPPACK) or _packaged(_ECPPACK), "--compress", "design.config", "design.bit")
     for name in ("design.json", "design.config"):

@@ -16,6 +16,9 @@ ESTIMATE_STAGE = "config-estimate"
 #: Memories of fewer bits than this, or of fewer words, become lookup tables.
 _LEAST_RAM_BITS = 2048
 
+#: Products of fewer bits than this become lookup tables.
+_LEAST_PRODUCT_BITS = 9
+
 #: The requantizer cuts its sum here, as `hw.requantizer` does.
 _LOW_BITS = 16
 
@@ -106,8 +109,16 @@ def _multipliers(config: Config, family: Family) -> float:
     if config.epilogue.residual and "ResidualAdder" not in soft:
         lane += 2 * _multiplier(family, 9, scale)
     has_vectors = config.vector.multiply and "VectorLane" not in soft
-    vector_lane = _multiplier(family, 9, min(25, config.gemm.acc_bits + 1)) if has_vectors else 0
+    vector_lane = _vector_lane_multipliers(config, family) if has_vectors else 0
     return array + config.turn_lanes * lane + config.acc_lanes * vector_lane + _row_multipliers(config, family)
+
+
+def _vector_lane_multipliers(config: Config, family: Family) -> float:
+    """Return the DSP blocks of a vector lane's product: what is above the first factor may be small enough without."""
+    bits = min(config.gemm.factor_bits, config.gemm.acc_bits)
+    rest = config.gemm.acc_bits - bits
+    high = _multiplier(family, 9, rest + 1) if rest >= _LEAST_PRODUCT_BITS else 0
+    return _multiplier(family, 9, bits + 1) + high
 
 
 def _row_multipliers(config: Config, family: Family) -> float:

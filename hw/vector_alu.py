@@ -38,9 +38,6 @@ class Product:
 #: A product, or an expression over (a, b, zero_a, zero_b).
 Combine = Product | Callable[[Value, Value, Value, Value], Value]
 
-#: A DSP block multiplies signed numbers of one bit more. Bits of operand a beyond matter for the highest bits only.
-_MULTIPLIED_BITS = 24
-
 #: What a step contributes, by the vector operation's name: the hardware of `VectorOp.combine`.
 #:
 #: All four operands are signed, `a` of `acc_bits`, the others of 8 bits. Amaranth's results do not wrap; they need to
@@ -141,17 +138,18 @@ class VectorLane(Repeated):
         return m
 
     def _product(self, m: Module, a: Value) -> Value:
-        """Multiply, in two parts: a register before, a register behind each."""
+        """Multiply, in two parts: a register before, a register behind each; the parts are added after those."""
         if not any(self._datapath[op.name] == Product(is_scaled=True) for op in self._isa.vector_ops):
             return self._registered(m, "late_a", self.en[1], self._registered(m, "early_a", self.en[0], a))
-        bits = min(_MULTIPLIED_BITS, self._acc.width)
+        bits = min(self._isa.config.gemm.factor_bits, self._acc.width)
         factor = self._registered(m, "factor", self.en[0], self.offset_a + a, self._acc)
         scale = self._registered(m, "scale", self.en[0], (self.offset_b + Mux(self.scaled, self.b, 0))[:9].as_signed())
         if self._acc.width <= bits:
             return self._registered(m, "product", self.en[1], factor * scale, self._acc)
         low = self._registered(m, "low", self.en[1], factor[:bits] * scale, self._acc)
         rest = self._acc.width - bits
-        high = self._registered(m, "high", self.en[1], (factor[bits:] * scale[:rest])[:rest])
+        narrow = scale if rest > len(scale) else scale[:rest]  # the highest bits wrap: no sign is needed there
+        high = self._registered(m, "high", self.en[1], (factor[bits:] * narrow)[:rest])
         return low + Cat(Const(0, bits), high)
 
     def _reduce(self, m: Module, x: Signal, value: Value) -> None:

@@ -53,11 +53,10 @@ class WindowSequencer(wiring.Component):
         m = Module()
         busy, issue = Signal(), Signal()
         row_ends, block_ends, last_block = Signal(), Signal(), Signal(reset_less=True)
-        moves, wraps, blocks = Signal(), Signal(), Signal()
+        wraps, blocks = Signal(), Signal()
         waits = self._elaborate_wait(m, issue, row_ends, wraps)
         m.d.comb += [
             issue.eq(busy & ~self.halt),
-            moves.eq(issue & ~row_ends),
             wraps.eq(issue & row_ends & ~waits),
             blocks.eq(wraps & block_ends),
         ]
@@ -67,10 +66,11 @@ class WindowSequencer(wiring.Component):
         with m.Elif(issue & row_ends & block_ends & last_block):
             m.d.sync += busy.eq(0)
 
-        is_column, last_column = self._elaborate_direction(m, "out2", "red2", "double_x", moves, wraps)
-        is_row, last_row = self._elaborate_direction(m, "out1", "red1", "double_y", wraps & ~block_ends, blocks)
+        goes = issue & ~(row_ends & waits)
+        is_column, last_column = self._elaborate_direction(m, "out2", "red2", "double_x", goes, row_ends)
+        is_row, last_row = self._elaborate_direction(m, "out1", "red1", "double_y", wraps, block_ends)
         self._elaborate_blocks(m, last_block, blocks)
-        self._elaborate_addresses(m, moves, wraps, blocks, row_ends, block_ends)
+        self._elaborate_addresses(m, goes, wraps, blocks, row_ends, block_ends)
         m.d.comb += [
             row_ends.eq(is_column & last_column),
             block_ends.eq(is_row & last_row),
@@ -85,17 +85,21 @@ class WindowSequencer(wiring.Component):
             m.d.comb += self.step.valid.eq(issue)
             return Value.cast(0)
         left, is_read = Signal(range(most + 1), reset_less=True), Signal(reset_less=True)
+        waits = Signal(reset_less=True)  # `left` is not 0
         with m.If(self._idle | wraps):
-            m.d.sync += [left.eq(most), is_read.eq(0)]
+            m.d.sync += [left.eq(most), waits.eq(1), is_read.eq(0)]
         with m.Elif(issue):
-            m.d.sync += [left.eq(Mux(left == 0, 0, left - 1)), is_read.eq(row_ends)]
+            m.d.sync += [left.eq(Mux(waits, left - 1, 0)), waits.eq(left > 1), is_read.eq(row_ends)]
         m.d.comb += self.step.valid.eq(issue & ~is_read)
-        return left != 0
+        return waits
 
     def _elaborate_direction(
-        self, m: Module, loop: str, kernel: str, double: str, moves: Value, restarts: Value
+        self, m: Module, loop: str, kernel: str, double: str, goes: Value, restarts: Value
     ) -> tuple[Value, Value]:
-        """Count pixels up to the next window's end; return whether one ends here, and whether that is the last."""
+        """Count pixels up to the next window's end; return whether one ends here, and whether that is the last.
+
+        `goes` comes late: it only enables the registers, and `restarts` says what they take then.
+        """
         place = LOOPS.index(loop)
         most = max(self._config.window_rows, self._config.window_columns)
         lead = Signal(range(max(most, 2) + 1), name=f"lead_{loop}", reset_less=True)
@@ -111,15 +115,16 @@ class WindowSequencer(wiring.Component):
                 last.eq(command.single[place]),
             ]
 
-        with m.If(self._idle):
-            m.d.sync += begin(self.command)
-        with m.Elif(restarts):
-            m.d.sync += begin(self.active)
-        with m.Elif(moves & ends_here):
-            m.d.sync += [lead.eq(Mux(self.active[double], 2, 1)), ends_here.eq(~self.active[double])]
-            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
-        with m.Elif(moves):
-            m.d.sync += [lead.eq(lead - 1), ends_here.eq(lead == 2)]
+        with m.If(self._idle | goes):
+            with m.If(self._idle):
+                m.d.sync += begin(self.command)
+            with m.Elif(restarts):
+                m.d.sync += begin(self.active)
+            with m.Elif(ends_here):
+                m.d.sync += [lead.eq(Mux(self.active[double], 2, 1)), ends_here.eq(~self.active[double])]
+                m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+            with m.Else():
+                m.d.sync += [lead.eq(lead - 1), ends_here.eq(lead == 2)]
         return ends_here, last
 
     def _elaborate_blocks(self, m: Module, last: Signal, blocks: Value) -> None:
@@ -130,7 +135,7 @@ class WindowSequencer(wiring.Component):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
 
     def _elaborate_addresses(
-        self, m: Module, moves: Value, wraps: Value, blocks: Value, row_ends: Value, block_ends: Value
+        self, m: Module, goes: Value, wraps: Value, blocks: Value, row_ends: Value, block_ends: Value
     ) -> None:
         """Keep where block, row and pixel begin; one adder makes the next address of the one that advances."""
         bits = self.step.a.shape().width
@@ -141,12 +146,10 @@ class WindowSequencer(wiring.Component):
         stride = Mux(row_ends, Mux(block_ends, block_stride, row_stride), pixel_stride)
         following = Signal(bits)
         m.d.comb += [following.eq(start + stride), self.step.a.eq(pixel), self.step.column.eq(column)]
-        for register, advances in ((pixel, moves | wraps), (row, wraps), (block, blocks)):
+        for register, advances in ((pixel, goes), (row, wraps), (block, blocks)):
             with m.If(self._idle):
                 m.d.sync += register.eq(self.command.a_base)
             with m.Elif(advances):
                 m.d.sync += register.eq(following)
-        with m.If(self._idle | wraps):
-            m.d.sync += column.eq(0)
-        with m.Elif(moves):
-            m.d.sync += column.eq(column + 1)
+        with m.If(self._idle | goes):
+            m.d.sync += column.eq(Mux(self._idle | row_ends, 0, column + 1))

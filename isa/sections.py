@@ -58,6 +58,15 @@ class Gemm:
     )
     packed: bool = _switch(False, "whether each multiplier computes two int8 products (needs 25 x 18 bits)")
 
+    @property
+    def factor_bits(self) -> int:
+        """Bits of an unsigned factor that one multiplier takes, the other factor being signed and narrow.
+
+        Multipliers that compute two products have 25 x 18 bits, with signs; all others are taken to have 18 x 18, as
+        ECP5's and half of Cyclone V's have. Wider factors are split here, each part's product in a register of its own.
+        """
+        return 24 if self.packed else 17
+
 
 @dataclass(frozen=True)
 class Memory:

@@ -1,8 +1,8 @@
 """Models of ECP5's cells for simulators: Yosys's, and ours of what it has as black boxes only.
 
-Ours know what synthesis for ECP5 uses: multipliers without registers; block RAMs without output registers, which are
-written through port A and read through either. What is read while it is written is not what it was before, nor what it
-is then: hardware promises neither.
+Ours know what synthesis for ECP5 uses: multipliers without registers, or with one of the product; block RAMs without
+output registers, which are written through port A and read through either. What is read while it is written is not
+what it was before, nor what it is then: hardware promises neither.
 """
 
 from __future__ import annotations
@@ -18,12 +18,21 @@ _SHARE = Path(pyosys.__file__).parent / "share" / "lattice"
 _ELABORATION_ERROR = re.compile(r"\$error\([^;]*\);")
 
 _MULTIPLIER = """\
-module MULT18X18D({ports}input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, output {results});
+module MULT18X18D(
+  {ports}input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, CLK0, CE0, RST0, output {results}
+);
   parameter REG_INPUTA_CLK = "NONE", REG_INPUTB_CLK = "NONE", REG_PIPELINE_CLK = "NONE", REG_OUTPUT_CLK = "NONE";
+  parameter REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
+  generate
+    if (REG_INPUTA_CLK != "NONE" || REG_INPUTB_CLK != "NONE" || REG_PIPELINE_CLK != "NONE" || REG_OUTPUT_CE != "CE0" ||
+        REG_OUTPUT_RST != "RST0") unknown_mode_of_MULT18X18D wrong();
+  endgenerate
   wire [17:0] a = {{{a}}}, b = {{{b}}};
   wire signed [36:0] left = {{{{19{{SIGNEDA & a[17]}}}}, a}}, right = {{{{19{{SIGNEDB & b[17]}}}}, b}};
   wire signed [36:0] product = left * right;
-  assign {{{results}}} = product[35:0];
+  reg [35:0] kept = 0;
+  always @(posedge CLK0) if (RST0) kept <= 0; else if (CE0) kept <= product[35:0];
+  assign {{{results}}} = REG_OUTPUT_CLK == "NONE" ? product[35:0] : kept;
 endmodule
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from amaranth.lib.wiring import Flow, Out
 
 from tests.fpga.ecp5_models import ecp5_models
 from tilewright.fpga.devices import FAMILIES
-from tilewright.fpga.synthesis import synthesize_rtlil
+from tilewright.fpga.ecp5 import make_netlist
+from tilewright.fpga.synthesis import run_commands, synthesize_rtlil
 from tilewright.hw.elaborate import component_rtlil, verilog_of_rtlil
 from tilewright.sim.rtl.build import VERILATOR_FLAGS
 from tilewright.sim.rtl.cache import Cache
@@ -132,10 +133,22 @@ class Lockstep:
         return [port for port in self.ports if port.is_input == is_input]
 
 
-def ecp5_lockstep(part: wiring.Component, folder: Path) -> Lockstep:
+def parts_netlist(rtlil: str, top: str, folder: Path) -> str:
+    """Return the Verilog of what the resources are counted of, its parts kept."""
+    return synthesize_rtlil(rtlil, top, FAMILIES["ecp5"], Cache(folder / "synthesis")).netlist.read_text()
+
+
+def routed_netlist(rtlil: str, top: str, folder: Path) -> str:
+    """Return the Verilog of what is placed and routed."""
+    verilog = folder / "routed.v"
+    run_commands((f"read_json {make_netlist(rtlil, top, folder)}", f"write_verilog -noattr {verilog}"), folder)
+    return verilog.read_text()
+
+
+def ecp5_lockstep(part: wiring.Component, folder: Path, synthesize: Callable[[str, str, Path], str]) -> Lockstep:
     """Synthesize a part for ECP5 and compile its netlist beside its RTL, in `folder`."""
     rtlil = component_rtlil(part, _RTL)
-    netlist = synthesize_rtlil(rtlil, _RTL, FAMILIES["ecp5"], Cache(folder / "synthesis")).netlist.read_text()
+    netlist = synthesize(rtlil, _RTL, folder)
     netlist = re.sub(rf"^(module |  )(\\?){_RTL}(?=[.(\s])", rf"\1\2{_NETLIST}", netlist, flags=re.M)
     rtl = verilog_of_rtlil(rtlil)
     ports = _ports_of(rtl)

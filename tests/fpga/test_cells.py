@@ -12,11 +12,12 @@ import pytest
 from amaranth.lib import wiring
 
 from tests.fpga.ecp5_models import ecp5_models
-from tests.fpga.lockstep import Parts, Words, ecp5_lockstep
+from tests.fpga.lockstep import Parts, Words, ecp5_lockstep, parts_netlist, routed_netlist
 from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.interleaved_bank import InterleavedBank
 from tilewright.hw.memory_bank import MemoryBank
 from tilewright.hw.requantizer import Requantizer
+from tilewright.hw.residual_adder import ResidualAdder
 from tilewright.hw.vector_alu import VECTOR_DATAPATH, VectorLane
 from tilewright.isa.config import PRESETS
 from tilewright.isa.instructions import instruction_set
@@ -39,7 +40,7 @@ def memories() -> tuple[wiring.Component, ...]:
 
 def products() -> tuple[wiring.Component, ...]:
     """Give parts with multipliers: of bytes, of more bits than a multiplier has, with and without signs."""
-    return DotProduct(TINY), Requantizer(TINY), VectorLane(instruction_set(TINY), VECTOR_DATAPATH)
+    return DotProduct(TINY), Requantizer(TINY), ResidualAdder(TINY), VectorLane(instruction_set(TINY), VECTOR_DATAPATH)
 
 
 def without_collisions(stimuli: dict[str, Words]) -> dict[str, Words]:
@@ -69,11 +70,16 @@ def test_each_cell_has_one_model() -> None:
 
 @pytest.mark.fpga
 @pytest.mark.verilator
-@pytest.mark.parametrize("parts", [memories, products])
+@pytest.mark.parametrize(
+    ("parts", "synthesize"), [(memories, parts_netlist), (products, parts_netlist), (products, routed_netlist)]
+)
 def test_netlists_do_what_the_rtl_does(
-    parts: Callable[[], tuple[wiring.Component, ...]], tmp_path: Path, rng: np.random.Generator
+    parts: Callable[[], tuple[wiring.Component, ...]],
+    synthesize: Callable[[str, str, Path], str],
+    tmp_path: Path,
+    rng: np.random.Generator,
 ) -> None:
-    model = ecp5_lockstep(Parts(parts()), tmp_path)
+    model = ecp5_lockstep(Parts(parts()), tmp_path, synthesize)
     rtl, netlist = model.run(without_collisions(model.stimuli(rng, CYCLES)))
     assert set(rtl) == {port.name for port in model.ports if not port.is_input}
     for name, expected in rtl.items():

@@ -78,9 +78,14 @@ def test_products_become_dsp_blocks(config: Config, family: str, dsps: float, tm
     assert f"module \\{lane.name}" in found.netlist.read_text()
 
 
-def test_a_vector_lane_has_one_dsp_block(tmp_path: Path) -> None:
-    lane = rtlil.convert(VectorLane(instruction_set(PLAIN), VECTOR_DATAPATH), name="part", emit_src=False)
-    assert synthesize_rtlil(lane, "part", FAMILIES["xc7"], Cache(tmp_path)).total.dsp == 1
+@pytest.mark.parametrize(
+    ("config", "family", "dsps"),
+    [(PLAIN, "xc7", 2), (PACKED, "xc7", 1), (PLAIN, "ecp5", 2)],
+    ids=["xc7", "xc7-packed", "ecp5"],
+)
+def test_parts_of_a_vector_lanes_product_are_dsp_blocks(config: Config, family: str, dsps: float, tmp_path) -> None:
+    lane = rtlil.convert(VectorLane(instruction_set(config), VECTOR_DATAPATH), name="part", emit_src=False)
+    assert synthesize_rtlil(lane, "part", FAMILIES[family], Cache(tmp_path)).total.dsp == dsps
 
 
 def test_turns_share_dsp_blocks(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from tilewright.isa.instructions import instruction_set
 CONFIGS = {
     "acc32": PRESETS["tiny"],
     "acc24": PRESETS["tiny"].with_values(gemm={"acc_bits": 24}),
+    "acc20": PRESETS["tiny"].with_values(gemm={"acc_bits": 20}),
     "cascade": PRESETS["tiny"].with_values(gemm={"cascade": 4}),
+    "packed": PRESETS["tiny"].with_values(gemm={"packed": True}, depthwise={"enabled": False}),
 }
 
 

@@ -86,9 +86,9 @@ def test_small_launches_are_not_shared(rng: np.random.Generator) -> None:
     assert compile_segment(segment, count=4).threads == 1
     (segment,) = lower(_graph(rng), level_of()).segments
     assert compile_segment(segment, count=4).threads == 4
-    net = NetworkBuilder("middling", (1, 32, 16, 16), rng)
-    (segment,) = lower(net.graph(net.convolution("x", 32, 3)), level_of()).segments
-    assert 1 < compile_segment(segment, count=64).threads < 64, "threads that do nothing wake and wait"
+    net = NetworkBuilder("middling", (1, 128, 16, 16), rng)
+    (segment,) = lower(net.graph(net.convolution("x", 128, 3)), level_of()).segments
+    assert 1 < compile_segment(segment, count=999).threads < 999, "threads that do nothing wake and wait"
 
 
 def _idle_shares() -> list[float]:

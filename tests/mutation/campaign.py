@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.mutation.equivalence import Answer, is_equal
+from tests.mutation.equivalence import Answer, proof
 from tests.mutation.hierarchy import Hierarchy
 from tests.mutation.verilog_mutants import CHOICE, Mutant, chosen, planted
-from tests.sim import test_crowds, test_faults, test_stopped_runs
+from tests.sim import test_crowds, test_faults, test_stopped_crowds, test_stopped_runs
 from tests.sim.random_runs import stalls_of
 from tests.sim.test_random_programs import SAMPLE_INSTRUCTIONS, SAMPLE_PROGRAMS
 from tests.sim.timing_configs import TIMING_DRAMS
@@ -113,7 +113,7 @@ class Campaign:
     def outcome(self, fault: Mutant) -> Outcome:
         """Ask the tests about a fault, and for a proof that it is none where no test notices it."""
         noticed = self.noticed(fault.number)
-        return Outcome(fault, noticed) if noticed else Outcome(fault, "", is_equal(self.design, fault))
+        return Outcome(fault, noticed) if noticed else Outcome(fault, "", proof(self.design, fault))
 
     @contextmanager
     def _planted(self) -> Iterator[None]:
@@ -161,6 +161,7 @@ def directed_tests() -> list[Test]:
         *(as_in_ci(test_crowds.test_small_numbers, shift) for shift in range(4)),
         *(as_in_ci(test_crowds.test_short_programs, count) for count in (1, 2, 4, 5, 9)),
         *(as_in_ci(behind, engine) for engine in (Engine.LOAD, Engine.STORE)),
+        *(as_in_ci(test_crowds.test_many_that_signal, engine) for engine in (Engine.LOAD, Engine.STORE)),
         *(as_in_ci(test_crowds.test_addresses_wrap, number) for number in range(6)),
         *((f"tokens from {g} to {t}", partial(test_crowds.test_more_tokens_than_a_counter_should_hold, g, t, 1))
           for g, t in test_crowds.PAIRS),
@@ -176,8 +177,9 @@ def directed_tests() -> list[Test]:
           for more in (1, 2) for d in test_crowds.DIRECTIONS),
         ("logarithms", partial(test_crowds.test_logarithms_of_sums_of_every_size, 1)),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
-        *(as_in_ci(test_crowds.test_a_crowd_that_is_stopped, name, way)
-          for name in test_crowds.CROWDS for way in ("reset", "start", "hardware")),
+        ("status", test_stopped_crowds.test_nothing_is_left_of_what_was_done),
+        *(as_in_ci(test_stopped_crowds.test_engines_work_after_a_crowd_was_stopped, name, way)
+          for name in test_stopped_crowds.FULL for way in test_stopped_crowds.WAYS),
         ("reset with a response", partial(
             test_stopped_runs.test_a_reset_of_the_hardware_while_a_store_is_answered,
             seed_of("test_a_reset_of_the_hardware_while_a_store_is_answered"))),

@@ -1,4 +1,8 @@
-"""One netlist of two copies of a part of a design, one with a fault, and of the questions whether they differ."""
+"""One netlist of two copies of a part of a design, one with a fault, and of the questions whether they differ.
+
+Inputs can do anything, but for one thing that is assumed: a reset of the hardware lasts `RESET_CYCLES` or more, as it
+does in simulation and as AXI's do.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,12 @@ _MEMORY = "$mem_v2"
 _FLAT = ("proc", "hierarchy -top {top}", "flatten", "memory_collect", "memory_map -rom-only")
 #: What is undefined can be anything in each copy; registers without an initial value begin at 0, as in simulation.
 _TO_ANDS = (
-    "hierarchy -top miter", "proc", "flatten", "async2sync", "opt_clean", "setundef -undriven -anyseq",
-    "setundef -init -zero", "formalff -clk2ff", "opt -full", "simplemap", "dffunmap", "aigmap", "opt_clean",
+    "hierarchy -top miter", "proc", "flatten", "chformal -lower", "async2sync", "opt_clean",
+    "setundef -undriven -anyseq", "setundef -init -zero", "formalff -clk2ff", "opt -full", "alumacc", "techmap",
+    "simplemap", "dffunmap", "aigmap", "opt_clean",
 )  # fmt: skip
+#: Cycles that a reset of the hardware lasts at least.
+RESET_CYCLES = 4
 _ADDRESS, _DATA, _WRITTEN = "RD_ADDR", "RD_DATA", ("WR_EN", "WR_ADDR", "WR_DATA")
 
 
@@ -67,7 +74,11 @@ def write_miter(
         return None
     text, owners = _miter(copy)
     (folder / "miter.v").write_text(text)
-    sources = [f"read_rtlil {folder}/good.il", f"read_rtlil {folder}/faulty.il", f"read_verilog {folder}/miter.v"]
+    sources = [
+        f"read_rtlil {folder}/good.il",
+        f"read_rtlil {folder}/faulty.il",
+        f"read_verilog -formal {folder}/miter.v",
+    ]
     _call(libyosys.Design(), *sources, *_TO_ANDS, f"write_aiger -symbols -I -zinit {folder}/miter.aig")
     symbols = (folder / "miter.aig").read_bytes().splitlines()
     assert len(owners) == 1 or all(f"o{n} differ[{n}]".encode() in symbols for n in range(len(owners)))
@@ -150,9 +161,19 @@ def _miter(copy: _Copy) -> tuple[str, tuple[str, ...]]:
     head = f"module miter({', '.join(f'i{n}' for n in range(len(copy.inputs)))}, differ);"
     end = [f"  output [{len(questions) - 1}:0] differ;"]
     end += [f"  assign differ[{n}] = {question};" for n, question in enumerate(questions)]
+    lines += _long_resets(ports["good"])
     owners = [copy.owners.get(name, "") for name in compared]
     text = "\n".join([head, *lines, *end, "endmodule", ""])
     return text, (*owners, *[""] * (len(questions) - len(owners)))
+
+
+def _long_resets(ports: Mapping[str, str]) -> Iterator[str]:
+    """Yield the assumption about the reset, if there is one."""
+    clk, rst = ports.get("clk"), ports.get("rst")
+    if clk and rst:
+        yield "  reg [2:0] lasted = 3'd0;"
+        yield f"  always @(posedge {clk}) lasted <= {rst} ? lasted + (lasted != {RESET_CYCLES}) : 0;"
+        yield f"  always @* assume({rst} || lasted == 0 || lasted == {RESET_CYCLES});"
 
 
 def _reads(memory: _Memory, number: int, ports: Mapping[str, dict[str, str]]) -> Iterator[str]:

@@ -40,10 +40,6 @@ WALKS = ("out0", "out1", "out2", "red0", "red1", "red2")
 LOOPS = [f"extent_{walk}" for walk in WALKS]
 FAR, KIND = 1 << 31, 2  # the top bit of addresses; the slow and far memory
 
-#: Crowds that are stopped: how often each, the share of cycles in which the memory takes and gives nothing, the cycles
-#: in which all that is on its way is done.
-STOPS, SCARCE, STOP_CYCLES = 6, 0.75, 20_000
-
 
 def drawn(rng: random.Random, count: int, takes: Callable[[RandomInstruction], bool]) -> list[RandomInstruction]:
     """Draw instructions of one sort."""
@@ -99,34 +95,42 @@ def test_a_crowd(name: str, seed: int) -> None:
     assert mismatch is None, mismatch.report
 
 
-@pytest.mark.parametrize("way", ["reset", "start", "hardware"])
-@pytest.mark.parametrize("name", CROWDS)
-def test_a_crowd_that_is_stopped(name: str, way: str, seed: int) -> None:
-    """What is on its way everywhere, in a memory that takes and gives little, is gone before the first of the next."""
-    crowd, rng = CROWDS[name], random.Random(seed)
-    program, fast = crowd_program(name, seed), FastSimulator(ISA, TIMING, compute_results=False)
-    cycles = fast.launch(program.dram, program.offset, program.count).counters["cycles"]
-    few = [*filling(ISA, LIMITS.dram_bytes), *drawn(rng, 4, crowd.takes)]
-    following = synchronised_program(ISA, seed, few, LIMITS.dram_bytes, serial=crowd.is_serial)
-    device = PlacedDevice(None, "stormy", 0)
-    for number in range(STOPS):
-        device.settings.stall_seed, device.settings.stall_threshold = seed + number, int(SCARCE * 2**32)
-        device.model.reset(device.settings)
-        device.begin(program)
-        device.stop(way, rng.randrange(3 * cycles), STOP_CYCLES)
-        device.check_run(following, None)
-
-
 @pytest.mark.parametrize("engine", [Engine.LOAD, Engine.STORE], ids=str)
 def test_many_that_do_nothing_behind_one_that_takes_long(engine: Engine, seed: int) -> None:
     """They are done in order, and so many of them wait for the first that no more may be under way."""
-    name = "LOAD_ACT" if engine is Engine.LOAD else "STORE_ACT"
+    mismatch = check(replace(TIMING_DRAMS[0], latency_cycles=300), stalls_of(KIND)).compare(
+        nothing_behind(engine, seed)
+    )
+    assert mismatch is None, mismatch.report
+
+
+def nothing_behind(engine: Engine, seed: int) -> RandomProgram:
+    """Return many instructions that do nothing behind one that takes long."""
+    name = f"{engine.name}_ACT"
     box = {"extent_run": 40, "extent0": 4, "extent1": 1, "extent2": 1, "dram_stride0": 8}
     long, nothing = known_instruction(ISA, name, box), known_instruction(ISA, name, {**box, "extent1": 0})
     instructions = [*filling(ISA, LIMITS.dram_bytes), *([long] + [nothing] * 70) * 2]
-    program = synchronised_program(ISA, seed, instructions, LIMITS.dram_bytes)
-    mismatch = check(replace(TIMING_DRAMS[0], latency_cycles=300), stalls_of(KIND)).compare(program)
+    return synchronised_program(ISA, seed, instructions, LIMITS.dram_bytes)
+
+
+@pytest.mark.parametrize("engine", [Engine.LOAD, Engine.STORE], ids=str)
+def test_many_that_signal(engine: Engine, seed: int) -> None:
+    mismatch = check(TIMING_DRAMS[KIND], stalls_of(KIND)).compare(signalling_program(engine, seed))
     assert mismatch is None, mismatch.report
+
+
+def signalling_program(engine: Engine, seed: int) -> RandomProgram:
+    """Return instructions of which several are under way, each giving some tokens; nobody takes them."""
+    rng, left = random.Random(seed), dict.fromkeys(engine.others, (1 << ISA.config.queue.token_bits) - 1)
+    box = {"extent_run": 2, "extent0": 1, "extent1": 1, "extent2": 1}
+    written = []
+    while any(left.values()):
+        takers = [taker for taker, tokens in left.items() if tokens and rng.random() < 0.4]
+        left |= {taker: left[taker] - 1 for taker in takers}
+        signal = sum(mask(engine, taker) for taker in takers)
+        written.append((f"{engine.name}_ACT", {**box, "dram_base": 16 * len(written), "signal": signal}))
+    complete = [(name, ISA.by_name[name].complete(values)) for name, values in written]
+    return placed_program(ISA, seed, complete, LIMITS.dram_bytes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9])

@@ -6,6 +6,7 @@ does in simulation and as AXI's do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _TO_ANDS = (
 )  # fmt: skip
 #: Cycles that a reset of the hardware lasts at least.
 RESET_CYCLES = 4
+_AXI = re.compile(r"(?P<channel>\w*axi__(?:ar|aw|w|r|b))(?!valid$|ready$)\w+")
 _ADDRESS, _DATA, _WRITTEN = "RD_ADDR", "RD_DATA", ("WR_EN", "WR_ADDR", "WR_DATA")
 
 
@@ -152,7 +154,7 @@ def _miter(copy: _Copy) -> tuple[str, tuple[str, ...]]:
             lines.append(f"  wire [{bits - 1}:0] {which}{n};")
     of_memories = {_place(m.name, port) for m in copy.memories for port in (_ADDRESS, *_WRITTEN)}
     compared = [name for name in copy.outputs if name not in of_memories]
-    questions = [f"{ports['good'][name]} != {ports['faulty'][name]}" for name in compared]
+    questions = [_differs(name, ports) for name in compared]
     for n, memory in enumerate(copy.memories):
         lines += _reads(memory, n, ports)
         questions += _writes(memory, ports)
@@ -165,6 +167,14 @@ def _miter(copy: _Copy) -> tuple[str, tuple[str, ...]]:
     owners = [copy.owners.get(name, "") for name in compared]
     text = "\n".join([head, *lines, *end, "endmodule", ""])
     return text, (*owners, *[""] * (len(questions) - len(owners)))
+
+
+def _differs(name: str, ports: Mapping[str, Mapping[str, str]]) -> str:
+    """Return whether an output differs; on a channel of AXI, nobody looks at it without `valid`."""
+    good, faulty = (ports[which] for which in ("good", "faulty"))
+    channel = _AXI.fullmatch(name)
+    valid = good.get(f"{channel['channel']}valid", "1") if channel else "1"
+    return f"{valid} && {good[name]} != {faulty[name]}"
 
 
 def _long_resets(ports: Mapping[str, str]) -> Iterator[str]:

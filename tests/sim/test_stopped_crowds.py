@@ -12,7 +12,7 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from tests.sim.test_crowds import CROWDS, LIMITS, LONG, crowd_program, drawn, nothing_behind, signalling_program
+from tests.sim.test_crowds import CROWDS, LIMITS, LONG, crowd_program, drawn, signalling_program
 from tests.sim.test_faults import ISA
 from tests.sim.test_stopped_runs import TIMING, PlacedDevice, functional, scratchpads
 from tilewright.isa.instructions import Engine
@@ -46,6 +46,14 @@ def boxes_program(name: str, seed: int) -> RandomProgram:
     return placed_program(ISA, seed, written, LIMITS.dram_bytes)
 
 
+def nothing_program(engine: Engine, seed: int) -> RandomProgram:
+    """Instructions that do nothing behind one that takes so long that as many wait for it as can."""
+    box = {"extent_run": 40, "extent0": 60, "extent1": 1, "extent2": 1}
+    long, nothing = (ISA.by_name[f"{engine.name}_ACT"].complete({**box, "extent1": runs}) for runs in (1, 0))
+    written = [(f"{engine.name}_ACT", values) for values in ([long] + [nothing] * 80) * 2]
+    return placed_program(ISA, seed, written, LIMITS.dram_bytes)
+
+
 def long_program(name: str, operands: Mapping[str, int], seed: int) -> RandomProgram:
     return placed_program(ISA, seed, [(name, ISA.by_name[name].complete(operands))] * 12, LIMITS.dram_bytes)
 
@@ -59,7 +67,7 @@ def _windows() -> dict[str, int]:
 #: Programs that are stopped, by what they are full of.
 FULL: Mapping[str, Callable[[int], RandomProgram]] = {
     **{name: partial(crowd_program, name) for name in CROWDS},
-    **{f"nothing_in_{engine}": partial(nothing_behind, engine) for engine in (Engine.LOAD, Engine.STORE)},
+    **{f"nothing_in_{engine}": partial(nothing_program, engine) for engine in (Engine.LOAD, Engine.STORE)},
     **{f"signals_of_{engine}": partial(signalling_program, engine) for engine in (Engine.LOAD, Engine.STORE)},
     "boxes_loaded": partial(boxes_program, "LOAD_ACT"),
     "boxes_stored": partial(boxes_program, "STORE_ACT"),

@@ -86,7 +86,7 @@ def compare(design: Hierarchy, fault: Mutant, outer: str, names: Collection[str]
     return Answer("different" if disproved and differ else "open", outer, there, differ)
 
 
-def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 20, most_lines: int = 6000) -> Answer:
+def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 30, most_lines: int = 12_000) -> Answer:
     """Ask the fault's module, with more and more of what is in and around it; return the last answer.
 
     Parameters
@@ -101,15 +101,11 @@ def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 20, most_lines: in
     around = design.around(fault.module)
     answer = compare(design, fault, around[0], around[:1], seconds)
     while answer.kind == "different":
-        outer, names = answer.module, answer.names | answer.into
-        if "" in answer.into:
-            if outer == around[-1]:
-                break
+        outer, names = answer.module, (answer.names | answer.into) - {""}
+        if "" in answer.into and outer != around[-1]:
             outer = around[around.index(outer) + 1]
-        names = (names - {""}) | design.between(outer, fault.module)
-        for name in list(names):
-            names |= design.between(outer, name)
-        if design.lines(names) > most_lines:
+        names = names.union(*(design.between(outer, name) for name in names))
+        if (outer, names) == (answer.module, answer.names) or design.lines(names) > most_lines:
             break
         answer = compare(design, fault, outer, names, seconds)
     return answer

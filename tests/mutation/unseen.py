@@ -21,6 +21,8 @@ _LOADED = {
     ".walker": r"(?:entry|slot)_(?:now|\d)|left\d",
     ".runs": r"address|single|start\d|left\d",
 }
+#: By the end of a module's name: registers that are loaded or decided anew before anybody looks; why stands below.
+_ANEW = {".compute.sequencer": "last|leaves", ".fetch": "left"}
 #: Counters have 64 bits; a wider register is a payload.
 _WIDEST_STATE = 64
 #: Bits of a number that no run counts up to: 2^48 cycles are days at any clock.
@@ -86,6 +88,36 @@ def _is_read_enable(module: ModuleText, kind: str, target: str, before: str) -> 
     return is_swap and (is_bank or re.fullmatch(r"(?:read|operand|addend|bias|scale)__(?:\d+__)?en", name) is not None)
 
 
+def _is_anew(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    found = _resets(module, kind, target, before)
+    names = next((names for end, names in _ANEW.items() if module.name.endswith(end)), None)
+    return bool(found) and names is not None and all(re.fullmatch(names, name) for name, _ in found)
+
+
+def _is_never_full(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    found = _resets(module, kind, target, before)
+    has_room = module.value_of("input__ready").strip()
+    return bool(found) and module.name.endswith(".store.signals") and {name for name, _ in found} == {has_room}
+
+
+def _is_needless_sum(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    """Say whether an operator decides when the array is used: in a step that is none of another unit's."""
+    if not module.name.endswith(".compute.operand_pipe") or kind != "operator":
+        return False
+    of_others = before if " | " in before else module.value_of(module.value_of(before.partition(" & ")[2])[2:])
+    flags = re.fullmatch(r"(active\[\d+\]) \| (active\[\d+\])", of_others)
+    names = {module.value_of(f"\\active.{name}") for name in ("vector", "row")}
+    return flags is not None and set(flags.groups()) == names
+
+
+def _is_short_row(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "width" and module.name.endswith(".window_sequencer") and before == "left_out2 - 1'h1"
+
+
+def _is_few_responses(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "width" and module.name.endswith(".write_port") and before == "waiting + response"
+
+
 RULES: Mapping[str, Rule] = {
     "the register takes something new in every cycle that is not made from itself: without its reset it is right a "
     "cycle later. The hardware's reset lasts longer; and what flows in a pipe when a run is stopped comes out before "
@@ -99,6 +131,18 @@ RULES: Mapping[str, Rule] = {
         _is_store_padding
     ),
     "at the border both of what is chosen between are the border": _is_clamp,
+    "`last` of the sequencer is loaded in every cycle in which nothing is issued, and taken with a step only; `leaves` "
+    "is 0 in the cycle after one without `busy`, and in the last before a clear, as `halt` was high; `left` of fetch is "
+    "loaded when a run begins, and `done` is looked at while it runs": _is_anew,
+    "a store that is not finished has a burst or a mark in the walker, the generator, the queue of 4 or that of 9 "
+    "marks: there are never 63": _is_never_full,
+    "steps of a sum follow each other in every cycle where results are not turned, and the first begins it anew: what "
+    "the array does beside them is not taken": _is_needless_sum,
+    "the decoder refuses rows of more than 128 pixels, so that a count of them never gets to its upper bit": (
+        _is_short_row
+    ),
+    "as many responses wait as there were marks of stores that send nothing in front of theirs, in a queue of nine: "
+    "never eight": _is_few_responses,
     "a memory that is read without need: its data are taken in the cycle after a read only": _is_read_enable,
 }
 

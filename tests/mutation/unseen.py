@@ -132,8 +132,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "at the border both of what is chosen between are the border": _is_clamp,
     "`last` of the sequencer is loaded in every cycle in which nothing is issued, and taken with a step only; `leaves` "
-    "is 0 in the cycle after one without `busy`, and in the last before a clear, as `halt` was high; `left` of fetch is "
-    "loaded when a run begins, and `done` is looked at while it runs": _is_anew,
+    "is 0 in the cycle after one without `busy`, and in the last before a clear, as `halt` was high; `left` of fetch "
+    "is loaded when a run begins, and `done` is looked at while it runs": _is_anew,
     "a store that is not finished has a burst or a mark in the walker, the generator, the queue of 4 or that of 9 "
     "marks: there are never 63": _is_never_full,
     "steps of a sum follow each other in every cycle where results are not turned, and the first begins it anew: what "

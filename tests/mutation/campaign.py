@@ -144,7 +144,7 @@ def seed_of(test: str) -> int:
 
 def as_in_ci(test: Callable[..., None], *arguments: object) -> Test:
     """Return a seeded, parametrised test with the seed that it has in CI."""
-    name = f"{test.__name__}[{'-'.join(map(str, arguments))}]"
+    name = test.__name__ + (f"[{'-'.join(map(str, arguments))}]" if arguments else "")
     return name.removeprefix("test_"), partial(test, *arguments, seed_of(name))
 
 
@@ -175,6 +175,7 @@ def directed_tests() -> list[Test]:
         *((f"box {more} larger, {d[1]}", partial(
             test_crowds.test_boxes_a_little_larger_than_a_power_of_two, more, d, 1))
           for more in (1, 2) for d in test_crowds.DIRECTIONS),
+        as_in_ci(test_crowds.test_a_sum_of_squares_with_all_its_bits),
         ("logarithms", partial(test_crowds.test_logarithms_of_sums_of_every_size, 1)),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),
         ("status", test_stopped_crowds.test_nothing_is_left_of_what_was_done),

@@ -19,6 +19,7 @@ from tilewright.isa.generator import Limits, RandomInstruction, random_instructi
 from tilewright.isa.instructions import Engine
 from tilewright.isa.parameter_record import RECORD_BYTES
 from tilewright.isa.registers import Error
+from tilewright.isa.row_ops import SUM_BITS
 from tilewright.sim import control
 from tilewright.sim.api import DramTiming
 from tilewright.sim.cross_check import CrossCheck
@@ -318,5 +319,19 @@ def test_logarithms_of_sums_of_every_size(seed: int) -> None:
     ]
     program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), mean, *spreads], LIMITS.dram_bytes)
     program.dram[: LIMITS.dram_bytes // 2] = value
+    mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
+    assert mismatch is None, mismatch.report
+
+
+def test_a_sum_of_squares_with_all_its_bits(seed: int) -> None:
+    """As far from the mean as bytes can be, so many of them that the highest of `SUM_BITS` is 1, and alone."""
+    ones, far = dict.fromkeys(LOOPS, 1), {"extent_red0": 2047, "a_base": 8, "d_base": 1, "to_acc": 1}
+    mean = known_instruction(ISA, "ROW", {**ones, "op": 1, "scale": 256 // ISA.config.lanes, "to_acc": 1})
+    times = -(-(1 << SUM_BITS - 1) // (far["extent_red0"] * ISA.config.lanes * (255 << 6) ** 2))
+    scale = ISA.by_name["ROW"].operands["scale"].values.stop - 1
+    squares = known_instruction(ISA, "ROW", {**ones, **far, "op": 3, "extent_red1": times, "scale": scale})
+    program = synchronised_program(ISA, seed, [*filling(ISA, LIMITS.dram_bytes), mean, squares], LIMITS.dram_bytes)
+    program.dram[: LIMITS.dram_bytes // 2] = 128
+    program.dram[: ISA.config.row_bytes] = 127
     mismatch = check(TIMING_DRAMS[0], Stalls()).compare(program)
     assert mismatch is None, mismatch.report

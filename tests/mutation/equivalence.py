@@ -86,7 +86,7 @@ def compare(design: Hierarchy, fault: Mutant, outer: str, names: Collection[str]
     return Answer("different" if disproved and differ else "open", outer, there, differ)
 
 
-def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 30, most_lines: int = 12_000) -> Answer:
+def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 20, most_lines: int = 6000) -> Answer:
     """Ask the fault's module, with more and more of what is in and around it; return the last answer.
 
     Parameters

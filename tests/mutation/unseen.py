@@ -114,6 +114,10 @@ def _is_short_row(module: ModuleText, kind: str, target: str, before: str) -> bo
     return kind == "width" and module.name.endswith(".window_sequencer") and before == "left_out2 - 1'h1"
 
 
+def _is_short_burst(module: ModuleText, kind: str, target: str, before: str) -> bool:
+    return kind == "width" and module.name.endswith(".write_port") and before == "sent + 1'h1"
+
+
 def _is_few_responses(module: ModuleText, kind: str, target: str, before: str) -> bool:
     return kind == "width" and module.name.endswith(".write_port") and before == "waiting + response"
 
@@ -141,6 +145,7 @@ RULES: Mapping[str, Rule] = {
     "the decoder refuses rows of more than 128 pixels, so that a count of them never gets to its upper bit": (
         _is_short_row
     ),
+    "bursts have at most 64 beats, which the upper bit of a byte does not count": _is_short_burst,
     "as many responses wait as there were marks of stores that send nothing in front of theirs, in a queue of nine: "
     "never eight": _is_few_responses,
     "a memory that is read without need: its data are taken in the cycle after a read only": _is_read_enable,

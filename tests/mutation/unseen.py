@@ -101,13 +101,13 @@ def _is_never_full(module: ModuleText, kind: str, target: str, before: str) -> b
 
 
 def _is_needless_sum(module: ModuleText, kind: str, target: str, before: str) -> bool:
-    """Say whether an operator decides when the array is used: in a step that is none of another unit's."""
+    """Say whether an operator decides when the array, or the vector unit, sums up: in its own instructions' steps."""
     if not module.name.endswith(".compute.operand_pipe") or kind != "operator":
         return False
-    of_others = before if " | " in before else module.value_of(module.value_of(before.partition(" & ")[2])[2:])
-    flags = re.fullmatch(r"(active\[\d+\]) \| (active\[\d+\])", of_others)
-    names = {module.value_of(f"\\active.{name}") for name in ("vector", "row")}
-    return flags is not None and set(flags.groups()) == names
+    vector, row = (module.value_of(f"\\active.{name}") for name in ("vector", "row"))
+    others = f"{vector} | {row}"
+    of_array = module.value_of(module.value_of(before.removeprefix("step[0] & "))[2:])
+    return before in (others, f"step[0] & {vector}") or (before.startswith("step[0] & ") and of_array == others)
 
 
 def _is_short_row(module: ModuleText, kind: str, target: str, before: str) -> bool:
@@ -141,7 +141,7 @@ RULES: Mapping[str, Rule] = {
     "a store that is not finished has a burst or a mark in the walker, the generator, the queue of 4 or that of 9 "
     "marks: there are never 63": _is_never_full,
     "steps of a sum follow each other in every cycle where results are not turned, and the first begins it anew: what "
-    "the array does beside them is not taken": _is_needless_sum,
+    "array and vector unit do beside them is not taken": _is_needless_sum,
     "the decoder refuses rows of more than 128 pixels, so that a count of them never gets to its upper bit": (
         _is_short_row
     ),

@@ -285,7 +285,8 @@ def _report(found: Sequence[Outcome], path: Path | None) -> None:
     )
     if path:
         results = [
-            {**asdict(o.fault), "noticed": o.noticed, "proof": asdict(o.proof) if o.proof else None} for o in found
+            {**asdict(o.fault), "noticed": o.noticed, "proof": o.proof.kind if o.proof else "", "is_equal": o.is_equal}
+            for o in found
         ]
         path.write_text(json.dumps(results, indent=1) + "\n")
 

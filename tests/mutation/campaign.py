@@ -175,6 +175,7 @@ def directed_tests() -> list[Test]:
         *((f"box {more} larger, {d[1]}", partial(
             test_crowds.test_boxes_a_little_larger_than_a_power_of_two, more, d, 1))
           for more in (1, 2) for d in test_crowds.DIRECTIONS),
+        as_in_ci(test_crowds.test_rows_right_behind_others),
         as_in_ci(test_crowds.test_a_sum_of_squares_with_all_its_bits),
         ("logarithms", partial(test_crowds.test_logarithms_of_sums_of_every_size, 1)),
         *(as_in_ci(test_crowds.test_an_instruction_that_takes_long_is_abandoned, engine) for engine in Engine),

@@ -235,6 +235,17 @@ def test_the_longest_windows(seed: int) -> None:
     agree_on(seed, [("DEPTHWISE", {**row, **walks, "d_base": 200 * i}) for i, row in enumerate(rows)])
 
 
+def test_rows_right_behind_others(seed: int) -> None:
+    """Behind instructions that have the same number in the place of the operation, and the other way round."""
+    ones, written = {**dict.fromkeys(LOOPS, 1), "extent_out2": 3, "d_out2": 1, "to_acc": 1}, []
+    for op in ISA.row_ops:
+        row = ("ROW", {**ones, "op": op.code, "d_base": 20 + 3 * op.code})
+        same = [("VECTOR", {**ones, "op": op.code, "d_base": 3 * op.code})] if op.code < len(ISA.vector_ops) else []
+        for other in [*same, ("GEMM", {**ones, "d_base": 60}), ("DEPTHWISE", {**ones, "d_base": 80})]:
+            written += [other, row, other]
+    agree_on(seed, written)
+
+
 def agree_on(seed: int, written: Sequence[tuple[str, Mapping[str, int]]]) -> None:
     """Compare a program of these instructions, each with those operands that it has, behind full scratchpads."""
     instructions = [

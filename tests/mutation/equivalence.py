@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -86,7 +87,9 @@ def compare(design: Hierarchy, fault: Mutant, outer: str, names: Collection[str]
     return Answer("different" if disproved and differ else "open", outer, there, differ)
 
 
-def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 20, most_lines: int = 6000) -> Answer:
+def is_equal(
+    design: Hierarchy, fault: Mutant, seconds: int = 20, most_lines: int = 6000, most_seconds: int = 90
+) -> Answer:
     """Ask the fault's module, with more and more of what is in and around it; return the last answer.
 
     Parameters
@@ -97,10 +100,12 @@ def is_equal(design: Hierarchy, fault: Mutant, seconds: int = 20, most_lines: in
         For each proof.
     most_lines : int
         That the modules have which are compared.
+    most_seconds : int
+        After which no other modules are asked.
     """
-    around = design.around(fault.module)
+    around, end = design.around(fault.module), time.monotonic() + most_seconds
     answer = compare(design, fault, around[0], around[:1], seconds)
-    while answer.kind == "different":
+    while answer.kind == "different" and time.monotonic() < end:
         outer, names = answer.module, (answer.names | answer.into) - {""}
         if "" in answer.into and outer != around[-1]:
             outer = around[around.index(outer) + 1]

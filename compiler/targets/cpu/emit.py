@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from llvmlite import ir as ll
 
 from tilewright.compiler.targets.cpu.bfloat import narrowed, widened
-from tilewright.compiler.targets.cpu.instructions import INSTRUCTIONS, Operands, permuted, splat, vector
+from tilewright.compiler.targets.cpu.instruction import Operands
+from tilewright.compiler.targets.cpu.instructions import INSTRUCTIONS
 from tilewright.compiler.targets.cpu.kernel import Kernel
 from tilewright.compiler.targets.cpu.levels import Level
 from tilewright.compiler.targets.cpu.vector_ops import binary, cast
+from tilewright.compiler.targets.cpu.vectors import permuted, splat, vector
 from tilewright.compiler.tir import llvm_scalars as scalars
 from tilewright.compiler.tir.arithmetic import binary as folded
 from tilewright.compiler.tir.llvm import CodegenError

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir as ll
-from numpy.typing import NDArray
 
 from tilewright.compiler.targets.cpu.bfloat import from_bf16
+from tilewright.compiler.targets.cpu.instruction import Array, Instruction, Operands, nothing
+from tilewright.compiler.targets.cpu.levels import Level
+from tilewright.compiler.targets.cpu.vectors import I8, declared, moved
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 
 #: Rows of a tile, and words of four bytes of a row.
@@ -25,12 +27,7 @@ MOST_TILES = 4
 
 _BYTES = 4 * WORDS
 _X, _W = 4, 6  # first registers
-_I8 = ll.IntType(8)
 _POINTER = ll.PointerType()
-
-Numbers = Mapping[str, int]
-Pointers = Mapping[str, Value]
-Arrays = Mapping[str, NDArray[Any]]
 
 
 def parts(rows: int) -> int:
@@ -49,55 +46,58 @@ def configuration(rows: int, words: int) -> bytes:
     return bytes(found)
 
 
-def emit_configure(builder: ll.IRBuilder, numbers: Numbers, pointers: Pointers) -> None:
+def _emit_configure(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
     """Say how large tiles are, for all that follows."""
-    kind = ll.VectorType(_I8, 64)
+    kind = ll.VectorType(I8, 64)
+    rows, words = operands.numbers["rows"], operands.numbers["words"]
     place = builder.alloca(kind)
     place.align, place.type = 64, _POINTER
-    builder.store(ll.Constant(kind, list(configuration(numbers["rows"], numbers["words"]))), place, align=64)
+    builder.store(ll.Constant(kind, list(configuration(rows, words))), place, align=64)
     builder.call(_intrinsic(builder, "ldtilecfg", [_POINTER]), [place])
 
 
-def emit_release(builder: ll.IRBuilder, numbers: Numbers, pointers: Pointers) -> None:
+def _emit_release(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
     """Give the registers back, so that nobody need save them."""
     builder.call(_intrinsic(builder, "tilerelease", []), [])
 
 
-def emit_load(builder: ll.IRBuilder, numbers: Numbers, pointers: Pointers) -> None:
+def _emit_load(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
     """Load tiles of sums."""
-    _move(builder, "tileloadd64", numbers, pointers)
+    _move(builder, "tileloadd64", operands)
 
 
-def emit_store(builder: ll.IRBuilder, numbers: Numbers, pointers: Pointers) -> None:
+def _emit_store(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
     """Store tiles of sums."""
-    _move(builder, "tilestored64", numbers, pointers)
+    _move(builder, "tilestored64", operands)
 
 
-def _move(builder: ll.IRBuilder, name: str, numbers: Numbers, pointers: Pointers) -> None:
-    move, columns = _intrinsic(builder, name, [_I8, _POINTER, I64]), numbers["columns"]
+def _move(builder: ll.IRBuilder, name: str, operands: Operands) -> None:
+    numbers, move = operands.numbers, _intrinsic(builder, name, [I8, _POINTER, I64])
+    columns = numbers["columns"]
     for part in range(numbers["parts"]):
         for column in range(columns):
-            place = _moved(builder, pointers["acc"], (part * numbers["rows"] * columns + column) * _BYTES)
-            builder.call(move, [_I8(part * columns + column), place, I64(columns * _BYTES)])
+            place = moved(builder, operands.pointers["acc"], (part * numbers["rows"] * columns + column) * _BYTES)
+            builder.call(move, [I8(part * columns + column), place, I64(columns * _BYTES)])
 
 
-def emit_step(builder: ll.IRBuilder, numbers: Numbers, pointers: Pointers) -> None:
+def _emit_step(builder: ll.IRBuilder, level: Level, operands: Operands) -> None:
     """Add products of pixels with weights to all tiles of sums."""
-    load = _intrinsic(builder, "tileloadd64", [_I8, _POINTER, I64])
-    dot = _intrinsic(builder, "tdpbf16ps" if numbers["is_bf16"] else "tdpbusd", [_I8] * 3)
+    numbers, pointers = operands.numbers, operands.pointers
+    load = _intrinsic(builder, "tileloadd64", [I8, _POINTER, I64])
+    dot = _intrinsic(builder, "tdpbf16ps" if numbers["is_bf16"] else "tdpbusd", [I8] * 3)
     columns, step = numbers["columns"], numbers["step_bytes"]
     for part in range(numbers["parts"]):
-        place = _moved(builder, pointers["x"], part * numbers["rows"] * step)
-        builder.call(load, [_I8(_X + part), place, I64(step)])
+        place = moved(builder, pointers["x"], part * numbers["rows"] * step)
+        builder.call(load, [I8(_X + part), place, I64(step)])
     for column in range(columns):
-        place = _moved(builder, pointers["w"], column * _BYTES)
-        builder.call(load, [_I8(_W + column % 2), place, I64(columns * _BYTES)])
+        place = moved(builder, pointers["w"], column * _BYTES)
+        builder.call(load, [I8(_W + column % 2), place, I64(columns * _BYTES)])
         for part in range(numbers["parts"]):
-            builder.call(dot, [_I8(part * columns + column), _I8(_X + part), _I8(_W + column % 2)])
+            builder.call(dot, [I8(part * columns + column), I8(_X + part), I8(_W + column % 2)])
 
 
-def execute_step(numbers: Numbers, arrays: Arrays) -> None:
-    """Do what `emit_step` says."""
+def _execute_step(numbers: Mapping[str, int], arrays: Mapping[str, Array]) -> None:
+    """Do what `_emit_step` says."""
     is_bf16, columns = numbers["is_bf16"], numbers["columns"]
     word, size = (2, 2) if is_bf16 else (4, 1)
     count, depth = numbers["parts"] * numbers["rows"], numbers["words"] * word
@@ -109,11 +109,14 @@ def execute_step(numbers: Numbers, arrays: Arrays) -> None:
     arrays["acc"][: count * columns * WORDS] += products.reshape(-1)
 
 
-def _moved(builder: ll.IRBuilder, pointer: Value, place: int) -> Value:
-    return builder.gep(pointer, [I64(place)], inbounds=True, source_etype=_I8) if place else pointer
-
-
 def _intrinsic(builder: ll.IRBuilder, name: str, arguments: list[Any]) -> Value:
-    full = f"llvm.x86.{name}"
-    found = builder.module.globals.get(full)
-    return found or ll.Function(builder.module, ll.FunctionType(ll.VoidType(), arguments), full)
+    return declared(builder, f"llvm.x86.{name}", ll.VoidType(), arguments)
+
+
+MATRIX_TILES = (
+    Instruction("tiles_configure", _emit_configure, nothing),
+    Instruction("tiles_load", _emit_load, nothing),
+    Instruction("tiles_step", _emit_step, _execute_step),
+    Instruction("tiles_store", _emit_store, nothing),
+    Instruction("tiles_release", _emit_release, nothing),
+)

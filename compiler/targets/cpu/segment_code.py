@@ -15,8 +15,8 @@ from llvmlite import ir as ll
 
 from tilewright.compiler.targets.cpu import threads
 from tilewright.compiler.targets.cpu.emit import POINTER, emit_kernels
-from tilewright.compiler.targets.cpu.instructions import moved
 from tilewright.compiler.targets.cpu.program import Launch, Segment
+from tilewright.compiler.targets.cpu.vectors import moved
 from tilewright.compiler.tir.llvm_scalars import I64, Value
 
 _GRAIN = 1 << 17  # of work, some two microseconds: less is no thread's own part of a launch

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from tilewright.fpga.netlist import Cell, Net, ports_of
+
 _MULTIPLIER, _REGISTER = "MULT18X18D", "TRELLIS_FF"
 
 #: What a multiplier with a register behind it is told.
@@ -13,12 +15,6 @@ OUTPUT_REGISTER = {"REG_OUTPUT_CLK": "CLK0", "REG_OUTPUT_CE": "CE0", "REG_OUTPUT
 
 #: What registers must have been told, `CEMUX` beside it: those inside have no other modes.
 _PLAIN = {"CLKMUX": "CLK", "REGSET": "RESET"}
-
-#: A cell of Yosys's JSON netlists: `type`, `parameters`, `port_directions`, and `connections` by port, lists of nets.
-Cell = Mapping[str, Any]
-
-#: A net's number, or a constant.
-Net = int | str
 
 
 def pack_product_registers(module: Mapping[str, Any]) -> int:
@@ -56,10 +52,8 @@ def _readers(module: Mapping[str, Any]) -> Mapping[Net, list[tuple[str, str]]]:
         for net in port["bits"]:
             readers[net].append(("", name))
     for name, cell in module["cells"].items():
-        for port, direction in cell["port_directions"].items():
-            if direction == "input":
-                for net in cell["connections"][port]:
-                    readers[net].append((name, port))
+        for port, net in ports_of(cell, "input"):
+            readers[net].append((name, port))
     return readers
 
 
@@ -68,8 +62,8 @@ def _registers_behind(
 ) -> dict[str, str]:
     """Return the register that takes each bit of a product, by the bit's port; none if something else takes any."""
     registers = {}
-    for port, direction in multiplier["port_directions"].items():
-        if direction != "output" or not (found := readers.get(multiplier["connections"][port][0])):
+    for port, net in ports_of(multiplier, "output"):
+        if not (found := readers.get(net)):
             continue
         (name, taken_as), *others = found
         if others or taken_as != "DI" or cells[name]["type"] != _REGISTER:

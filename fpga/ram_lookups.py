@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tilewright.fpga.product_registers import Cell, Net
+from tilewright.fpga.netlist import Cell, Net, ports_of
 
 _TABLE, _RAM, _INPUTS = "LUT4", "DP16KD", "ABCD"
 
@@ -27,14 +27,14 @@ def merge_ram_lookups(module: Mapping[str, Any]) -> int:
     int
     """
     cells = module["cells"]
-    words = {net for cell in cells.values() if cell["type"] == _RAM for net in _outputs(cell)}
+    words = {net for cell in cells.values() if cell["type"] == _RAM for _, net in ports_of(cell, "output")}
     tables = {name: cell for name, cell in cells.items() if cell["type"] == _TABLE}
     first = {t["connections"]["Z"][0]: name for name, t in tables.items() if words.intersection(_read(t))}
     merged = 0
     for table in tables.values():
         for net in first.keys() & set(_read(table)):
             merged += _merge(table, net, tables[first[net]])
-    readers = Counter(net for cell in cells.values() for net in _inputs(cell))
+    readers = Counter(net for cell in cells.values() for _, net in ports_of(cell, "input"))
     readers.update(net for port in module["ports"].values() for net in port["bits"])
     for net, name in first.items():
         if not readers[net]:
@@ -65,11 +65,3 @@ def _value(table: Cell, values: Mapping[Net, int]) -> int:
 
 def _read(table: Cell) -> list[Net]:
     return [table["connections"][port][0] for port in _INPUTS]
-
-
-def _inputs(cell: Cell) -> list[Net]:
-    return [n for port, nets in cell["connections"].items() if cell["port_directions"][port] == "input" for n in nets]
-
-
-def _outputs(cell: Cell) -> list[Net]:
-    return [n for port, nets in cell["connections"].items() if cell["port_directions"][port] == "output" for n in nets]

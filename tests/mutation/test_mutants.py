@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.mutation.module_text import ModuleText
+from tests.mutation.unseen import reason_unseen
 from tests.mutation.verilog_mutants import chosen, mutants, planted
 
 TEXT = r"""
@@ -105,6 +107,52 @@ def test_faults_that_nobody_can_see_are_left_out() -> None:
     }
     cleared = [m.line for m in mutants(RESETS) if "rst" in m.before]
     assert [RESETS.splitlines()[line].split()[1] for line in cleared] == ["_2_"]
+
+
+SOME_LINES = r"""
+  assign _1_ = | { rst, clear };
+  assign input__ready = has_room;
+  assign \active.vector  = _v_;
+  assign \active.row  = _r_;
+  assign _5_ = waiting + response;
+  assign _6_ = waiting - response;
+    if (_1_) last <= 1'h0;
+    else if (load) last <= single;
+    if (_1_) left <= 5'h00;
+    else if (load) left <= most;
+    if (_1_) has_room <= 1'h1;
+    else if (load) has_room <= single;
+""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "target", "before", "is_unseen"),
+    [
+        ("a.compute.sequencer", "reset", "last", "_1_", True),
+        ("a.compute.sequencer", "reset", "left", "_1_", False),
+        ("a.compute.window_sequencer", "reset", "last", "_1_", False),
+        ("a.fetch", "reset", "left", "_1_", True),
+        ("a.store.signals", "reset", "has_room", "_1_", True),
+        ("a.load.signals", "reset", "has_room", "_1_", False),
+        ("a.store.signals", "reset", "last", "_1_", False),
+        ("a.compute.operand_pipe", "operator", "_2_", "_v_ | _r_", True),
+        ("a.compute.operand_pipe", "operator", "_2_", "step[0] & _v_", True),
+        ("a.compute.operand_pipe", "operator", "_2_", "step[0] & _r_", False),
+        ("a.compute.operand_pipe", "inverted", "_2_", "_v_ | _r_", False),
+        ("a.compute.decoder", "operator", "_2_", "_v_ | _r_", False),
+        ("a.compute.window_sequencer", "width", "_2_", "left_out2 - 1'h1", True),
+        ("a.compute.window_sequencer", "width", "_2_", "left_out1 - 1'h1", False),
+        ("a.compute.window_sequencer", "off_by_one", "_2_", "left_out2 - 1'h1", False),
+        ("a.write_port", "width", "_2_", "sent + 1'h1", True),
+        ("a.read_port", "width", "_2_", "sent + 1'h1", False),
+        ("a.write_port", "width", "_2_", "waiting + response", True),
+        ("a.write_port", "width", "_2_", "_5_ - matched", True),
+        ("a.write_port", "width", "_2_", "_6_ - matched", False),
+        ("a.write_port", "operator", "_2_", "waiting + response", False),
+    ],
+)
+def test_rules_are_for_what_they_name(module: str, kind: str, target: str, before: str, is_unseen: bool) -> None:
+    assert bool(reason_unseen(ModuleText(module, SOME_LINES), kind, target, before)) == is_unseen
 
 
 @pytest.mark.slow

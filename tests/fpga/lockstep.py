@@ -15,8 +15,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, Out
 
 from tests.fpga.ecp5_models import ecp5_models
-from tilewright.fpga.devices import FAMILIES
-from tilewright.fpga.ecp5 import make_netlist
+from tilewright.fpga import ecp5
+from tilewright.fpga.devices import FAMILIES, find_device
 from tilewright.fpga.synthesis import run_commands, synthesize_rtlil
 from tilewright.hw.elaborate import component_rtlil, verilog_of_rtlil
 from tilewright.sim.rtl.build import VERILATOR_FLAGS
@@ -140,8 +140,8 @@ def parts_netlist(rtlil: str, top: str, folder: Path) -> str:
 
 def routed_netlist(rtlil: str, top: str, folder: Path) -> str:
     """Return the Verilog of what is placed and routed."""
-    verilog = folder / "routed.v"
-    run_commands((f"read_json {make_netlist(rtlil, top, folder)}", f"write_verilog -noattr {verilog}"), folder)
+    verilog, flow = folder / "routed.v", ecp5.flow(find_device("lfe5u-85f"))
+    run_commands((f"read_json {flow.make_netlist(rtlil, top, folder)}", f"write_verilog -noattr {verilog}"), folder)
     return verilog.read_text()
 
 

@@ -34,7 +34,8 @@ def test_estimates() -> None:
         (("synth", "--target", "xc9"), "no device `xc9`"),
         (("project", "pynq-z9", "x"), "no board `pynq-z9`"),
         (("project", "tang-primer-20k", "x"), "Vivado has no device GW2A"),
-        (("route", "--target", "xc7z020"), "place and route is for lfe5u-25f"),
+        (("route", "--target", "xczu7ev"), "no open flow places and routes xcup devices"),
+        (("route", "--speed", "9"), "no speed grade 9 of `lfe5u-85f`"),
         (("route", "--config", "16x16"), "does not fit lfe5u-85f"),
     ],
 )
@@ -64,3 +65,9 @@ def test_building_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     small = ("--set", "gemm.block_in=4", "--set", "gemm.block_out=4")
     result = run("project", "pynq-z1", str(tmp_path / "build"), *small, "--build")
     assert result.exit_code == 3 and "`vivado` is not on the PATH: install AMD's Vivado" in result.output
+
+
+def test_routing_without_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = run("route", "--config", "tiny", "--target", "5cseba6")
+    assert result.exit_code == 3 and "nextpnr-mistral is missing: no package has it" in result.output

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,21 +128,6 @@ def test_what_a_board_cannot_have(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         write(CONFIG.with_values(bus=changes), BOARDS[board])
-
-
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Give a function that puts a program on the PATH, which runs some Python."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-
-    def make(tool: str, code: str) -> None:
-        program = folder / tool
-        program.write_text(f"#!{sys.executable}\nimport shutil, sys\n{code}\n")
-        program.chmod(0o755)
-
-    yield make
 
 
 def copying(*names: str) -> str:

@@ -82,7 +82,7 @@ def _resources(case: str, config: Config, target: str) -> Iterator[Record]:
 
 def _frequency(case: str, config: Config, target: str) -> Iterator[Record]:
     from tilewright.fpga.devices import find_device
-    from tilewright.fpga.ecp5 import place_and_route
+    from tilewright.fpga.route import place_and_route
     from tilewright.isa.instructions import instruction_set
     from tilewright.sim.rtl.cache import Cache, user_cache
 

@@ -61,8 +61,9 @@ def devices(context: click.Context, parameter: click.Parameter, incomplete: str)
 def routable_devices(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Give the devices that `route` places and routes for."""
     from tilewright.fpga.devices import DEVICES
+    from tilewright.fpga.route import FLOWS
 
-    routable = {name: device.part for name, device in DEVICES.items() if device.family.name == "ecp5"}
+    routable = {name: device.part for name, device in DEVICES.items() if device.family.name in FLOWS}
     return _starting(routable, incomplete)
 
 

@@ -101,7 +101,7 @@ def test_missing_tools_are_told(device: str, message: str, tmp_path: Path, monke
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(ToolchainError, match=message):
-        route_component(RegisteredSum(), find_device(device), Cache(tmp_path))
+        flow_of(find_device(device)).route("", "top", Cache(tmp_path), seed=1, target_mhz=100)
 
 
 def test_a_program_on_the_path_is_preferred(stand_in: StandIn, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_7_series_by_stand_ins(stand_in: StandIn, tmp_path: Path) -> None:
     stand_in("xc7frames2bit", TO_BITS)
     device, cache = find_device("xc7z020"), Cache(tmp_path / "cache")
     with pytest.raises(ToolchainError, match=r"no databases of xc7z020clg400-1 .* are in none of .*share/nextpnr"):
-        route_component(RegisteredSum(), device, cache)
+        flow_of(device)
     data = tmp_path / "share" / "nextpnr"
     part = data / "prjxray-db" / "zynq7" / "xc7z020clg400-1"
     part.mkdir(parents=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tilewright.hw.memory_bank import COLLISION_FREE
 
 _MOST_READ_PORTS = 4
@@ -22,3 +24,21 @@ def collision_commands() -> tuple[str, ...]:
             for n in ports
         ),
     )
+
+
+def sram_selection(most_gate_bits: int) -> str:
+    """Select, after `memory_collect`, the memories that an SRAM can be: of more bits, and read at the clock only.
+
+    A memory is of more bits if for any number n its words are of n bits or more and there are more than most / n.
+    """
+    depths: dict[int, int] = {}
+    for width in range(1, most_gate_bits + 2):
+        depths.setdefault(most_gate_bits // width, width)
+    large = (f"r:WIDTH>={width} r:SIZE>{depth} %i" for depth, width in depths.items())
+    clocked = (f"r:RD_PORTS={n} r:RD_CLK_ENABLE={n}'b{'1' * n} %i" for n in range(1, _MOST_READ_PORTS + 1))
+    return f"{_any_of(large)} {_any_of(clocked)} %i t:$mem_v2 %i"
+
+
+def _any_of(selections: Iterable[str]) -> str:
+    first, *others = selections
+    return " ".join((first, *(f"{other} %u" for other in others)))

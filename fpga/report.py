@@ -9,9 +9,10 @@ from typing import Any
 
 from tilewright.fpga.devices import BUDGETED, Device, Resources
 from tilewright.fpga.estimate import ESTIMATE_STAGE, estimate, shortages
+from tilewright.fpga.hierarchy import ModuleUse
 from tilewright.fpga.logic_delay import STAGE, LogicDelay, logic_delay
 from tilewright.fpga.store import Store
-from tilewright.fpga.synthesis import TOP, ModuleUse, synthesize
+from tilewright.fpga.synthesis import TOP, synthesize
 from tilewright.isa.config import Config
 from tilewright.isa.instructions import instruction_set
 
@@ -39,7 +40,7 @@ class SynthesisReport:
     version: str
     stage: str
     total: Resources
-    modules: tuple[ModuleUse, ...] = ()
+    modules: tuple[ModuleUse[Resources], ...] = ()
     netlist: Path | None = None
     delay: LogicDelay | None = None
 

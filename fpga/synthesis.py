@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from tilewright.fpga.cells import LATCH, cell_resources
 from tilewright.fpga.devices import Family, Resources
+from tilewright.fpga.hierarchy import ModuleUse, cells_by_module, module_uses, primitives, with_submodules
 from tilewright.fpga.memories import collision_commands
 from tilewright.fpga.store import Store, content_key
 from tilewright.hw.accelerator import Accelerator
@@ -53,27 +53,6 @@ class SynthesisError(TilewrightError):
 
 
 @dataclass(frozen=True)
-class ModuleUse:
-    """One module after synthesis.
-
-    Attributes
-    ----------
-    name : str
-    count : int
-        Instances.
-    own : Resources
-        Of one instance without its submodules.
-    total : Resources
-        Of one instance with its submodules.
-    """
-
-    name: str
-    count: int
-    own: Resources
-    total: Resources
-
-
-@dataclass(frozen=True)
 class Synthesis:
     """What synthesis gave.
 
@@ -94,7 +73,7 @@ class Synthesis:
     version: str
     stage: str
     total: Resources
-    modules: tuple[ModuleUse, ...]
+    modules: tuple[ModuleUse[Resources], ...]
     cells: Mapping[str, int]
     netlist: Path
 
@@ -126,6 +105,16 @@ def synthesize_rtlil(rtlil: str, top: str, family: Family, store: Store) -> Synt
 
 def synthesis_script(rtlil: str, top: str, family: Family, folder: Path) -> tuple[str, ...]:
     """Return the commands that map the design in `folder` to a family's primitives, its parts kept."""
+    return (
+        *parts_script(rtlil, top, folder),
+        *(f"booth {top}.{name}*/t:$mul" for name in family.soft_multipliers),
+        "rename -hide w:*",  # names such as `data[0]` beside `data` clash when ABC's results are taken over
+        f"{_SCRIPTS[family.name]} -top {top}",
+    )
+
+
+def parts_script(rtlil: str, top: str, folder: Path) -> tuple[str, ...]:
+    """Return the commands that read the design in `folder` and make a module of each of its parts, before mapping."""
     kept = _kept(re.findall(r"^module \\(\S+)$", rtlil, re.M), top)
     return (
         f"read_rtlil {folder / _DESIGN}",
@@ -135,9 +124,6 @@ def synthesis_script(rtlil: str, top: str, family: Family, folder: Path) -> tupl
         *collision_commands(),
         "flatten",
         "select -assert-none t:$dlatch t:$adlatch t:$dlatchsr",
-        *(f"booth {top}.{name}*/t:$mul" for name in family.soft_multipliers),
-        "rename -hide w:*",  # names such as `data[0]` beside `data` clash when ABC's results are taken over
-        f"{_SCRIPTS[family.name]} -top {top}",
     )
 
 
@@ -189,30 +175,12 @@ def _commands(rtlil: str, top: str, family: Family, folder: Path) -> tuple[str, 
 
 def _read(statistics: Mapping[str, Any], top: str, family: Family, netlist: Path) -> Synthesis:
     """Add the modules up, each as often as there are instances of it."""
-    modules: dict[str, dict[str, int]] = {
-        name.removeprefix("\\"): module["num_cells_by_type"] for name, module in statistics["modules"].items()
-    }
+    modules = cells_by_module(statistics)
     own = {name: _own(cells, modules, family) for name, cells in modules.items()}
-    counts: Counter[str] = Counter()
-    primitives: Counter[str] = Counter()
-
-    def visit(name: str, count: int) -> Resources:
-        counts[name] += count
-        total = own[name]
-        for cell, number in modules[name].items():
-            if cell in modules:
-                total += visit(cell, count * number) * number
-            else:
-                primitives[cell] += count * number
-        totals[name] = total
-        return total
-
-    totals: dict[str, Resources] = {}
-    total = visit(top, 1)
-    uses = [ModuleUse(name, count, own[name], totals[name]) for name, count in counts.items()]
-    uses = [use for use in uses if use.total != Resources()]
+    uses = module_uses(modules, own, top, Resources())
     uses.sort(key=lambda use: -use.count * (use.own.lut + use.own.ff))
-    return Synthesis("yosys", tool_version(), STAGE, total, tuple(uses), dict(primitives), netlist)
+    total = with_submodules(modules, own, top, Resources())
+    return Synthesis("yosys", tool_version(), STAGE, total, tuple(uses), primitives(modules, top), netlist)
 
 
 def _own(cells: Mapping[str, int], modules: Mapping[str, object], family: Family) -> Resources:

@@ -126,6 +126,7 @@ def completions(*arguments: str) -> list[str]:
         (("config", "--set", "gemm.nonsense="), []),
         (("synth", "--target", "xc7z02"), ["plain:xc7z020"]),
         (("synth", "--board", "kv"), ["plain:kv260"]),
+        (("synth", "--liberty", "cells"), ["file:cells"]),
         (("route", "--target", "xczu"), []),
         (("route", "--target", "xc7z02"), ["plain:xc7z020"]),
         (("route", "--target", "lfe5u-8"), ["plain:lfe5u-85f"]),

@@ -1,4 +1,4 @@
-"""`tilewright synth`: what the accelerator takes of an FPGA."""
+"""`tilewright synth`: what the accelerator takes of an FPGA or in gates of an ASIC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tilewright.cli import completion
+from tilewright.cli import asic_table, completion
 from tilewright.cli.group import Exit, TilewrightCommand
 from tilewright.cli.options import change_config, config_options, json_option, quiet_option, read_config
 from tilewright.cli.terminal import Terminal, check_writable
@@ -26,10 +26,11 @@ _MODULES_SHOWN = 24
 @click.command(
     "synth",
     cls=TilewrightCommand,
-    short_help="Count what the accelerator takes of an FPGA, by Yosys.",
+    short_help="Count what the accelerator takes of an FPGA, or in gates, by Yosys.",
     examples=(
         "tilewright synth --board pynq-z1",
         "tilewright synth --config 8x8 --target lfe5u-85f --json synth.json",
+        "tilewright synth --config 8x8 --liberty cells.lib",
         "tilewright synth --list",
     ),
 )
@@ -42,6 +43,12 @@ _MODULES_SHOWN = 24
     help="Board: its device, and its configuration unless given.",
     shell_complete=completion.boards,
 )
+@click.option(
+    "--liberty",
+    metavar="FILE.lib",
+    help="Library of standard cells: area of an ASIC's gates.",
+    shell_complete=completion.files,
+)
 @click.option("--estimate", is_flag=True, help="Estimate from the configuration alone; takes no time.")
 @click.option("--force", is_flag=True, help="Synthesize even if the estimate says that it does not fit.")
 @click.option("--netlist", metavar="FILE.v", help="Write the mapped netlist there.", shell_complete=completion.files)
@@ -49,13 +56,14 @@ _MODULES_SHOWN = 24
 @json_option
 @quiet_option
 def command(
-    config_name: str | None, changes: tuple[str, ...], target: str | None, board_name: str | None, estimate: bool,
-    force: bool, netlist: str | None, list_targets: bool, json_file: str | None, quiet: bool,
+    config_name: str | None, changes: tuple[str, ...], target: str | None, board_name: str | None,
+    liberty: str | None, estimate: bool, force: bool, netlist: str | None, list_targets: bool, json_file: str | None,
+    quiet: bool,
 ) -> int:  # fmt: skip
     """Synthesize the accelerator with Yosys and count what it takes, module by module.
 
     The figures are of the stage synth-estimate: before optimization across modules, placement and routing. Exit code
-    1 says that the design does not fit.
+    1 says that the design does not fit. Gates of an ASIC are counted without wires, clock tree and memories.
     """
     for path in (json_file, netlist):
         check_writable(path)
@@ -63,6 +71,10 @@ def command(
     if list_targets:
         terminal.write_json(_targets_as_data())
         terminal.show(*_targets())
+        return Exit.OK
+    _check_choice(target, board_name, liberty, estimate or force)
+    if liberty is not None:
+        asic_table.count_gates(_config(config_name, changes, None), liberty, netlist, terminal)
         return Exit.OK
     board, device = _find(target, board_name)
     config = _config(config_name, changes, board)
@@ -86,14 +98,21 @@ def command(
     return Exit.OK if found.fits else Exit.FAILED
 
 
+def _check_choice(target: str | None, board_name: str | None, liberty: str | None, is_for_fpgas: bool) -> None:
+    """Refuse all but one of the three that say what to synthesize for."""
+    context = click.get_current_context()
+    if [target, board_name, liberty].count(None) != 2:
+        raise click.UsageError(
+            "give --target DEVICE or --board BOARD (`--list` names them), or --liberty FILE", context
+        )
+    if liberty is not None and is_for_fpgas:
+        raise click.UsageError("--estimate and --force are for FPGAs, not for --liberty", context)
+
+
 def _find(target: str | None, board_name: str | None) -> tuple[Board | None, Device]:
     from tilewright.fpga.boards import find_board
     from tilewright.fpga.devices import find_device
 
-    if (target is None) == (board_name is None):
-        raise click.UsageError(
-            "give --target DEVICE or --board BOARD; `--list` names them", click.get_current_context()
-        )
     if board_name is not None:
         board = find_board(board_name)
         return board, board.device

@@ -147,13 +147,20 @@ def routed_netlist(rtlil: str, top: str, folder: Path) -> str:
 
 def ecp5_lockstep(part: wiring.Component, folder: Path, synthesize: Callable[[str, str, Path], str]) -> Lockstep:
     """Synthesize a part for ECP5 and compile its netlist beside its RTL, in `folder`."""
+    return lockstep(part, folder, synthesize, ecp5_models())
+
+
+def lockstep(
+    part: wiring.Component, folder: Path, synthesize: Callable[[str, str, Path], str], models: str
+) -> Lockstep:
+    """Synthesize a part and compile its netlist, with models of its cells, beside its RTL, in `folder`."""
     rtlil = component_rtlil(part, _RTL)
     netlist = synthesize(rtlil, _RTL, folder)
     netlist = re.sub(rf"^(module |  )(\\?){_RTL}(?=[.(\s])", rf"\1\2{_NETLIST}", netlist, flags=re.M)
     rtl = verilog_of_rtlil(rtlil)
     ports = _ports_of(rtl)
     bench = _bench(ports)
-    (folder / "design.v").write_text(bench + rtl + netlist + ecp5_models())
+    (folder / "design.v").write_text(bench + rtl + netlist + models)
     tools, library = find_toolchain(), folder / "lockstep.so"
     command = (tools.verilator, *VERILATOR_FLAGS, "--top-module", "bench", "--Mdir", folder, folder / "design.v")
     run_tool(command, "Verilator", root=tools.verilator_root)

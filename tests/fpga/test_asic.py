@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -12,6 +13,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from click.testing import CliRunner
 
+from tests.fpga.lockstep import Parts, lockstep
+from tests.fpga.test_cells import without_collisions
 from tests.fpga.test_synthesis import _LATCH, Twice
 from tests.system.test_bad_input import assert_refused, invoke
 from tilewright.cli import cli
@@ -19,8 +22,10 @@ from tilewright.fpga import asic
 from tilewright.fpga.asic import AsicSynthesis, GateArea, synthesize_rtlil_gates
 from tilewright.fpga.liberty import LibertyError, evaluate, read_library
 from tilewright.fpga.synthesis import STAGE, tool_version
+from tilewright.hw.dot_product import DotProduct
 from tilewright.hw.elaborate import component_rtlil
 from tilewright.hw.gemm_core import GemmCore
+from tilewright.hw.memory_bank import MemoryBank
 from tilewright.isa.config import PRESETS
 from tilewright.isa.errors import ToolchainError
 from tilewright.sim.rtl.cache import Cache
@@ -152,6 +157,35 @@ def test_modules_add_up(tmp_path: Path) -> None:
     said = json.loads((found.netlist.parent / "stat.json").read_text())["design"]
     assert said["area"] == pytest.approx(found.total.total)
     assert said["sequential_area"] == pytest.approx(found.total.sequential)
+
+
+#: What the cells of `LIBRARY` do.
+MODELS = """
+module INV(input A, output Y); assign Y = ~A; endmodule
+module BUF(input A, output Y); assign Y = A; endmodule
+module NAND2(input A, input B, output Y); assign Y = ~(A & B); endmodule
+module NAND2_STRONG(input A, input B, output Y); assign Y = ~(A & B); endmodule
+module NOR2(input A, input B, output Y); assign Y = ~(A | B); endmodule
+module NAND3(input A, input B, input C, output Y); assign Y = ~(A & B & C); endmodule
+module AND2(input A, input B, output Y); assign Y = A & B; endmodule
+module DFF(input CLK, input D, output reg Q); always @(posedge CLK) Q <= D; endmodule
+"""
+
+
+@pytest.mark.verilator
+def test_gates_do_what_the_rtl_does(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Multipliers, a memory that becomes flip-flops, one that stays."""
+
+    def synthesize(rtlil: str, top: str, folder: Path) -> str:
+        return synthesize_rtlil_gates(rtlil, top, LIBRARY, Cache(folder / "synthesis")).netlist.read_text()
+
+    parts = Parts((DotProduct(PRESETS["tiny"]), MemoryBank(8, 8), MemoryBank(18, 64)))
+    model = lockstep(parts, tmp_path, synthesize, MODELS)
+    rtl, netlist = model.run(without_collisions(model.stimuli(rng, 2000)))
+    assert rtl.keys() == {port.name for port in model.ports if not port.is_input}
+    for name, expected in rtl.items():
+        assert (expected == netlist[name]).all(), name
+        assert len(np.unique(expected, axis=0)) > 10, f"{name} hardly changes"
 
 
 def test_what_was_synthesized_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def check_program(program: Program) -> None:
         check_types(part)
     for value in (*program.inputs, *program.outputs):
         is_known = value.dtype == "other" or np.dtype(value.dtype).name == value.dtype  # or it raises TypeError
-        _require(is_known and min(value.shape or (0,)) >= 0, f"{_shortened(value.name)} is {_shortened(str(value))}")
+        _require(is_known and min(value.shape or (0,)) >= 0, f"{shortened(value.name)} is {shortened(str(value))}")
     _require(isinstance(program.name, str), "its name is no text")
     _require(_conforms(dict(program.opsets), Mapping[str, int]), "its opsets are no numbers")
     _check_image(program)
@@ -44,7 +44,7 @@ def check_program(program: Program) -> None:
             known |= {transfer.value: transfer.layout.shape for transfer in step.downloads}
         else:
             _check_names(filter(None, step.node.inputs), known)
-            _require(any(step.node.outputs), f"node {_shortened(step.node.op)} makes nothing")
+            _require(any(step.node.outputs), f"node {shortened(step.node.op)} makes nothing")
             known |= dict.fromkeys(step.node.outputs)
     _check_names((value.name for value in program.outputs), known)
 
@@ -56,7 +56,7 @@ def check_types(part: object) -> None:
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
         _require(
-            _conforms(value, hints[field.name]), f"`{field.name}` of a {type(part).__name__} is {_shortened(value)}"
+            _conforms(value, hints[field.name]), f"`{field.name}` of a {type(part).__name__} is {shortened(value)}"
         )
 
 
@@ -91,7 +91,7 @@ def _check_image(program: Program) -> None:
     image, layers = program.image, program.instruction_layers
     _require(image.dtype == np.uint8 and image.ndim == 1, "its image is no bytes")
     places = (program.image_offset, program.dram_bytes)
-    _require(_conforms(places, tuple[int, int]) and places[0] >= 0, f"its places in DRAM are {_shortened(places)}")
+    _require(_conforms(places, tuple[int, int]) and places[0] >= 0, f"its places in DRAM are {shortened(places)}")
     _require(places[0] + image.size == places[1], f"{image.size} bytes at {places[0]} do not end at {places[1]}")
     room = 1 << program.config.bus.address_bits
     _require(places[1] <= room, f"it needs {places[1]} bytes of DRAM, more than the {room} that can be addressed")
@@ -114,11 +114,11 @@ def _check_launch(program: Program, launch: Launch, known: Mapping[str, Any]) ->
         _check_layout(transfer.layout, program.config)
         end = transfer.offset + transfer.layout.size_bytes(program.config)
         lies_inside = transfer.offset >= 0 and end <= program.image_offset
-        _require(lies_inside, f"{_shortened(transfer.value)} lies at bytes {transfer.offset} to {end}")
+        _require(lies_inside, f"{shortened(transfer.value)} lies at bytes {transfer.offset} to {end}")
     for transfer in launch.uploads:
         shape = known[transfer.value]
         alike = shape is None or transfer.layout.fold is not None or shape == transfer.layout.shape
-        _require(alike, f"{_shortened(transfer.value)} has shape {shape}, and {transfer.layout.shape} in DRAM")
+        _require(alike, f"{shortened(transfer.value)} has shape {shape}, and {transfer.layout.shape} in DRAM")
 
 
 def _check_layout(layout: TensorLayout, config: Config) -> None:
@@ -135,7 +135,7 @@ def _check_layout(layout: TensorLayout, config: Config) -> None:
 
 def _check_names(names: Iterable[str], known: Mapping[str, Any]) -> None:
     for name in names:
-        _require(name in known, f"nothing makes {_shortened(name)} before it is read")
+        _require(name in known, f"nothing makes {shortened(name)} before it is read")
 
 
 def _require(holds: bool, what: str) -> None:
@@ -143,6 +143,7 @@ def _require(holds: bool, what: str) -> None:
         raise ProgramError(what)
 
 
-def _shortened(value: object) -> str:
+def shortened(value: object) -> str:
+    """Write a value as a message can have it: on one line, and not long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -20,7 +20,7 @@ from onnx import GraphProto, SparseTensorProto, TypeProto
 from tilewright.compiler.graph.graph import Node
 from tilewright.compiler.graph.types import Array, Value
 from tilewright.compiler.program import HostStep, Launch, LayerReport, Program, Transfer
-from tilewright.compiler.program_check import check_program
+from tilewright.compiler.program_check import check_program, shortened
 from tilewright.compiler.qops import Epilogue, Residual
 from tilewright.compiler.targets.accelerator.layout import Fold, TensorLayout
 from tilewright.isa.config import Config
@@ -96,7 +96,7 @@ def read_program(path: Path) -> Program:
         raise ProgramError(f"program file `{path}` does not fit this version of Tilewright: {error!r}") from None
     if program.config.hash != claimed:
         raise ProgramError(
-            f"program file `{path}` is for configuration {claimed}; with this version of Tilewright "
+            f"program file `{path}` is for configuration {shortened(claimed)}; with this version of Tilewright "
             f"the same settings have hash {program.config.hash}"
         )
     return program

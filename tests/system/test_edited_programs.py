@@ -17,7 +17,7 @@ import tilewright
 from tests.system.mutated_inputs import SECONDS, alarm, memory_limit
 from tests.system.test_bad_input import softmax_model
 from tilewright.compiler.program_file import _LENGTH, _PREFIX, FORMAT_VERSION, MAGIC
-from tilewright.isa.errors import TilewrightError
+from tilewright.isa.errors import ProgramError, TilewrightError
 
 FEW, MANY = 150, 10_000
 SETTINGS = settings(
@@ -46,11 +46,22 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [*([path] if path else []), *(place for key, item in inner for place in places(item, (*path, key)))]
 
 
-def edited(data: st.DataObject, program: bytes) -> bytes:
-    """Change one to three values of the header, or its text; sign what comes out."""
+def opened(program: bytes) -> tuple[Any, bytes]:
+    """Take the header and the arrays out of a program file."""
     body = program[_PREFIX.size :]
     (length,) = _LENGTH.unpack_from(body)
-    header, arrays = json.loads(body[_LENGTH.size : _LENGTH.size + length]), body[_LENGTH.size + length :]
+    return json.loads(body[_LENGTH.size : _LENGTH.size + length]), body[_LENGTH.size + length :]
+
+
+def signed(length: int, header: bytes, arrays: bytes) -> bytes:
+    """Make a program file with a checksum that is right, whatever it holds."""
+    body = _LENGTH.pack(length) + header + arrays
+    return _PREFIX.pack(MAGIC, FORMAT_VERSION, hashlib.sha256(body).digest()) + body
+
+
+def edited(data: st.DataObject, program: bytes) -> bytes:
+    """Change one to three values of the header, or its text; sign what comes out."""
+    header, arrays = opened(program)
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(places(header) or [("x",)]))
         holder = header
@@ -71,8 +82,7 @@ def edited(data: st.DataObject, program: bytes) -> bytes:
     if data.draw(st.integers(0, 9)) == 0:
         text = text[: data.draw(st.integers(0, len(text)))]
     claimed = data.draw(st.one_of(st.just(len(text)), st.just(len(text)), st.sampled_from([0, 1, 1 << 40])))
-    body = _LENGTH.pack(claimed) + text + arrays
-    return _PREFIX.pack(MAGIC, FORMAT_VERSION, hashlib.sha256(body).digest()) + body
+    return signed(claimed, text, arrays)
 
 
 def check_program(program: bytes, path: Path) -> str:
@@ -95,6 +105,16 @@ def check_program(program: bytes, path: Path) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("programs")
+
+
+def test_a_long_hash_is_told_on_one_line(folder: Path) -> None:
+    header, arrays = opened(good(folder))
+    text = json.dumps({**header, "config_hash": header["config"]}).encode()
+    path = folder / "long.twp"
+    path.write_bytes(signed(len(text), text, arrays))
+    with pytest.raises(ProgramError, match=r"is for configuration 'name = .*\.\.\.; with this version") as told:
+        tilewright.load_program(path)
+    assert "\n" not in str(told.value)
 
 
 @SETTINGS

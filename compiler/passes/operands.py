@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.quantization import Unsuitable
 
@@ -20,3 +22,18 @@ def constant_integers(graph: Graph, node: Node, position: int, attribute: str) -
             raise Unsuitable(f"its {attribute} are not constant")
         return tuple(int(entry) for entry in array.reshape(-1))
     return tuple(node.get(attribute, ()))
+
+
+def dimensions(axes: Iterable[int], rank: int) -> tuple[int, ...]:
+    """Count axes from the first dimension, as they come.
+
+    Raises
+    ------
+    Unsuitable
+        When one is no dimension of a tensor of `rank` dimensions: ONNX's shape inference lets some of these through.
+    """
+    found = tuple(axes)
+    for axis in found:
+        if not -rank <= axis < rank:
+            raise Unsuitable(f"it names dimension {axis} of {rank}")
+    return tuple(axis % rank for axis in found)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
-from tilewright.compiler.passes.operands import constant_integers
+from tilewright.compiler.passes.operands import constant_integers, dimensions
 from tilewright.compiler.passes.quantization import Unsuitable
 from tilewright.compiler.passes.resampling import nearest_indices
 from tilewright.compiler.passes.spread import gathered, spread
@@ -54,11 +54,11 @@ def _slice(editor: GraphEditor, node: Node) -> Mapping[str, str]:
     graph, x = editor.graph, node.inputs[0]
     shape = graph.shape(x)
     starts, ends = (constant_integers(graph, node, position, name) for position, name in ((1, "starts"), (2, "ends")))
-    axes = constant_integers(graph, node, 3, "axes") or tuple(range(len(starts)))
+    axes = dimensions(constant_integers(graph, node, 3, "axes") or range(len(starts)), len(shape))
     steps = constant_integers(graph, node, 4, "steps") or (1,) * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         indices = tuple(range(shape[axis])[slice(start, _end(end, step), step)])
-        x = gathered(editor, x, axis % len(shape), indices, node.origin)
+        x = gathered(editor, x, axis, indices, node.origin)
     return {node.output: x}
 
 
@@ -68,7 +68,7 @@ def _end(end: int, step: int) -> int | None:
 
 
 def _split(editor: GraphEditor, node: Node) -> Mapping[str, str]:
-    axis = node.get("axis", 0) % len(editor.graph.shape(node.inputs[0]))
+    (axis,) = dimensions((node.get("axis", 0),), len(editor.graph.shape(node.inputs[0])))
     results, start = {}, 0
     for name in filter(None, node.outputs):
         extent = editor.graph.shape(name)[axis]
@@ -85,7 +85,7 @@ def _gather(editor: GraphEditor, node: Node) -> Mapping[str, str]:
     given = graph.constant(node.inputs[1])
     if given is None:
         raise Unsuitable("its indices are not constant")
-    axis = node.get("axis", 0) % len(graph.shape(x))
+    (axis,) = dimensions((node.get("axis", 0),), len(graph.shape(x)))
     extent = graph.shape(x)[axis]
     y = gathered(editor, x, axis, tuple(int(index) % extent for index in given.reshape(-1)), node.origin)
     return {node.output: _reshaped(editor, node, y)}
@@ -117,7 +117,7 @@ def _pad(editor: GraphEditor, node: Node) -> Mapping[str, str]:
     if mode == "constant":
         raise Unsuitable(node.reason)
     pads = constant_integers(graph, node, 1, "pads")
-    axes = [axis % rank for axis in constant_integers(graph, node, 3, "axes")] or list(range(rank))
+    axes = dimensions(constant_integers(graph, node, 3, "axes"), rank) or tuple(range(rank))
     if len(pads) != 2 * len(axes):
         raise Unsuitable(f"it pads {len(axes)} dimensions by {len(pads)} numbers")
     for position, axis in enumerate(axes):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
-from tilewright.compiler.passes.operands import constant_integers
+from tilewright.compiler.passes.operands import constant_integers, dimensions
 from tilewright.compiler.passes.quantization import Unsuitable, required_source
 from tilewright.compiler.passes.recognise_requantize import rescaled
 
@@ -70,7 +70,7 @@ def _pads(graph: Graph, node: Node) -> tuple[int, ...]:
         raise Unsuitable(f"it pads with mode {node['mode']}")
     rank = len(graph.shape(node.inputs[0]))
     pads, axes = list(constant_integers(graph, node, 1, "pads")), list(constant_integers(graph, node, 3, "axes"))
-    axes = [axis % rank for axis in axes] or list(range(rank))
+    axes = list(dimensions(axes, rank)) or list(range(rank))
     if len(pads) != 2 * len(axes):
         raise Unsuitable(f"it pads {len(axes)} dimensions by {len(pads)} numbers")
     spread = [0] * (2 * rank)

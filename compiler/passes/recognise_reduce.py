@@ -12,7 +12,7 @@ from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
 from tilewright.compiler.graph.types import Shape
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
-from tilewright.compiler.passes.operands import constant_integers
+from tilewright.compiler.passes.operands import constant_integers, dimensions
 from tilewright.compiler.passes.quantization import Source, Unsuitable, required_source
 from tilewright.compiler.passes.scaling import scaling_constants
 
@@ -160,13 +160,13 @@ def reduced_axes(graph: Graph, node: Node) -> tuple[int, ...]:
     Raises
     ------
     Unsuitable
-        When they are not constant.
+        When they are not constant, or no dimensions of the tensor.
     """
     rank = len(graph.shape(node.inputs[0]))
     given = constant_integers(graph, node, 1, "axes")
     if not given:
         return () if node.get("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(axis % rank for axis in given))
+    return tuple(sorted(dimensions(given, rank)))
 
 
 def _is_image(graph: Graph, name: str) -> bool:

@@ -8,9 +8,10 @@ from math import prod
 import numpy as np
 
 from tilewright.compiler.graph.editor import GraphEditor
-from tilewright.compiler.graph.graph import Graph, Node
+from tilewright.compiler.graph.graph import Graph
 from tilewright.compiler.passes.matching import QuantizedResult, rewrite_quantized
 from tilewright.compiler.passes.quantization import Unsuitable, required_source
+from tilewright.compiler.passes.recognise_reduce import reduced_axes
 from tilewright.compiler.passes.scaling import scaling_constants
 
 
@@ -35,7 +36,7 @@ class RecogniseRowMean:
         assert node is not None
         x = required_source(graph, node.inputs[0])
         shape = graph.shape(x.name)
-        if len(shape) < 3 or not prod(shape) or _axes(graph, node) != {len(shape) - 2}:
+        if len(shape) < 3 or not prod(shape) or reduced_axes(graph, node) != (len(shape) - 2,):
             raise Unsuitable(node.reason)  # another pass may know it
         rows, channels = shape[-2:]
         images, origin = prod(shape[:-2]), result.origin
@@ -54,9 +55,3 @@ class RecogniseRowMean:
         )  # fmt: skip
         final = graph.shape(result.name)
         return editor.emit("reshape", [pooled], (f"{result.name}/row", "int8", final), {"shape": final}, origin)
-
-
-def _axes(graph: Graph, node: Node) -> set[int]:
-    rank = len(graph.shape(node.inputs[0]))
-    given = graph.constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else node.get("axes", ())
-    return {int(axis) % rank for axis in np.asarray(() if given is None else given).reshape(-1)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx.backend.test.loader import load_model_tests
 
 from tests.compiler.checks import check_quantized, operators
@@ -407,6 +407,21 @@ def test_the_mean_of_no_rows_is_the_hosts() -> None:
     )
     graph = load_integer_graph(builder.model([builder.quantize(mean, like=like).name]))
     assert "onnx.ReduceMean" in {node.op for node in graph.nodes}
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum"])
+def test_a_dimension_that_a_scalar_lacks_is_the_hosts(op: str) -> None:
+    """ONNX's shape inference, which knows the axes before they are computed only if they are constant, lets it pass."""
+    model = parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 20]>
+        agraph (int8 x) => (int8 y) <float scale = {{0.5}}, int8 zero = {{0}}, int64[1] one = {{1}}> {{
+            f = DequantizeLinear (x, scale, zero)
+            axes = Neg (one)
+            r = {op} <keepdims = 1> (f, axes)
+            y = QuantizeLinear (r, scale, zero)
+        }}""")
+    (node,) = (node for node in load_integer_graph(model).nodes if node.op == f"onnx.{op}")
+    assert node.reason == "it names dimension -1 of 0"
 
 
 def test_an_output_declared_with_another_type() -> None:

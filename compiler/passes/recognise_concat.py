@@ -40,6 +40,7 @@ def _integer_concats(graph: Graph) -> Graph:
     editor = GraphEditor(graph)
     for node in graph.nodes:
         shape = graph.values[node.output].shape
-        if node.op == "onnx.Concat" and graph.dtype(node.output) == "int8" and shape is not None:
+        kinds = {graph.dtype(name) for name in (*node.inputs, node.output)}
+        if node.op == "onnx.Concat" and kinds == {"int8"} and shape is not None:
             editor.replace(node, op="qconcat", attributes={"axis": node["axis"] % len(shape)}, reason="")
     return editor.finish()

@@ -424,6 +424,14 @@ def test_a_dimension_that_a_scalar_lacks_is_the_hosts(op: str) -> None:
     assert node.reason == "it names dimension -1 of 0"
 
 
+def test_a_concatenation_of_several_types_is_the_hosts() -> None:
+    """ONNX's shape inference takes the first operand's type and looks at no other."""
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 20]>
+        agraph (int8[1,4] x, float[1,4] f) => (int8[1,8] y) { y = Concat <axis = 1> (x, f) }""")
+    assert [node.op for node in load_integer_graph(model).nodes] == ["onnx.Concat"]
+
+
 def test_an_output_declared_with_another_type() -> None:
     model = relu_model([1, 5])
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8

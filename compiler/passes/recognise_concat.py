@@ -39,8 +39,9 @@ class RecogniseConcat:
 def _integer_concats(graph: Graph) -> Graph:
     editor = GraphEditor(graph)
     for node in graph.nodes:
+        if node.op != "onnx.Concat":
+            continue
         shape = graph.values[node.output].shape
-        kinds = {graph.dtype(name) for name in (*node.inputs, node.output)}
-        if node.op == "onnx.Concat" and kinds == {"int8"} and shape is not None:
+        if {graph.dtype(name) for name in (*node.inputs, node.output)} == {"int8"} and shape is not None:
             editor.replace(node, op="qconcat", attributes={"axis": node["axis"] % len(shape)}, reason="")
     return editor.finish()

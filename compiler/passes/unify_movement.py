@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from tilewright.compiler.graph.editor import GraphEditor
 from tilewright.compiler.graph.graph import Graph, Node
@@ -31,7 +32,7 @@ def _converted(graph: Graph) -> Graph:
     editor = GraphEditor(graph)
     for node in graph.nodes:
         is_known = all(graph.values[name].shape is not None for name in (node.inputs[:1] + node.outputs[:1]) if name)
-        if node.op in _RESHAPES and is_known:
+        if node.op in _RESHAPES and is_known and _keeps_size(graph, node):
             attributes = {"shape": graph.shape(node.output)}
             editor.replace(node, op="reshape", inputs=node.inputs[:1], attributes=attributes)
         elif node.op == "onnx.Transpose" and is_known:
@@ -39,6 +40,11 @@ def _converted(graph: Graph) -> Graph:
             perm = tuple(node.get("perm", range(rank - 1, -1, -1)))
             editor.replace(node, op="transpose", attributes={"perm": perm})
     return editor.finish()
+
+
+def _keeps_size(graph: Graph, node: Node) -> bool:
+    """Whether there are as many elements after as before: ONNX's shape inference does not look where all are given."""
+    return prod(graph.shape(node.inputs[0])) == prod(graph.shape(node.output))
 
 
 def _merge_once(graph: Graph) -> Graph:

@@ -432,6 +432,14 @@ def test_a_concatenation_of_several_types_is_the_hosts() -> None:
     assert [node.op for node in load_integer_graph(model).nodes] == ["onnx.Concat"]
 
 
+def test_a_reshape_to_another_size_is_the_hosts() -> None:
+    """ONNX's shape inference takes dimensions that are 0 from the operand, and does not count elements."""
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 20]>
+        agraph (int8[1,3,8] x) => (int8[1,3] y) <int64[2] shape = {0, 0}> { y = Reshape (x, shape) }""")
+    assert [node.op for node in load_integer_graph(model).nodes] == ["onnx.Reshape"]
+
+
 def test_an_output_declared_with_another_type() -> None:
     model = relu_model([1, 5])
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8

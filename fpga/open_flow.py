@@ -182,5 +182,11 @@ def _call(folder: Path, name: str, program: str, arguments: Sequence[str]) -> No
     except subprocess.TimeoutExpired:
         raise ToolchainError(f"{name} has not finished after {_TIMEOUT_SECONDS} s") from None
     if result.returncode:
-        lines = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line]
-        raise ToolchainError(f"{name} failed: {lines[0] if lines else f'exit code {result.returncode}'}")
+        raise ToolchainError(f"{name} failed: {_reason(result)}")
+
+
+def _reason(result: subprocess.CompletedProcess[str]) -> str:
+    """Return what a tool says of its failure: its first error, or what Python's tools end in, an exception."""
+    errors = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line]
+    last = result.stderr.strip().splitlines()[-1:]
+    return (errors or last or [f"exit code {result.returncode}"])[0].strip()

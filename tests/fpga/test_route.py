@@ -145,9 +145,17 @@ def test_7_series_by_stand_ins(stand_in: StandIn, tmp_path: Path) -> None:
 
 
 @pytest.mark.fpga
-def test_failures_are_told(stand_in: StandIn, tmp_path: Path) -> None:
-    stand_in("nextpnr-mistral", "print('ERROR: no room', file=sys.stderr)\nsys.exit(1)")
-    with pytest.raises(ToolchainError, match="nextpnr-mistral failed: ERROR: no room"):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("print('ERROR: no room', file=sys.stderr)\nsys.exit(1)", "ERROR: no room"),
+        ("raise ValueError('no pin V11')", "ValueError: no pin V11"),
+        ("sys.exit(3)", "exit code 3"),
+    ],
+)
+def test_failures_are_told(code: str, message: str, stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in("nextpnr-mistral", code)
+    with pytest.raises(ToolchainError, match=f"^nextpnr-mistral failed: {message}$"):
         route_component(RegisteredSum(), find_device("5cseba6"), Cache(tmp_path))
 
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tilewright.fpga.asic import AsicSynthesis, GateArea
     from tilewright.isa.config import Config
 
-_MODULES_SHOWN = 24
+#: Rows of the table of modules.
+MODULES_SHOWN = 24
+
 _MEANING = (
     "an estimate of the gates alone: no wires, no clock tree, no memories, not placed; "
     "NAND2 is the area of the library's smallest NAND of two inputs"
@@ -83,7 +85,7 @@ def _modules(found: AsicSynthesis) -> Table:
     table = Table("module, without its submodules", title_justify="left")
     for head in ("instances", "NAND2", "combinational", "sequential", "FF", "bits of memories"):
         table.add_column(head, justify="right")
-    for use in found.modules[:_MODULES_SHOWN]:
+    for use in found.modules[:MODULES_SHOWN]:
         table.add_row(use.name, str(use.count), *_amounts(use.own, found))
     return table
 

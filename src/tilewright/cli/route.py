@@ -15,9 +15,8 @@ from tilewright.cli.terminal import Terminal, check_writable, write_bytes
     cls=TilewrightCommand,
     short_help="Place and route by an open flow: clock and critical path.",
     examples=(
-        "tilewright route --config 8x8 --target lfe5u-85f",
+        "tilewright route --config tiny --target lfe5u-85f",
         "tilewright route --config ulx3s-85f --seed 3 --bitstream design.bit --json route.json",
-        "tilewright route --config tang-primer-20k --target gw2a-18",
     ),
 )
 @config_options("8x8")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tilewright.fpga.report import SynthesisReport
     from tilewright.isa.config import Config
 
-_MODULES_SHOWN = 24
-
 
 @click.command(
     "synth",
@@ -190,7 +188,7 @@ def _modules(found: SynthesisReport) -> Table:
     table = Table("module, without its submodules", title_justify="left")
     for head in ("instances", "LUT", "FF", "carry", "DSP", "RAM"):
         table.add_column(head, justify="right")
-    for use in found.modules[:_MODULES_SHOWN]:
+    for use in found.modules[: asic_table.MODULES_SHOWN]:
         own = use.own
         amounts = (f"{n:,.1f}".removesuffix(".0") for n in (own.lut, own.ff, own.carry, own.dsp, own.ram))
         table.add_row(use.name, str(use.count), *amounts)
